@@ -1,0 +1,1 @@
+"""Thinking: what is wrong, and what could be done about it."""

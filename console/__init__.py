@@ -1,0 +1,1 @@
+"""People: the desk, behind a command line and an HTTP API."""

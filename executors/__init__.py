@@ -1,0 +1,1 @@
+"""Doing: one cluster at a time, one recorded step at a time."""

@@ -1,0 +1,1 @@
+"""The world: Kafka, ClickHouse, PD, files, clocks."""

@@ -1,0 +1,1 @@
+"""Runners: they carry the processors of the pipeline page, and hold no policy."""

@@ -1,0 +1,262 @@
+"""The books of one partition: states, chains, and how far each input has been answered. Pure; runners commit what it drafts.
+
+A draft is decided on top of what is already in it and changes nothing: only `accept`, after its commit, moves the books.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from schemas.chain import Link, Stamped, edge, follow, stamp
+from schemas.controls import Controls
+from schemas.events import (
+    DeadLetter,
+    Event,
+    IgnoredInput,
+    InputIgnored,
+    InputRejected,
+    OwnerStarted,
+    Unreadable,
+)
+from schemas.processors import Decides, Record, Tick
+from schemas.topics import partition_of
+from schemas.values import Cause, sha256
+from schemas.wire import Decoded, decode
+from streams.pipeline import BY_NAME, may_stand_on
+
+S = TypeVar("S")
+RAW_KEPT_MAX = 64 * 1024
+STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A record as the broker gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+
+    def cause(self) -> Cause:
+        return Cause(topic=self.topic, partition=self.partition, offset=self.offset, sha256=sha256(self.value or b""))
+
+
+def admit(raw: Raw, partitions: int) -> Record:
+    """A record that this topic's sole writer may have written, on its cluster's partition. Raises Unreadable."""
+    decoded = decode(raw.value)
+    event = decoded.event
+    if not may_stand_on(raw.topic, event):
+        raise Unreadable("not_of_this_topic", f"{type(event).__name__} is no event of `{raw.topic}`")
+    if event.cluster_id.startswith("~"):
+        belongs = event.cluster_id == f"~{raw.partition}"
+    else:
+        belongs = BY_NAME[raw.topic].partitions == 1 or partition_of(event.cluster_id, partitions) == raw.partition
+    if not belongs:
+        raise Unreadable("wrong_partition", f"{event.cluster_id} does not live on partition {raw.partition}", "key")
+    if raw.key is not None and raw.key.decode("utf-8", "replace") != event.cluster_id:
+        raise Unreadable("wrong_key", f"the key says {raw.key!r}, the event {event.cluster_id}", "key")
+    return record_of(raw, decoded)
+
+
+def record_of(raw: Raw, decoded: Decoded) -> Record:
+    return Record(raw.topic, raw.partition, raw.offset, raw.at_ms, decoded.head, decoded.event, raw.cause())
+
+
+def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") -> Stamped:
+    """The dead letter of a record: its own place on record, with what was wrong."""
+    key = (raw.key or b"").decode("utf-8", "replace")[:200]
+    letter = DeadLetter(
+        cluster_id=cluster_id or key or "?",
+        role=role,
+        topic=raw.topic,
+        partition=raw.partition,
+        offset=raw.offset,
+        code=error.code,
+        field=error.field,
+        reason=error.reason[:2000],
+        raw=(raw.value or b"")[:RAW_KEPT_MAX],
+        key=key,
+    )
+    return edge(letter, f"{role}/{raw.topic}/{raw.partition}/{raw.offset}", raw.at_ms)
+
+
+@dataclass
+class Draft(Generic[S]):
+    """What one transaction will say. Made by `Books.draft`."""
+
+    books: Books[S]
+    controls: Controls
+    now_ms: int
+    stamped: list[Stamped] = field(default_factory=list)
+    dead: list[Stamped] = field(default_factory=list)
+    states: dict[str, S] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, list[IgnoredInput]] = field(default_factory=dict)
+    touched: dict[str, None] = field(default_factory=dict)  # clusters, in order
+    poisoned: str = ""
+
+    def state(self, cluster_id: str) -> S:
+        if cluster_id in self.states:
+            return self.states[cluster_id]
+        return self.books.state(cluster_id)
+
+    def take(self, raw: Raw) -> None:
+        """Answer one input: events, or its place among the ignored, or a dead letter."""
+        self.now_ms = max(self.now_ms, raw.at_ms)
+        self.positions[raw.topic] = raw.offset + 1
+        whole = f"~{raw.partition}"
+        try:
+            record = admit(raw, self.books.partitions)
+        except Unreadable as error:
+            self.dead.append(dead_letter(self.books.role, raw, error))
+            if raw.topic in STOPS_EXECUTION:
+                self.poisoned = f"{raw.topic}/{raw.partition}@{raw.offset}: {error}"
+            self._add(InputRejected(cluster_id=whole, code=error.code, text=str(error)[:500]), raw.cause())
+            return
+        cluster_id = record.event.cluster_id
+        if cluster_id.startswith("~"):
+            self._ignore(cluster_id, raw.cause(), "of_an_owner")
+            return
+        try:
+            decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls())
+        except Exception as error:  # a poison input must not stop the partition
+            reason = f"{type(error).__name__}: {error}"
+            self.dead.append(dead_letter(self.books.role, raw, Unreadable("impossible", reason), cluster_id))
+            self._add(InputRejected(cluster_id=cluster_id, code="impossible", text=reason[:500]), raw.cause())
+            return
+        for event in decided:
+            self._add(event, raw.cause())
+        if not decided:
+            self._ignore(cluster_id, raw.cause(), "changes_nothing")
+
+    def tick(self, cluster_id: str, now_ms: int) -> None:
+        """Let time pass for one cluster; the tick is the cause of what it brings about."""
+        self.now_ms = max(self.now_ms, now_ms)
+        for event in self.books.rules.decide(
+            self.state(cluster_id), Tick(cluster_id, self.now_ms), self.now_ms, self._controls()
+        ):
+            self._add(event, Cause(topic="tick"))
+
+    def add(self, events: Sequence[Event], cause: Cause | None, now_ms: int) -> None:
+        """What a lane has to say."""
+        self.now_ms = max(self.now_ms, now_ms)
+        for event in events:
+            self._add(event, cause)
+
+    def seal(self) -> None:
+        """Give the ignored inputs their answer too: one event a cluster."""
+        for cluster_id, inputs in self.ignored.items():
+            self._add(InputIgnored(cluster_id=cluster_id, inputs=tuple(inputs)), None)
+        self.ignored = {}
+
+    def _controls(self) -> Controls:
+        poisoned = self.poisoned or self.books.poisoned
+        return replace(self.controls, poisoned=poisoned) if poisoned else self.controls
+
+    def _ignore(self, cluster_id: str, cause: Cause, code: str) -> None:
+        self.ignored.setdefault(cluster_id, []).append(IgnoredInput(cause=cause, code=code))
+
+    def _add(self, event: Event, cause: Cause | None) -> None:
+        if not may_stand_on(self.books.topic, event):
+            raise AssertionError(f"{self.books.role} may not write {type(event).__name__} on {self.books.topic}")
+        key = event.cluster_id
+        link = self.links.get(key) or self.books.links.get(key, Link())
+        made, self.links[key] = stamp(self.books.topic, link, event, cause, self.now_ms, self.controls.offset)
+        if not key.startswith("~"):
+            self.states[key] = self.books.rules.evolve(self.state(key), event, made.head)
+        self.stamped.append(made)
+        self.touched[key] = None
+
+
+@dataclass
+class Books(Generic[S]):
+    """All that the owner of one partition knows. Rebuilt from the topic, never saved."""
+
+    role: str
+    topic: str
+    partition: int
+    partitions: int
+    rules: Decides[S]
+    states: dict[str, S] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    now_ms: int = 0
+    poisoned: str = ""
+    _wakes: list[tuple[int, str]] = field(default_factory=list)
+
+    def state(self, cluster_id: str) -> S:
+        found = self.states.get(cluster_id)
+        return self.rules.initial(cluster_id) if found is None else found
+
+    def restore(self, raw: Raw) -> None:
+        """Fold one record of the own topic. Raises BrokenChain or Unreadable: then this cluster's books can't be trusted."""
+        record_decoded = decode(raw.value)
+        event, head = record_decoded.event, record_decoded.head
+        key = event.cluster_id
+        self.links[key] = follow(self.links.get(key, Link()), record_decoded)
+        self.now_ms = max(self.now_ms, raw.at_ms, head.at_ms)
+        for cause in _causes(event, head.cause):
+            if cause.topic != "tick" and cause.partition == self.partition:
+                self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
+        if isinstance(event, InputRejected) and head.cause and head.cause.topic in STOPS_EXECUTION:
+            self.poisoned = self.poisoned or f"{head.cause.topic}/{head.cause.partition}@{head.cause.offset}"
+        if not key.startswith("~"):
+            self.states[key] = self.rules.evolve(self.state(key), event, head)
+            self._ask_to_wake(key)
+
+    def draft(self, controls: Controls, now_ms: int = 0) -> Draft[S]:
+        return Draft(self, controls, max(self.now_ms, now_ms))
+
+    def accept(self, draft: Draft[S]) -> None:
+        """The draft is committed: from now on it is what was."""
+        self.states.update(draft.states)
+        self.links.update(draft.links)
+        self.positions.update(draft.positions)
+        self.now_ms = max(self.now_ms, draft.now_ms)
+        self.poisoned = self.poisoned or draft.poisoned
+        for key in draft.touched:
+            if not key.startswith("~"):
+                self._ask_to_wake(key)
+
+    def started(self, owner: str, build: str) -> OwnerStarted:
+        return OwnerStarted(
+            cluster_id=f"~{self.partition}", role=self.role, owner=owner, build=build, positions=dict(self.positions)
+        )
+
+    def wakes_at(self) -> int | None:
+        """When the next tick is due (ms), or None."""
+        return self._wakes[0][0] if self._wakes else None
+
+    def due(self, now_ms: int) -> list[str]:
+        """Clusters whose tick is due; each asks again when its draft is accepted."""
+        found: dict[str, None] = {}
+        while self._wakes and self._wakes[0][0] <= now_ms:
+            _, key = heapq.heappop(self._wakes)
+            at = self.rules.wakes_at(self.state(key))
+            if at is not None and at <= now_ms:
+                found[key] = None
+        return list(found)
+
+    def wake_again(self, cluster_ids: Sequence[str]) -> None:
+        """A tick whose draft was not accepted is asked for again."""
+        for key in cluster_ids:
+            self._ask_to_wake(key)
+
+    def _ask_to_wake(self, key: str) -> None:
+        at = self.rules.wakes_at(self.state(key))
+        if at is not None:
+            heapq.heappush(self._wakes, (at, key))
+
+
+def _causes(event: Any, cause: Cause | None) -> list[Cause]:
+    found = [cause] if cause else []
+    if isinstance(event, InputIgnored):
+        found += [i.cause for i in event.inputs]
+    return found

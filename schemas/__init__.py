@@ -1,0 +1,1 @@
+"""The language: every word that crosses a topic, and nothing that acts."""

@@ -1,0 +1,151 @@
+"""What PD said about one cluster, and when: the only picture of a cluster that a decision may use."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from schemas.values import Model
+
+StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
+UP_HEARTBEAT_S_MAX = 20  # PD itself calls a store Disconnected after 20 s of silence
+
+
+class StoreFacts(Model):
+    id: int
+    address: str
+    status_address: str = ""
+    state: StoreState
+    labels: dict[str, str] = {}
+    capacity_bytes: int = 0
+    available_bytes: int = 0
+    leader_count: int = 0
+    region_count: int = 0
+    leader_weight: float = 1.0
+    slow_score: int = 0  # 1..100; 0: PD sent none
+    is_busy: bool = False
+    last_heartbeat_ms: int = 0
+    written_bytes_per_s: float = 0.0
+
+    def has_low_space(self, low_space_ratio: float) -> bool:
+        return self.capacity_bytes > 0 and self.available_bytes < (1 - low_space_ratio) * self.capacity_bytes
+
+
+class PeerFacts(Model):
+    id: int
+    store_id: int
+    role: str  # Voter | Learner | IncomingVoter | DemotingVoter
+
+
+class RegionFacts(Model):
+    id: int
+    conf_ver: int
+    version: int
+    leader_store_id: int  # 0: PD knows of no leader
+    peers: tuple[PeerFacts, ...] = ()
+    down_store_ids: tuple[int, ...] = ()
+    pending_store_ids: tuple[int, ...] = ()
+    written_bytes: int = 0  # of the last heartbeat interval, whose length PD does not show (normally 60 s)
+    approximate_size_mib: int = 0
+
+    def voter_store_ids(self) -> tuple[int, ...]:
+        return tuple(p.store_id for p in self.peers if p.role == "Voter")
+
+    def is_joint(self) -> bool:
+        return any(p.role in ("IncomingVoter", "DemotingVoter") for p in self.peers)
+
+    def healthy_followers(self, up_store_ids: frozenset[int]) -> tuple[int, ...]:
+        """Stores that could lead this region now: voters, up, neither down nor pending, not leading already."""
+        bad = {*self.down_store_ids, *self.pending_store_ids, self.leader_store_id}
+        return tuple(s for s in self.voter_store_ids() if s in up_store_ids and s not in bad)
+
+
+class OperatorFacts(Model):
+    region_id: int
+    desc: str  # `admin-transfer-leader`, `balance-leader`, ...
+    brief: str = ""
+
+
+class Facts(Model):
+    """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
+
+    cluster_id: str
+    pd_cluster_id: int
+    taken_at_ms: int
+    took_ms: int = 0
+    version: str = ""
+    pd_leader: str = ""
+    pd_leader_age_s: float = 0.0  # as this process has seen it: never older than it has watched
+    pd_started_at_ms: int = 0
+    members: int = 0
+    members_healthy: int = 0
+    max_replicas: int = 3
+    low_space_ratio: float = 0.8
+    leader_schedule_limit: int = 4
+    halt_scheduling: bool = False
+    stores: tuple[StoreFacts, ...] = ()  # by id; Tombstones included
+    schedulers: tuple[str, ...] = ()
+    paused_schedulers: tuple[str, ...] = ()
+    evicting: tuple[int, ...] = ()  # stores in evict-leader-scheduler's list, whoever put them there
+    slow_evicting: tuple[int, ...] = ()  # stores that evict-slow-store-scheduler has taken
+    operators: tuple[OperatorFacts, ...] = ()
+    troubled: tuple[RegionFacts, ...] = ()  # regions with a down or pending peer, or too few peers
+    troubled_complete: bool = True  # False: more than we read; nothing may be concluded from absence
+    regions: tuple[RegionFacts, ...] = ()  # the regions that the action asked for; absent: PD knows none such
+    regions_total: int = 0
+    unsafe_recovery: str = "No on-going recovery."
+
+    def store(self, store_id: int) -> StoreFacts | None:
+        return next((s for s in self.stores if s.id == store_id), None)
+
+    def region(self, region_id: int) -> RegionFacts | None:
+        return next((r for r in self.regions if r.id == region_id), None)
+
+    def living(self) -> tuple[StoreFacts, ...]:
+        return tuple(s for s in self.stores if s.state != "Tombstone")
+
+    def up_store_ids(self) -> frozenset[int]:
+        return frozenset(s.id for s in self.stores if s.state == "Up")
+
+    def leaders_total(self) -> int:
+        return sum(s.leader_count for s in self.stores)
+
+    def down_peers(self) -> int:
+        return sum(len(r.down_store_ids) for r in self.troubled)
+
+    def pending_peers(self) -> int:
+        return sum(len(r.pending_store_ids) for r in self.troubled)
+
+    def age_s(self, now_ms: int) -> float:
+        return (now_ms - self.taken_at_ms) / 1000
+
+    def warming_up(self) -> str | None:
+        """Why these are no facts yet (pd-seen.md, section 2), or None. A restarted PD shows zeros and 404s for a while."""
+        if not self.schedulers:
+            return "PD lists no schedulers: it has just started"
+        silent = [s.id for s in self.living() if s.state in ("Up", "Disconnected") and s.last_heartbeat_ms == 0]
+        if silent:
+            return f"no heartbeat heard yet of stores {silent}"
+        if self.regions_total and self.leaders_total() == 0:
+            return "PD counts no leaders at all: no region heartbeats yet"
+        return None
+
+
+class Look(Model):
+    """What to read beyond the stores: regions by id, and tombstones are always read."""
+
+    region_ids: tuple[int, ...] = ()
+
+
+class NoFacts(Exception):
+    """PD could not be read, or what it said cannot be believed: `code` (`pd_unreachable`, `pd_wrong_cluster`,
+    `pd_malformed`, ...) and `text` for people. Unknown means no."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code, self.text = code, text
+
+
+class FactsReader(Protocol):
+    """Reads one consistent set of facts of a configured cluster (GETs only). Raises NoFacts."""
+
+    async def facts(self, cluster_id: str, look: Look) -> Facts: ...

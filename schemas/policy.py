@@ -1,0 +1,101 @@
+"""What is allowed: a draft in the file, in force once somebody adopts it (an event on `controls`)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.values import Mode, Model, Tier
+
+_VETO = re.compile(r"^veto:(\d{1,4})([sm])$")
+ApprovalRule = Annotated[str, Field(pattern=r"^(auto|veto:\d{1,4}[sm]|one|two|never)$")]
+
+
+class ActionPolicy(Model):
+    """One action type: its mode, and the clusters that `on` is limited to (`canary`; empty: every cluster)."""
+
+    mode: Mode = "observe"
+    canary: tuple[str, ...] = ()
+
+
+class ApprovalPolicy(Model):
+    """Who must agree, by tier. FORBIDDEN has no key: it is never allowed."""
+
+    low: ApprovalRule = "auto"
+    medium: ApprovalRule = "one"
+    high: ApprovalRule = "two"
+    ask_s: int = Field(480, ge=30, le=86_400)  # how long the first responder is asked before the next step
+    escalation: tuple[str, ...] = ("first responder", "leads")  # frozen when the request opens; at its end: deny
+
+    @model_validator(mode="after")
+    def _no_quiet_yes(self) -> ApprovalPolicy:
+        for tier in ("medium", "high"):
+            rule = getattr(self, tier)
+            if rule == "auto" or rule.startswith("veto"):
+                raise ValueError(f"approval.{tier}: {rule!r} would let more than LOW act without a person")
+        if self.high == "one":
+            raise ValueError("approval.high: needs two distinct people, or `never`")
+        return self
+
+
+class NotifyPolicy(Model):
+    """Tier of a notification -> a sink's name, `log`, or `all`."""
+
+    routine: str = "log"
+    notable: str = "log"
+    critical: str = "all"
+
+
+class LimitsPolicy(Model):
+    """Limits that preflights judge by."""
+
+    facts_age_s_max: float = Field(30, gt=0, le=300)
+    pd_leader_age_s_min: float = Field(300, ge=0, le=86_400)  # counts are incomplete on a fresh leader (tikv/pd#3406)
+    leader_move_bytes_per_s_max: float = Field(20e6, gt=0)
+    leaders_share_max: float = Field(0.34, gt=0, le=1)
+    settling_s: int = Field(600, ge=5, le=86_400)  # an undone change is watched for so long
+    cooldown_s: int = Field(900, ge=0, le=86_400)  # between two executions on one cluster
+    execution_s_max: int = Field(3600, ge=30, le=86_400)
+
+
+class Policy(Model):
+    """The whole policy. `version` counts adoptions; 0: nobody has adopted one, so everything observes."""
+
+    version: int = 0
+    default_mode: Mode = "observe"
+    actions: dict[str, ActionPolicy] = {}
+    approval: ApprovalPolicy = ApprovalPolicy()
+    notify: NotifyPolicy = NotifyPolicy()
+    limits: LimitsPolicy = LimitsPolicy()
+
+    @field_validator("default_mode")
+    @classmethod
+    def _default_never_acts(cls, mode: Mode) -> Mode:
+        if mode == "on":
+            raise ValueError("default_mode: `on` is given per action, never as the default")
+        return mode
+
+    def mode(self, action: str, cluster_id: str) -> Mode:
+        """The mode in force; an action outside its canary list is rehearsed, not run."""
+        if self.version == 0:
+            return "observe"
+        rule = self.actions.get(action)
+        if rule is None:
+            return self.default_mode
+        if rule.mode == "on" and rule.canary and cluster_id not in rule.canary:
+            return "dry_run"
+        return rule.mode
+
+    def approval_rule(self, tier: Tier) -> str:
+        return "never" if tier == "FORBIDDEN" else str(getattr(self.approval, tier.lower()))
+
+
+def veto_s(rule: str) -> int | None:
+    """Seconds that `veto:10m` waits for an objection; None for every other rule."""
+    found = _VETO.match(rule)
+    return int(found[1]) * (60 if found[2] == "m" else 1) if found else None
+
+
+NotifyTier = Literal["routine", "notable", "critical"]

@@ -1,0 +1,1 @@
+"""Deciding, purely: start with pipeline.py."""

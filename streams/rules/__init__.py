@@ -1,0 +1,1 @@
+"""Policy as pure functions: risk, approval."""
