@@ -556,6 +556,18 @@ class ExecutionAuthorized(Event):
     expires_at_ms: int
 
 
+class ExecutionStarted(Event):
+    remediation_id: str
+    attempt: int
+
+
+class ClusterQuarantined(Event):
+    """An execution ended UNKNOWN: nothing more is done here until a person has looked and said how it ended."""
+
+    remediation_id: str
+    text: str
+
+
 class CancelOrdered(Event):
     remediation_id: str
     person: str
@@ -640,7 +652,8 @@ class StepIntended(Event):
 
     remediation_id: str
     attempt: int
-    step: int
+    step: int  # 1, 2, 3... over the whole claim
+    change: int  # which change of the plan, from 0
     kind: Literal["do", "undo"]
     call: Call
     undo: Call | None = None
@@ -688,11 +701,11 @@ class ExecutionAborting(Event):
 
 
 class ChangeUndone(Event):
-    """The undo of step `step` shows in PD, and has stayed for the settling time where `settled`."""
+    """The undo of a change shows in PD, and has stayed for the settling time where `settled`."""
 
     remediation_id: str
     attempt: int
-    step: int
+    change: int
     settled: bool
     text: str = ""
 

@@ -16,7 +16,7 @@ from schemas.events import *  # noqa: F403  (the page names nearly all of them)
 from schemas.events import Event
 from schemas.topics import Topic
 
-OWNER = (OwnerStarted, GenesisMarked, InputIgnored, InputRejected)  # of every decides and works topic  # noqa: F405
+OWNER = (OwnerStarted, GenesisMarked, InputIgnored, InputRejected)  # of every decides and works topic
 
 # fmt: off
 TOPICS = (  # name, sole writer, events
@@ -32,7 +32,8 @@ TOPICS = (  # name, sole writer, events
     Topic("validations",   "validate",     (ProposalValidated, ProposalRefused)),
     Topic("approvals",     "console",      (Approved, Denied, CancelAsked, UndoAsked, DoneByHand, OutcomeResolved)),
     Topic("remediations",  "remediations", (RemediationOpened, ProposalDeferred, ProposalAskedAgain, ApprovalAsked, ApprovalEscalated, ApprovalCounted, ApprovalRejected,
-                                            ExecutionBlocked, ExecutionAuthorized, CancelOrdered, UndoOrdered, ResolutionOrdered, RemediationFlagged, RemediationClosed, *OWNER)),
+                                            ExecutionBlocked, ExecutionAuthorized, ExecutionStarted, ClusterQuarantined,
+                                            CancelOrdered, UndoOrdered, ResolutionOrdered, RemediationFlagged, RemediationClosed, *OWNER)),
     Topic("outcomes",      "execute",      (Claimed, ClaimRefused, TakenOver, Looked, StepIntended, StepTaken, StepProbed, Sampled, ExecutionAborting, ChangeUndone,
                                             Concluded, QuarantineLifted, *OWNER)),
 )

@@ -29,6 +29,7 @@ from streams.pipeline import BY_NAME, may_stand_on
 
 S = TypeVar("S")
 RAW_KEPT_MAX = 64 * 1024
+LOOK_AGAIN_MS = 1000
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
 
 
@@ -190,6 +191,7 @@ class Books(Generic[S]):
     now_ms: int = 0
     poisoned: str = ""
     _wakes: list[tuple[int, str]] = field(default_factory=list)
+    _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
     def state(self, cluster_id: str) -> S:
         found = self.states.get(cluster_id)
@@ -235,23 +237,29 @@ class Books(Generic[S]):
         return self._wakes[0][0] if self._wakes else None
 
     def due(self, now_ms: int) -> list[str]:
-        """Clusters whose tick is due; each asks again when its draft is accepted."""
+        """Clusters whose tick is due. Each is looked at again after a while, should its tick bring nothing about yet."""
         found: dict[str, None] = {}
         while self._wakes and self._wakes[0][0] <= now_ms:
-            _, key = heapq.heappop(self._wakes)
-            at = self.rules.wakes_at(self.state(key))
-            if at is not None and at <= now_ms:
+            at, key = heapq.heappop(self._wakes)
+            if self._asked.get(key) != at:
+                continue  # superseded by an earlier entry
+            del self._asked[key]
+            wanted = self.rules.wakes_at(self.state(key))
+            if wanted is None:
+                continue
+            if wanted <= now_ms:
                 found[key] = None
+            self._push(key, max(wanted, now_ms + LOOK_AGAIN_MS))
         return list(found)
-
-    def wake_again(self, cluster_ids: Sequence[str]) -> None:
-        """A tick whose draft was not accepted is asked for again."""
-        for key in cluster_ids:
-            self._ask_to_wake(key)
 
     def _ask_to_wake(self, key: str) -> None:
         at = self.rules.wakes_at(self.state(key))
         if at is not None:
+            self._push(key, at)
+
+    def _push(self, key: str, at: int) -> None:
+        if at < self._asked.get(key, at + 1):
+            self._asked[key] = at
             heapq.heappush(self._wakes, (at, key))
 
 

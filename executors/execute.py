@@ -1,0 +1,200 @@
+"""The hands of the execution protocol: it does what `next_move` says, one cluster a lane, and holds no policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from actions.action import CATALOGUE, parse
+from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, claim_or_refuse, evolve, next_move
+from schemas.controls import Controls
+from schemas.events import (
+    Answer,
+    CancelOrdered,
+    Event,
+    ExecutionAborting,
+    ExecutionAuthorized,
+    QuarantineLifted,
+    ResolutionOrdered,
+    StepIntended,
+    StepTaken,
+    UndoOrdered,
+)
+from schemas.facts import FactsReader, NoFacts
+from schemas.processors import Lane, Record, Tick
+from schemas.values import Call, Head
+
+
+class Reply(Protocol):
+    """What came of one request."""
+
+    answer: Answer
+    status: int
+    body: str
+    code: str
+    took_ms: int
+
+
+class Writer(Protocol):
+    """Sends one request to one endpoint, once; see executors/pd.py."""
+
+    async def cluster_id(self) -> int:
+        """The id that the very endpoint gives which `send` will use. Raises NoFacts."""
+        ...
+
+    async def send(self, call: Call, *, caller_id: str, within_s: float) -> Reply: ...
+
+
+class Window(Protocol):
+    """The kernel's deadline of one step; see infra/deadline.py. Taken before the intent is committed."""
+
+    def left_s(self) -> float: ...
+
+    def arm(self) -> None:
+        """From here on the process dies when the window ends. Raises WindowPassed if it has."""
+        ...
+
+    def disarm(self) -> None: ...
+
+
+class WindowPassed(Exception):
+    """Too late to send; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Execute:
+    """Works: reads `remediations`, consults `controls`, writes `outcomes`."""
+
+    rules: Rules
+    reader: FactsReader
+    writer: Callable[[str, frozenset[str]], Writer]  # (cluster, may_call) -> a client that has no other calls
+    window: Callable[[float], Window]
+
+    def initial(self, cluster_id: str) -> Cluster:
+        return Cluster(cluster_id)
+
+    def decide(self, state: Cluster, given: Record | Tick, now_ms: int, controls: Controls) -> Sequence[Event]:
+        if isinstance(given, Tick):
+            return ()
+        order = given.event
+        match order:
+            case ExecutionAuthorized() if order.remediation_id not in state.answered:
+                return (claim_or_refuse(state, order, now_ms, controls, self.rules),)
+            case ResolutionOrdered() if state.quarantine == order.remediation_id:
+                return (
+                    QuarantineLifted(
+                        cluster_id=order.cluster_id,
+                        remediation_id=order.remediation_id,
+                        person=order.person,
+                        reason=order.reason,
+                    ),
+                )
+            case CancelOrdered() | UndoOrdered():
+                claim = state.claim
+                if claim and claim.claimed.remediation_id == order.remediation_id and claim.aborting is None:
+                    code = "cancelled" if isinstance(order, CancelOrdered) else "undo_asked"
+                    text = f"{order.person}: {order.reason}"
+                    return (
+                        ExecutionAborting(
+                            cluster_id=order.cluster_id,
+                            remediation_id=order.remediation_id,
+                            attempt=claim.attempt,
+                            code=code,
+                            text=text,
+                        ),
+                    )
+        return ()
+
+    def evolve(self, state: Cluster, event: Event, head: Head) -> Cluster:
+        return evolve(state, event, head)
+
+    def wakes_at(self, state: Cluster) -> int | None:
+        return None
+
+    def owed(self, state: Cluster) -> bool:
+        return state.claim is not None
+
+    async def work(self, lane: Lane[Cluster], resumed: bool) -> None:
+        """Carry the open claim to its conclusion."""
+        seen = Seen(controls=lane.controls(), owner_since_ms=lane.now_ms(), resumed=resumed)
+        while (claim := lane.state.claim) is not None:
+            seen = replace(seen, controls=await lane.read_controls())
+            match next_move(claim, seen, lane.now_ms(), self.rules):
+                case Say(events):
+                    await lane.commit(*events)
+                case Look():
+                    seen = await self._look(lane, seen)
+                case Send(intended):
+                    await self._send(lane, intended)
+                case Rest(until_ms):
+                    await lane.sleep_until(until_ms)
+
+    async def _look(self, lane: Lane[Cluster], seen: Seen) -> Seen:
+        claim = lane.state.claim
+        assert claim is not None
+        action = parse(claim.claimed.action, claim.claimed.params)
+        try:
+            facts = await self.reader.facts(lane.cluster_id, action.look())
+        except NoFacts as error:
+            since = seen.no_facts_since_ms if seen.no_facts else lane.now_ms()
+            await lane.sleep_until(lane.now_ms() + int(self.rules.poll_s * 1000))
+            return replace(seen, no_facts=(error.code, error.text), no_facts_since_ms=since)
+        return replace(seen, facts=facts, no_facts=None)
+
+    async def _send(self, lane: Lane[Cluster], intended: StepIntended) -> None:
+        """Controls at their live end -> time -> durable intent -> kernel timer -> one request -> durable answer."""
+        claim = lane.state.claim
+        assert claim is not None
+        controls = await lane.read_controls()
+        refuses = controls.refuses_undo if intended.kind == "undo" else controls.refuses_forward
+        if refuses(lane.cluster_id):
+            return  # the next move sees the same controls, and says what follows from them
+        window = self.window(intended.window_s)
+        await lane.commit(intended)
+        if claim.claimed.mode != "on":
+            await lane.commit(_taken(intended, "rehearsed"))
+            return
+        kind = CATALOGUE[claim.claimed.action]
+        writer = self.writer(lane.cluster_id, kind.may_call)
+        caller_id = f"steward/{intended.remediation_id}/{intended.attempt}.{intended.step}"
+        try:
+            identity = await writer.cluster_id()
+        except NoFacts as error:
+            await lane.commit(_taken(intended, "never_sent", code=error.code, body=error.text))
+            return
+        if identity != claim.claimed.plan.pd_cluster_id:
+            text = f"the endpoint is of PD cluster {identity}"
+            await lane.commit(_taken(intended, "never_sent", code="wrong_cluster", body=text))
+            return
+        try:
+            window.arm()
+        except WindowPassed:
+            await lane.commit(_taken(intended, "never_sent", code="window_passed"))
+            return
+        try:
+            reply = await writer.send(intended.call, caller_id=caller_id, within_s=max(0.1, window.left_s() - 1))
+        finally:
+            window.disarm()
+        await lane.commit(
+            _taken(
+                intended,
+                reply.answer,
+                status=reply.status,
+                body=reply.body[:2000],
+                code=reply.code,
+                caller_id=caller_id,
+                took_ms=reply.took_ms,
+            )
+        )
+
+
+def _taken(intended: StepIntended, answer: Answer, **said: object) -> StepTaken:
+    return StepTaken(
+        cluster_id=intended.cluster_id,
+        remediation_id=intended.remediation_id,
+        attempt=intended.attempt,
+        step=intended.step,
+        answer=answer,
+        **said,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,546 @@
+"""The execution protocol: what comes next in an open claim. Pure: a fold of `outcomes`, and one function that decides.
+
+The shell (executors/execute.py) does what `next_move` says and nothing else: says an event, looks at the cluster, sends one
+call, or rests. Read `next_move` from top to bottom: it is the order of precedence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from actions.action import Action, Limits, parse
+from actions.drift import drifted, exceeds
+from actions.preflight import objections
+from executors.changes import Claim, Step
+from schemas.approvals import enough
+from schemas.controls import Controls
+from schemas.events import (
+    ChangeUndone,
+    Claimed,
+    ClaimRefused,
+    Concluded,
+    Event,
+    ExecutionAborting,
+    ExecutionAuthorized,
+    Looked,
+    Outcome,
+    QuarantineLifted,
+    Sampled,
+    StepIntended,
+    StepProbed,
+    StepTaken,
+    TakenOver,
+)
+from schemas.facts import Facts
+from schemas.values import Head, Objection, Sample
+from schemas.wire import digest_of
+
+ATTEMPTS_MAX = 3
+SAMPLES_MIN = 3
+SAMPLES_KEPT = 20
+ANSWERED_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the executor is told at start: where it is, whose signatures count, and its margins (seconds)."""
+
+    environment: str
+    owner: str  # names this process in TakenOver
+    keys: Mapping[str, Mapping[str, str]]  # kid -> public JWK
+    pinned: Mapping[str, int]  # cluster -> PD cluster id
+    cluster_tiers: Mapping[str, int] = field(default_factory=dict)
+    window_s: float = 15.0
+    proxy_margin_s: float = 5.0  # PD's follower may hold a request for 3 s before it passes it on
+    poll_s: float = 2.0
+    probe_for_s: float = 120.0  # then: UNKNOWN
+    look_for_s: float = 60.0  # facts that can't be had for so long before the first step: not started
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """All that `outcomes` says of one cluster."""
+
+    cluster_id: str
+    claim: Claim | None = None
+    quarantine: str = ""  # the remediation that ended UNKNOWN
+    answered: Mapping[str, str] = field(default_factory=dict)  # remediation -> how it was answered
+
+
+# -- claim or refuse ------------------------------------------------------------------------------------------------
+
+
+def claim_or_refuse(
+    cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules
+) -> Claimed | ClaimRefused:
+    """Everything is checked again here, independently of who authorised it. The first refusal is said; unknown means no."""
+    if refusal := _refusal(cluster, order, now_ms, controls, rules):
+        code, text = refusal
+        return ClaimRefused(cluster_id=order.cluster_id, remediation_id=order.remediation_id, code=code, text=text)
+    return Claimed(
+        cluster_id=order.cluster_id,
+        incident_id=order.incident_id,
+        remediation_id=order.remediation_id,
+        attempt=1,
+        action=order.action,
+        params=order.params,
+        plan=order.plan,
+        digest=order.digest,
+        tier=order.tier,
+        mode=order.mode,
+        approvals=order.approvals,
+        deadline_ms=now_ms + controls.policy.limits.execution_s_max * 1000,
+    )
+
+
+def _refusal(
+    cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules
+) -> tuple[str, str] | None:
+    if cluster.quarantine:
+        return "quarantined", f"{cluster.quarantine} ended UNKNOWN and nobody has resolved it"
+    if cluster.claim:
+        return "busy", f"{cluster.claim.claimed.remediation_id} is open on this cluster"
+    if stop := controls.refuses_forward(order.cluster_id):
+        return stop
+    if now_ms > order.expires_at_ms:
+        return "expired", "the authorisation is too old"
+    plan = order.plan
+    if digest_of(plan) != order.digest:
+        return "digest_mismatch", "the plan is not the one that was approved"
+    if plan.environment != rules.environment or plan.cluster_id != order.cluster_id:
+        return "wrong_environment", f"the plan is for {plan.environment}/{plan.cluster_id}"
+    pinned = rules.pinned.get(order.cluster_id)
+    if pinned is None or plan.pd_cluster_id != pinned:
+        return "wrong_cluster", f"the plan is for PD cluster {plan.pd_cluster_id}, configured is {pinned}"
+    if (plan.action, plan.params) != (order.action, order.params):
+        return "digest_mismatch", "action or parameters are not those of the plan"
+    if plan.policy_version != controls.policy.version:
+        return "policy_changed", f"planned under policy {plan.policy_version}, in force is {controls.policy.version}"
+    mode = controls.policy.mode(order.action, order.cluster_id)
+    if order.mode == "observe" or mode == "observe" or (order.mode == "on" and mode != "on"):
+        return "mode", f"the mode in force is {mode}"
+    return enough(
+        order.approvals,
+        rule=controls.policy.approval_rule(order.tier),
+        tier=order.tier,
+        environment=rules.environment,
+        pd_cluster_id=plan.pd_cluster_id,
+        remediation_id=order.remediation_id,
+        digest=order.digest,
+        now_ms=now_ms,
+        keys=rules.keys,
+        revoked_kids=controls.revoked_kids,
+        proposer=order.proposed_by,
+    )
+
+
+# -- the fold -------------------------------------------------------------------------------------------------------
+
+
+def evolve(cluster: Cluster, event: Event, head: Head) -> Cluster:
+    """One event of `outcomes` further."""
+    at = head.at_ms
+    match event:
+        case Claimed():
+            answered = dict(list(cluster.answered.items())[-ANSWERED_KEPT:]) | {event.remediation_id: "claimed"}
+            return replace(cluster, claim=Claim(event, event.attempt), answered=answered)
+        case ClaimRefused():
+            return replace(cluster, answered={**cluster.answered, event.remediation_id: event.code})
+        case QuarantineLifted():
+            return replace(cluster, quarantine="")
+        case Concluded():
+            answered = {**cluster.answered, event.remediation_id: event.outcome}
+            unknown = event.remediation_id if event.outcome == "unknown" else cluster.quarantine
+            return replace(cluster, claim=None, quarantine=unknown, answered=answered)
+    if cluster.claim is None:
+        return cluster
+    return replace(cluster, claim=_further(cluster.claim, event, at))
+
+
+def _further(claim: Claim, event: Event, at: int) -> Claim:
+    match event:
+        case TakenOver():
+            return replace(claim, taken_over=True, attempt=event.attempt)
+        case Looked():
+            return replace(claim, facts=event.facts, before=event.before)
+        case StepIntended():
+            step = Step(
+                number=event.step,
+                kind=event.kind,
+                change=event.change,
+                call=event.call,
+                undo=event.undo,
+                keep_s=event.keep_s,
+                intended_at_ms=at,
+                window_s=event.window_s,
+                attempt=event.attempt,
+            )
+            gone = {c: t for c, t in claim.gone.items() if c != event.change}
+            return replace(claim, steps=(*claim.steps, step), gone=gone)
+        case StepTaken():
+            bad = event.answer not in ("accepted", "rehearsed")
+            return replace(
+                claim,
+                errors=claim.errors + bad,
+                steps=_with(claim.steps, event.step, answer=event.answer, taken_at_ms=at, code=event.code),
+            )
+        case StepProbed():
+            steps = _with(claim.steps, event.step, finding=event.finding)
+            made = next(s for s in steps if s.number == event.step)
+            if event.finding == "applied" and not made.taken_at_ms:
+                steps = _with(steps, event.step, taken_at_ms=made.intended_at_ms)
+            return replace(claim, steps=steps)
+        case Sampled():
+            return replace(claim, samples=(*claim.samples, event.sample)[-SAMPLES_KEPT:])
+        case ExecutionAborting():
+            return replace(claim, aborting=claim.aborting or (event.code, event.text))
+        case ChangeUndone() if event.settled:
+            return replace(claim, settled=claim.settled | {event.change})
+        case ChangeUndone():
+            return replace(claim, gone={**claim.gone, event.change: at})
+    return claim
+
+
+def _with(steps: tuple[Step, ...], number: int, **changed: object) -> tuple[Step, ...]:
+    return tuple(replace(s, **changed) if s.number == number else s for s in steps)  # type: ignore[arg-type]
+
+
+# -- what comes next ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Say:
+    """Commit these events, then ask again."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Read the cluster, then ask again. Where it can't be read: rest for `poll_s` first."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Read the controls, commit `intended`, send its one call inside its window, commit the answer."""
+
+    intended: StepIntended
+
+
+@dataclass(frozen=True)
+class Rest:
+    until_ms: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the shell knows besides the log: the latest look at the cluster, and the controls."""
+
+    controls: Controls
+    facts: Facts | None = None
+    no_facts: tuple[str, str] | None = None  # why the latest look failed
+    no_facts_since_ms: int = 0
+    owner_since_ms: int = 0  # when this process came to own the partition
+    resumed: bool = False  # and the claim was open already
+
+
+def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look | Send | Rest:
+    """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD."""
+    here = _Here(claim, seen, now_ms, rules, parse(claim.claimed.action, claim.claimed.params))
+    if seen.resumed and not claim.taken_over:
+        return here.take_over()
+    if step := claim.unknown_step():
+        return here.probe(step)
+    if claim.before is None:
+        return here.look_again()
+    if stop := here.must_stop():
+        return Say((here.aborting(*stop),))
+    if claim.aborting is None and (step_ := here.next_step()):
+        return step_
+    if claim.aborting is None and not here.outcome_known():
+        return here.watch()
+    return here.undo_and_conclude()
+
+
+@dataclass(frozen=True)
+class _Here:
+    """One question to the protocol: the claim, what was seen, and the time."""
+
+    claim: Claim
+    seen: Seen
+    now_ms: int
+    rules: Rules
+    action: Action
+
+    # where it begins, or begins again
+
+    def take_over(self) -> Say | Rest:
+        """Wait until the predecessor's last call can no longer be under way; on the own clock, from the own fence."""
+        until = self.seen.owner_since_ms + int((self.rules.window_s + self.rules.proxy_margin_s) * 1000)
+        if self.now_ms < until:
+            return Rest(until)
+        return Say((TakenOver(**self._ids(), attempt=self.claim.attempt + 1, owner=self.rules.owner),))
+
+    def look_again(self) -> Say | Look | Rest:
+        """The same preflight and plan over fresh facts; anything else than what was approved is never re-planned."""
+        facts = self._fresh()
+        if stop := self._stopped():
+            return self.conclude("not_started", *stop)
+        if facts is None:
+            if self.seen.no_facts and self.now_ms - self.seen.no_facts_since_ms > self.rules.look_for_s * 1000:
+                return self.conclude("not_started", *self.seen.no_facts)
+            return Look()
+        plan = self.claim.claimed.plan
+        if facts.pd_cluster_id != plan.pd_cluster_id:
+            return self.conclude("not_started", "wrong_cluster", f"PD says it is cluster {facts.pd_cluster_id}")
+        tier = self.rules.cluster_tiers.get(facts.cluster_id, 1)
+        limits = Limits(policy=self.seen.controls.policy.limits, cluster_tier=tier, now_ms=self.now_ms)
+        if found := objections(self.action, facts, limits):
+            text = "; ".join(o.text for o in found)
+            return self.conclude("not_started", found[0].code, text, objections=found)
+        if moved := drifted(plan, facts, self.action):
+            return self.conclude("not_started", "drifted", "; ".join(moved))
+        if over := exceeds(plan.bounds, self.action.reach(facts)):
+            return self.conclude("not_started", "bound_exceeded", "; ".join(over))
+        return Say((Looked(**self._ids(), attempt=self.claim.attempt, facts=facts, before=self._sample(facts)),))
+
+    # one step
+
+    def next_step(self) -> Send | Say | None:
+        """The first change that has not been made; refused, or out of attempts: abort."""
+        for index, change in enumerate(self.claim.changes()):
+            last = self.claim.last(index, "do")
+            if last and (last.is_done() or last.is_rehearsed()):
+                continue
+            if last and last.answer == "refused":
+                return Say((self.aborting("refused", last.code),))
+            if not self.claim.steps and (late := self._approval_expired()):
+                return Say((self.aborting("approval_expired", late),))
+            tried = sum(1 for s in self.claim.steps if s.change == index and s.kind == "do")
+            if tried >= ATTEMPTS_MAX:
+                return Say((self.aborting("not_reached", f"{tried} attempts had no effect"),))
+            snapshot = self.action.snapshot(self.claim.facts) if self.claim.facts else ""
+            return Send(
+                StepIntended(
+                    **self._ids(),
+                    attempt=self.claim.attempt,
+                    step=len(self.claim.steps) + 1,
+                    change=index,
+                    kind="do",
+                    call=change.do,
+                    undo=change.undo,
+                    keep_s=change.keep_s,
+                    window_s=self.rules.window_s,
+                    before=self.claim.claimed.plan.premises,
+                    snapshot=snapshot,
+                )
+            )
+        return None
+
+    def probe(self, step: Step) -> Say | Look | Rest:
+        """Look before anything is repeated; what can't be told in time is UNKNOWN, and a person's matter."""
+        if self.now_ms <= step.window_ends_ms():
+            return Rest(step.window_ends_ms() + 1)
+        facts = self._fresh(after_ms=step.window_ends_ms())
+        if facts is None:  # PD can't be read: the claim stays open, and bars the cluster, until it can
+            return Look()
+        finding = self.action.probe(step.call, facts)
+        if finding in ("applied", "not_started"):
+            return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
+        if self.now_ms <= step.window_ends_ms() + int(self.rules.probe_for_s * 1000):
+            return self._rest_then_look(facts.taken_at_ms)
+        text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
+        probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)
+        return Say((probed, *self.conclude("unknown", "cant_tell", text).events))
+
+    # watching
+
+    def must_stop(self) -> tuple[str, str] | None:
+        """A freeze, the deadline, or an abort condition: no forward step, and what is owed is undone."""
+        if self.claim.aborting or self.outcome_known():
+            return None
+        if stop := self._stopped():
+            return stop
+        if self.now_ms > self.claim.claimed.deadline_ms:
+            return "deadline", "it took longer than the policy allows"
+        facts = self._fresh()
+        if facts and self.claim.before:
+            return self.action.abort_if(self.claim.before, self._sample(facts))
+        return None
+
+    def watch(self) -> Say | Look | Rest:
+        """Sample until PD has ended what was set going, and then three times more."""
+        if self._all_rehearsed():
+            return self.conclude("rehearsed", "dry_run", "everything but the calls")
+        facts = self._fresh()
+        if facts is None:
+            return Look()
+        last = self.claim.samples[-1].at_ms if self.claim.samples else 0
+        if facts.taken_at_ms <= last:
+            return self._rest_then_look(last)
+        sample = self._sample(facts)
+        figures = {**sample.figures, "done": float(self.action.is_done(facts))}
+        return Say(
+            (Sampled(**self._ids(), attempt=self.claim.attempt, sample=Sample(at_ms=sample.at_ms, figures=figures)),)
+        )
+
+    def outcome_known(self) -> bool:
+        return self._verdict() is not None
+
+    def _verdict(self) -> Outcome | None:
+        """What the samples since PD was done say; None: too early. At the end of a temporary change they must do."""
+        done = tuple(s for s in self.claim.samples if s.figures.get("done"))
+        if self.claim.before is None or len(done) < SAMPLES_MIN:
+            return None
+        return self.action.verify(self.claim.before, done)
+
+    # the end
+
+    def undo_and_conclude(self) -> Say | Look | Send | Rest:
+        """Take back what is temporary (all of it, where things went wrong), see it gone, see it stay gone, conclude."""
+        verdict = self._verdict()
+        wrong = self.claim.aborting is not None or verdict in ("worse", "no_better")
+        for index in self.claim.owed(all_of_them=wrong):
+            if not wrong and self.now_ms < self.claim.due_ms(index):
+                return self._hold(index)
+            if move := self._undo(index):
+                return move
+        return self._conclusion(verdict)
+
+    def _hold(self, index: int) -> Say | Look | Rest:
+        """A temporary change is kept for its time; meanwhile the abort conditions are watched."""
+        if stop := self._stopped():
+            return Say((self.aborting(*stop),))
+        facts = self._fresh()
+        if facts is None:
+            return Look()
+        if self.claim.before and (bad := self.action.abort_if(self.claim.before, self._sample(facts))):
+            return Say((self.aborting(*bad),))
+        return self._rest_then_look(facts.taken_at_ms, self.claim.due_ms(index))
+
+    def _undo(self, index: int) -> Say | Look | Send | Rest | None:
+        """One move towards this change being gone and staying gone; None when it is."""
+        change = self.claim.changes()[index]
+        assert change.undo is not None
+        last = self.claim.last(index, "undo")
+        if last is None or last.had_no_effect():
+            if self.seen.controls.refuses_undo(self.claim.claimed.cluster_id):
+                return Rest(self.now_ms + int(self.rules.poll_s * 1000))  # halted: owed, and listed, until it is lifted
+            wait = 0 if last is None else min(60, 5 * sum(s.kind == "undo" for s in self.claim.steps))
+            if last and self.now_ms < last.taken_at_ms + wait * 1000:
+                return Rest(last.taken_at_ms + wait * 1000)
+            return Send(self._undo_step(index))
+        facts = self._fresh(after_ms=last.taken_at_ms)
+        if facts is None:
+            return Look()
+        finding = self.action.probe(change.undo, facts)
+        if finding == "not_started":  # it is there again (tikv/pd#4707): take it back once more
+            return Send(self._undo_step(index))
+        if finding != "applied":
+            return self._rest_then_look(facts.taken_at_ms)
+        since = self.claim.gone.get(index)
+        if since is None:
+            return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=False),))
+        settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000
+        if facts.taken_at_ms >= settled_ms:
+            return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
+        return self._rest_then_look(facts.taken_at_ms, settled_ms)
+
+    def _undo_step(self, index: int) -> StepIntended:
+        change = self.claim.changes()[index]
+        assert change.undo is not None
+        return StepIntended(
+            **self._ids(),
+            attempt=self.claim.attempt,
+            step=len(self.claim.steps) + 1,
+            change=index,
+            kind="undo",
+            call=change.undo,
+            window_s=self.rules.window_s,
+        )
+
+    def _conclusion(self, verdict: Outcome | None) -> Say:
+        if self.claim.aborting is None:
+            assert verdict is not None
+            return self.conclude(verdict, verdict, "")
+        code, text = self.claim.aborting
+        if not self.claim.has_effect():
+            sent = any(s.answer == "refused" for s in self.claim.steps)
+            return self.conclude("failed_without_effect" if sent else "not_started", code, text)
+        stays = any(
+            self.claim.done(c) and self.claim.changes()[c].undo is None for c in range(len(self.claim.changes()))
+        )
+        worse = code in ("more_down_peers", "fewer_stores_up", "worse")
+        outcome: Outcome = "worse" if worse else "failed_partly" if stays else "failed_without_effect"
+        return self.conclude(outcome, code, text)
+
+    def conclude(
+        self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()
+    ) -> Say:
+        owed = () if outcome != "unknown" else tuple(self.claim.changes()[c] for c in self._maybe_owed())
+        return Say(
+            (
+                Concluded(
+                    **self._ids(),
+                    incident_id=self.claim.claimed.incident_id,
+                    attempt=self.claim.attempt,
+                    outcome=outcome,
+                    code=code,
+                    text=text,
+                    before=self.claim.before,
+                    after=self.claim.samples[-1] if self.claim.samples else None,
+                    samples=len(self.claim.samples),
+                    errors=self.claim.errors,
+                    owed=owed,
+                    objections=objections,
+                    facts=self.seen.facts,
+                ),
+            )
+        )
+
+    def aborting(self, code: str, text: str) -> ExecutionAborting:
+        return ExecutionAborting(**self._ids(), attempt=self.claim.attempt, code=code, text=text)
+
+    # small things
+
+    def _ids(self) -> dict[str, str]:
+        return {"cluster_id": self.claim.claimed.cluster_id, "remediation_id": self.claim.claimed.remediation_id}
+
+    def _maybe_owed(self) -> tuple[int, ...]:
+        """Of an UNKNOWN: every change that was intended and can't be shown to be absent."""
+        return tuple(
+            c
+            for c, change in enumerate(self.claim.changes())
+            if change.undo
+            and c not in self.claim.settled
+            and any(s.change == c and s.kind == "do" and not s.had_no_effect() for s in self.claim.steps)
+        )
+
+    def _stopped(self) -> tuple[str, str] | None:
+        return self.seen.controls.refuses_forward(self.claim.claimed.cluster_id)
+
+    def _all_rehearsed(self) -> bool:
+        return bool(self.claim.steps) and all(s.is_rehearsed() for s in self.claim.steps)
+
+    def _approval_expired(self) -> str:
+        late = [a.person for a in self.claim.claimed.approvals if a.expires_at_ms < self.now_ms]
+        return f"the approval of {', '.join(late)} has expired" if late else ""
+
+    def _fresh(self, after_ms: int = 0) -> Facts | None:
+        """The latest look, if it is young enough to act on and was begun after `after_ms`."""
+        facts = self.seen.facts
+        if facts is None or self.seen.no_facts:
+            return None
+        too_old = facts.age_s(self.now_ms) > max(2 * self.rules.poll_s, 5)
+        return None if too_old or facts.taken_at_ms - facts.took_ms <= after_ms else facts
+
+    def _rest_then_look(self, last_ms: int, until_ms: int | None = None) -> Look | Rest:
+        wake = last_ms + int(self.rules.poll_s * 1000)
+        if until_ms is not None:
+            wake = min(wake, max(until_ms, self.now_ms + 1))
+        return Look() if self.now_ms >= wake else Rest(wake)
+
+    def _sample(self, facts: Facts) -> Sample:
+        return Sample(at_ms=facts.taken_at_ms, figures=self.action.figures(facts))
+

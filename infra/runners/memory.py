@@ -1,0 +1,182 @@
+"""The log in memory, and a loop whose time jumps to the next thing due: the same owners and stages, for specs.
+
+It has transactions that are atomic, append time, partitions and fencing by owner; what a real broker does beyond that is the
+business of the contract suites and of the simulator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infra.runners.books import Raw, admit
+from infra.runners.maps import Mapped
+from schemas import controls as control_fold
+from schemas.chain import Stamped
+from schemas.controls import Controls
+from schemas.events import Event, Unreadable
+from schemas.processors import Fenced, Record
+from schemas.topics import partition_of
+from schemas.wire import decode, frame
+from streams.pipeline import BY_NAME, dead_letters
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop on virtual time: where nothing is ready, it is at once the time of the next timer."""
+
+    def __init__(self, start_s: float) -> None:
+        super().__init__()
+        self._virtual_s = start_s
+
+    def time(self) -> float:
+        return self._virtual_s
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self._virtual_s = max(self._virtual_s, self._scheduled[0]._when)  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+@dataclass
+class MemoryLog:
+    """All topics. `now_ms` is the broker's clock."""
+
+    partitions: int
+    now_ms: Callable[[], int]
+    records: dict[tuple[str, int], list[Raw]] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    _changed: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def append(self, topic: str, key: str, value: bytes, partition: int | None = None) -> Raw:
+        if partition is None:
+            one = topic.startswith("dead-letters.") or BY_NAME[topic].partitions == 1
+            partition = 0 if one else int(key[1:]) if key.startswith("~") else partition_of(key, self.partitions)
+        held = self.records.setdefault((topic, partition), [])
+        raw = Raw(topic, partition, len(held), self.now_ms(), key.encode(), value)
+        held.append(raw)
+        waiting, self._changed = self._changed, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        return raw
+
+    def write(self, topic: str, stamped: Stamped) -> Raw:
+        return self.append(topic, stamped.event.cluster_id, frame(type(stamped.event), stamped.body))
+
+    def read(self, topic: str, partition: int, start: int, limit: int = 1000) -> list[Raw]:
+        return self.records.get((topic, partition), [])[start : start + limit]
+
+    async def changed(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changed.append(future)
+        await future
+
+    def events(self, topic: str) -> list[Event]:
+        """All events of a topic, partition by partition, for the beats of a spec."""
+        return [decode(r.value).event for (t, _), held in sorted(self.records.items()) if t == topic for r in held]
+
+    def all(self) -> list[Record]:
+        """Everything on record, in append order, as a reader of all topics would see it."""
+        found = []
+        for (topic, _), held in self.records.items():
+            for raw in held:
+                if topic in BY_NAME:
+                    try:
+                        found.append(admit(raw, self.partitions))
+                    except Unreadable:
+                        continue
+        return sorted(found, key=lambda r: r.at_ms)
+
+
+@dataclass
+class MemoryOwnLog:
+    """infra.runners.owner.OwnLog for one partition in memory. A second one of the same role and partition fences the first."""
+
+    log: MemoryLog
+    role: str
+    topic: str
+    partition: int
+    inputs: tuple[str, ...]
+    epoch: int = -1
+    positions: dict[str, int] = field(default_factory=dict)
+
+    def _check(self) -> None:
+        if self.log.epochs.get(f"{self.role}-{self.partition}") != self.epoch:
+            raise Fenced(f"{self.role}-{self.partition}")
+
+    async def fence(self) -> None:
+        name = f"{self.role}-{self.partition}"
+        self.epoch = self.log.epochs[name] = self.log.epochs.get(name, 0) + 1
+
+    async def history(self) -> AsyncIterator[Sequence[Raw]]:
+        yield self.log.read(self.topic, self.partition, 0, 10**9)
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        self.positions = {t: positions.get(t, 0) for t in self.inputs}
+
+    async def poll(self, max_records: int) -> Sequence[Raw]:
+        while True:
+            self._check()
+            for topic in self.inputs:
+                if raws := self.log.read(topic, self.partition, self.positions[topic], max_records):
+                    self.positions[topic] += len(raws)
+                    return raws
+            await self.log.changed()
+
+    async def commit(self, stamped: Sequence[Stamped], dead: Sequence[Stamped], positions: Mapping[str, int]) -> int:
+        await asyncio.sleep(0.001)
+        self._check()
+        for made in stamped:
+            self.log.write(self.topic, made)
+        for made in dead:
+            self.log.write(dead_letters(self.role), made)
+        return self.log.now_ms()
+
+
+@dataclass
+class MemoryClock:
+    log: MemoryLog
+
+    def now_ms(self) -> int:
+        return self.log.now_ms()
+
+    def saw(self, append_ms: int) -> None:
+        return None
+
+
+@dataclass
+class MemoryControls:
+    """Reads `controls` whole, always live, unless a spec cuts it off."""
+
+    log: MemoryLog
+    cut_off: bool = False
+    _held: Controls = field(default_factory=lambda: Controls(live=True))
+
+    def current(self) -> Controls:
+        return self._held
+
+    async def read(self) -> Controls:
+        if self.cut_off:
+            return Controls(offset=self._held.offset, live=False, stops=self._held.stops, policy=self._held.policy)
+        for raw in self.log.read("controls", 0, self._held.offset + 1):
+            self._held = control_fold.evolve(self._held, decode(raw.value).event, raw.offset, raw.at_ms)
+        return self._held
+
+
+async def run_maps(log: MemoryLog, reads: str, writes: str, role: str, handle: Callable[[Raw], Awaitable[Mapped]]) -> None:
+    """Carry one maps stage over all partitions of its input, for ever."""
+    positions = dict.fromkeys(range(log.partitions), 0)
+    while True:
+        moved = False
+        for partition in positions:
+            for raw in log.read(reads, partition, positions[partition]):
+                made = await handle(raw)
+                for event in made.events:
+                    log.write(writes, event)
+                for letter in made.dead:
+                    log.write(dead_letters(role), letter)
+                positions[partition] += 1
+                moved = True
+        if not moved:
+            await log.changed()

@@ -1,0 +1,292 @@
+"""The owner of one partition of a decides or works role: restore, then one transaction after another, and its lanes.
+
+The log, the clock and the controls are ports: real Kafka, memory and the simulator carry the same owner. Memory moves on only
+after a commit has succeeded; a commit that fails in any way ends this owner, and a successor rebuilds from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from infra.runners.books import Books, Draft, Raw
+from schemas.chain import Stamped
+from schemas.controls import Controls
+from schemas.events import Event
+from schemas.processors import Fenced, Works
+from schemas.values import Cause
+
+S = TypeVar("S")
+BATCH_MAX = 1000
+INBOX_MAX = 5000
+IDLE_S = 1.0
+
+
+class Rebuild(Exception):
+    """This transaction was aborted, but the partition is still ours: forget what is in memory and fold the log again."""
+
+
+class OwnLog(Protocol):
+    """One partition as its owner sees it. Any method may raise Fenced (fatal) or Rebuild (abortable)."""
+
+    async def fence(self) -> None:
+        """Shut the predecessor out; its commits fail from here on."""
+        ...
+
+    def history(self) -> AsyncIterator[Sequence[Raw]]:
+        """The own topic from its start to its proven end."""
+        ...
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        """Read each input from there on; an input that is not named, from its start."""
+        ...
+
+    async def poll(self, max_records: int) -> Sequence[Raw]:
+        """The next committed inputs; waits a little where there are none."""
+        ...
+
+    async def commit(self, stamped: Sequence[Stamped], dead: Sequence[Stamped], positions: Mapping[str, int]) -> int:
+        """One transaction: events, dead letters and input positions. Returns the broker's append time (ms)."""
+        ...
+
+
+class LogClock(Protocol):
+    """The log's time: the last append time seen, and what has passed since on the own monotonic clock."""
+
+    def now_ms(self) -> int: ...
+
+    def saw(self, append_ms: int) -> None: ...
+
+
+class ControlsPort(Protocol):
+    def current(self) -> Controls: ...
+
+    async def read(self) -> Controls:
+        """Proven to be read up to the live end; otherwise `live` is False."""
+        ...
+
+
+@dataclass
+class _Asked:
+    """What a lane wants committed."""
+
+    events: tuple[Event, ...]
+    cause: Cause | None
+    done: asyncio.Future[None]
+
+
+class Owner(Generic[S]):
+    """Runs until cancelled, fenced or told to rebuild. `on_commit` is for metrics."""
+
+    def __init__(
+        self,
+        books: Books[S],
+        log: OwnLog,
+        clock: LogClock,
+        controls: ControlsPort,
+        *,
+        works: Works[S] | None = None,
+        consults: bool = False,
+        name: str = "",
+        build: str = "",
+        on_commit: Callable[[int, int], None] = lambda events, inputs: None,
+    ) -> None:
+        self._books, self._log, self._clock, self._controls = books, log, clock, controls
+        self._works, self._consults, self._name, self._build = works, consults, name, build
+        self._on_commit = on_commit
+        self._inbox: list[Raw] = []
+        self._asked: list[_Asked] = []
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._stirred: dict[str, asyncio.Event] = {}
+        self._resumed: set[str] = set()
+        self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._draining = False
+        self.ready = asyncio.Event()
+
+    @property
+    def books(self) -> Books[S]:
+        return self._books
+
+    async def run(self) -> None:
+        """Take over, then work. Raises Fenced or Rebuild; whatever else it raises is a bug, and ends the process."""
+        await self._log.fence()
+        async for raws in self._log.history():
+            for raw in raws:
+                self._books.restore(raw)
+        await self._log.seek(self._books.positions)
+        draft = self._books.draft(self._controls.current())
+        draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
+        await self._commit(draft, ())
+        if self._works:
+            self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
+            for cluster_id in sorted(self._resumed):
+                self._start_lane(cluster_id)
+        self.ready.set()
+        tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._decide())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            await self._stop([*tasks, *self._lanes.values()])
+
+    def drain(self) -> None:
+        """Take no further input and start no further lane; what is under way may still be committed."""
+        self._draining = True
+        self._something.set()
+
+    async def drained(self, within_s: float) -> None:
+        """Waits for lanes at most so long; they are then cut, and their claims stay open on record."""
+        self.drain()
+        if self._lanes:
+            await asyncio.wait(list(self._lanes.values()), timeout=within_s)
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    async def _read(self) -> None:
+        while not self._draining:
+            await self._room.wait()
+            raws = await self._log.poll(BATCH_MAX)
+            if raws:
+                self._inbox.extend(raws)
+                self._something.set()
+            if len(self._inbox) >= INBOX_MAX:
+                self._room.clear()
+
+    async def _decide(self) -> None:
+        while True:
+            await self._wait()
+            self._something.clear()
+            batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
+            asked, self._asked = self._asked, []
+            if len(self._inbox) < INBOX_MAX:
+                self._room.set()
+            if self._inbox:
+                self._something.set()
+            due = self._books.due(self._clock.now_ms())
+            if not (batch or asked or due):
+                continue
+            controls = await self._controls.read() if self._consults and (batch or due) else self._controls.current()
+            draft = self._books.draft(controls, self._clock.now_ms())
+            for want in asked:
+                draft.add(want.events, want.cause, self._clock.now_ms())
+            for raw in batch:
+                draft.take(raw)
+            for cluster_id in due:
+                draft.tick(cluster_id, self._clock.now_ms())
+            draft.seal()
+            if draft.stamped or draft.dead:
+                await self._commit(draft, batch)
+            for want in asked:
+                if not want.done.done():
+                    want.done.set_result(None)
+            for cluster_id in draft.touched:
+                self._stir(cluster_id)
+
+    async def _wait(self) -> None:
+        wakes_at = self._books.wakes_at()
+        left_s = IDLE_S if wakes_at is None else min(IDLE_S, max(0.0, (wakes_at - self._clock.now_ms()) / 1000))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                await self._something.wait()
+
+    async def _commit(self, draft: Draft[S], batch: Sequence[Raw]) -> None:
+        appended_ms = await self._log.commit(draft.stamped, draft.dead, draft.positions)
+        self._clock.saw(max(appended_ms, draft.now_ms))
+        self._books.accept(draft)
+        self._on_commit(len(draft.stamped), len(batch))
+
+    # lanes
+
+    def _stir(self, cluster_id: str) -> None:
+        """The cluster's state has moved: wake its lane, or start one where work is owed."""
+        if cluster_id.startswith("~") or self._works is None:
+            return
+        if event := self._stirred.get(cluster_id):
+            event.set()
+        if cluster_id not in self._lanes and self._works.owed(self._books.state(cluster_id)) and not self._draining:
+            self._start_lane(cluster_id)
+
+    def _start_lane(self, cluster_id: str) -> None:
+        self._stirred[cluster_id] = asyncio.Event()
+        self._lanes[cluster_id] = asyncio.ensure_future(self._run_lane(cluster_id))
+
+    async def _run_lane(self, cluster_id: str) -> None:
+        assert self._works is not None
+        lane = OwnLane(self, cluster_id)
+        try:
+            while self._works.owed(self._books.state(cluster_id)):
+                await self._works.work(lane, cluster_id in self._resumed)
+                self._resumed.discard(cluster_id)
+                if self._draining:
+                    return
+        except (asyncio.CancelledError, Fenced):
+            raise
+        except Exception as error:  # a bug in a worker: its cluster waits for a person, the others go on
+            self.lane_failed(cluster_id, error)
+        finally:
+            self._lanes.pop(cluster_id, None)
+            self._stirred.pop(cluster_id, None)
+
+    def lane_failed(self, cluster_id: str, error: Exception) -> None:
+        """Said loudly by the process that runs this; the work stays owed and is resumed by the next owner."""
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": f"{self._books.role}: the lane of {cluster_id} failed", "exception": error}
+        )
+
+    async def ask(self, events: tuple[Event, ...], cause: Cause | None) -> None:
+        want = _Asked(events, cause, asyncio.get_running_loop().create_future())
+        self._asked.append(want)
+        self._something.set()
+        await want.done
+
+    async def stirred(self, cluster_id: str, within_s: float) -> None:
+        event = self._stirred[cluster_id]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await event.wait()
+        event.clear()  # only now: what stirred it while it was not asleep must not be missed
+
+    @property
+    def clock(self) -> LogClock:
+        return self._clock
+
+    @property
+    def controls(self) -> ControlsPort:
+        return self._controls
+
+
+class OwnLane(Generic[S]):
+    """schemas.processors.Lane over an owner."""
+
+    def __init__(self, owner: Owner[S], cluster_id: str) -> None:
+        self._owner, self.cluster_id = owner, cluster_id
+
+    @property
+    def state(self) -> S:
+        return self._owner.books.state(self.cluster_id)
+
+    def now_ms(self) -> int:
+        return self._owner.clock.now_ms()
+
+    def controls(self) -> Controls:
+        return self._owner.controls.current()
+
+    async def read_controls(self) -> Controls:
+        return await self._owner.controls.read()
+
+    async def commit(self, *decided: Event, cause: Cause | None = None) -> None:
+        await self._owner.ask(decided, cause)
+
+    async def sleep_until(self, at_ms: int) -> None:
+        await self._owner.stirred(self.cluster_id, max(0.001, (at_ms - self.now_ms()) / 1000))
