@@ -176,7 +176,7 @@ def merge(world: World, source: Region, target: Region) -> tuple[Operator, Opera
     for region in (source, target):
         if region.down or region.pending or region.in_joint_state or len(region.voters) != world.config.max_replicas:
             raise Refused(f"[PD:region:ErrRegionAbnormalPeer]region {region.id} has abnormal peer")
-    if source.end_key != target.start_key and target.end_key != source.start_key or source.id == target.id:
+    if (source.end_key != target.start_key and target.end_key != source.start_key) or source.id == target.id:
         raise Refused("[PD:region:ErrRegionNotAdjacent]two regions are not adjacent")
     maker = admin("admin-merge-region")
     brief = f"merge: region {source.id} to {target.id}"

@@ -103,7 +103,9 @@ TTL_KEYS = frozenset(
 ) | {"default-add-peer", "default-remove-peer"}  # fmt: skip
 
 DURATIONS = frozenset(
-    key for key, value in SCHEDULE.items() if isinstance(value, str) and (value.endswith(("s", "ms")) and value[0].isdigit())
+    key
+    for key, value in SCHEDULE.items()
+    if isinstance(value, str) and (value.endswith(("s", "ms")) and value[0].isdigit())
 )
 
 
@@ -207,7 +209,9 @@ class Config:
             section[name] = _bool_string(value)
         elif isinstance(old, int | float) and not isinstance(old, bool):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise BadConfig(f"json: cannot unmarshal {go.kind_of(value)} into Go struct field .{name} of type uint64")
+                raise BadConfig(
+                    f"json: cannot unmarshal {go.kind_of(value)} into Go struct field .{name} of type uint64"
+                )
             if name == "max-replicas" and value == 0:
                 raise BadConfig("[PD:placement:ErrRuleContent]invalid rule content, invalid count 0")
             if name == "low-space-ratio" and not float(str(self.schedule["high-space-ratio"])) < value <= 1:

@@ -1,6 +1,6 @@
 """How Go writes things down: byte sizes, durations, times, floats, JSON, number parsing errors.
 
-PD is a Go program and its answers are compared byte for byte, so each of Go's habits that reaches a client lives here once.
+PD is a Go program and its answers are compared byte for byte: each of Go's habits that reaches a client lives here once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MAX_FLOAT64 = 1.7976931348623157e308
 MAX_UINT64 = 2**64 - 1
 ZERO_TIME = "0001-01-01 00:00:00 +0000 UTC"
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 class GoError(ValueError):

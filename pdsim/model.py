@@ -1,7 +1,7 @@
 """A TiKV cluster as PD shows it: build one, move its time on, do things to it.
 
-Pure and deterministic: time is an argument in seconds since the epoch, all chance comes from the seed. The same calls with the same
-times give the same cluster, byte for byte, whatever PYTHONHASHSEED says.
+Pure and deterministic: time is an argument in seconds since the epoch, all chance comes from the seed. The same calls at
+the same times give the same cluster, byte for byte, whatever PYTHONHASHSEED says.
 
     cluster = Cluster.healthy(stores=5, regions=200, now=1_800_000_000.0, seed=7)
     cluster.set_slow(4, 100)
@@ -86,7 +86,9 @@ class Cluster(World):
             timing=timing,
             stores=made,
             truth=RegionTable(),
-            members=Members([_member(at, name, member_url, version) for at, name in enumerate(names)], names[0], started_at),
+            members=Members(
+                [_member(at, name, member_url, version) for at, name in enumerate(names)], names[0], started_at
+            ),
             bootstrapped_at=started_at,
             booted_at=started_at,
             next_id=1000,
@@ -98,7 +100,9 @@ class Cluster(World):
             cluster.truth.put(region)
             cluster.cache.put(region)
             share = 0.5 + chance.random()
-            cluster.flows[region.id] = Flow(write_bytes_per_s * share, 2 * share, share, 400 * share, 4 * share, 2 * share)
+            cluster.flows[region.id] = Flow(
+                write_bytes_per_s * share, 2 * share, share, 400 * share, 4 * share, 2 * share
+            )
         cluster.config.replication["max-replicas"] = replicas
         for store in made.values():
             tikv.store_heartbeat(cluster, store)
@@ -118,7 +122,9 @@ class Cluster(World):
         self.now = max(self.now, now)
 
     def _next_due(self) -> float:
-        beats = (min(store.next_heartbeat, store.next_region_heartbeat) for store in self.stores.values() if store.alive)
+        beats = (
+            min(store.next_heartbeat, store.next_region_heartbeat) for store in self.stores.values() if store.alive
+        )
         running = (min(operator.due, operator.expires_at) for operator in self.book.running.values())
         told = (due for due, _, _ in self.stragglers)
         own = (self.next_round, self.next_patrol, self.next_node_check, tikv.next_election(self))
@@ -222,7 +228,7 @@ class Cluster(World):
         keys_per_s: float | None = None,
         queries_per_s: float | None = None,
     ) -> None:
-        """Client writes: on one region, spread over the regions that a store leads, or over all. Seen at the next reports."""
+        """Client writes: on one region, spread over those that a store leads, or over all. Seen at the next reports."""
         if region_id is not None:
             chosen = [region_id]
         else:

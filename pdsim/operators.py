@@ -1,4 +1,4 @@
-"""Operators: PD's tasks on one region, their steps, and the book of running and finished ones (all of it in memory only)."""
+"""Operators: PD's tasks on one region, their steps, and the book of running and ended ones (all in memory only)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from pdsim import go
 from pdsim.regions import Peer, Region, Role
 
 KEPT_S = 600.0
-KIND_BITS = {"admin": 1, "affinity": 2, "merge": 4, "range": 8, "replica": 16, "split": 32, "hot-region": 64, "region": 128,
-             "leader": 256}  # fmt: skip
+KIND_BITS = {
+    "admin": 1,
+    "affinity": 2,
+    "merge": 4,
+    "range": 8,
+    "replica": 16,
+    "split": 32,
+    "hot-region": 64,
+    "region": 128,
+    "leader": 256,
+}
 
 
 class Status(IntEnum):

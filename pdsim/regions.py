@@ -1,6 +1,6 @@
 """Regions and their peers: what TiKV knows, and the same shape as PD remembers it.
 
-A region is frozen: TiKV's truth and PD's cache hold the same object until one of them hears something the other has not.
+A region is frozen: TiKV's truth and PD's cache hold the same object until one knows something the other has not heard.
 Keys are upper-case hex; "" is unbounded on either side.
 """
 
@@ -145,7 +145,7 @@ ABSENT: dict[str, object] = {
 
 
 class RegionTable:
-    """Regions by id, by key, by leader and by store. Dicts stand in for ordered sets: iteration must not depend on hashing."""
+    """Regions by id, key, leader and store. Dicts stand in for ordered sets: iteration must not depend on hashing."""
 
     def __init__(self, regions: Iterable[Region] = ()) -> None:
         self._by_id: dict[int, Region] = {}

@@ -59,7 +59,9 @@ def _evict_leaders(world: World) -> int:
 
 
 def _evict_slow(world: World) -> int:
-    return sum(_drain(world, store, world.schedulers.slow_batch, _EVICT_SLOW) for store in world.schedulers.slow_evicted)
+    return sum(
+        _drain(world, store, world.schedulers.slow_batch, _EVICT_SLOW) for store in world.schedulers.slow_evicted
+    )
 
 
 def _drain(world: World, store_id: int, batch: int, maker: Maker) -> int:
@@ -102,7 +104,7 @@ def _grant_leaders(world: World) -> int:
 
 
 def _balance_leaders(world: World) -> int:
-    """From the store with most leaders for its weight to the one with fewest, while they differ by more than the tolerance.
+    """From the store with most leaders for its weight to the one with fewest, while they differ by enough.
 
     A store whose bar was lifted while still on evict-leader's list is refilled from here: the two fight for ever.
     """
@@ -120,7 +122,9 @@ def _balance_once(world: World, planned: dict[int, int]) -> bool:
         weight = max(world.stores[store_id].leader_weight, 1e-6)
         return (world.cache.leader_count(store_id) + planned.get(store_id, 0)) / weight
 
-    up = [store.id for store in world.stores.values() if store.state is State.Up and not store.is_disconnected(world.now)]
+    up = [
+        store.id for store in world.stores.values() if store.state is State.Up and not store.is_disconnected(world.now)
+    ]
     targets = sorted((store for store in up if world.may_take_leader(store)), key=lambda store: (score(store), store))
     for source in sorted(up, key=lambda store: (-score(store), store)):
         for target in targets:

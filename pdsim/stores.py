@@ -114,7 +114,9 @@ class Store:
         seen["state_name"] = self.state_name(now, max_down_s)
         return seen
 
-    def status_view(self, leader: tuple[int, int], region: tuple[int, int], others: dict[str, int]) -> dict[str, object]:
+    def status_view(
+        self, leader: tuple[int, int], region: tuple[int, int], others: dict[str, int]
+    ) -> dict[str, object]:
         """The `status` half; `leader` and `region` are (count, MiB) from PD's region cache."""
         leader_weight, region_weight = max(self.leader_weight, 1e-6), max(self.region_weight, 1e-6)
         known = self.stats_known
