@@ -52,7 +52,9 @@ def make(uv: str) -> None:
         if "://" in compiled:
             sys.exit(f"{name}: uv wrote an address into the lock")
         target.write_text(header() + compiled)
-        print(f"{target.relative_to(HERE.parent)}: {sum(line[:1].isalnum() for line in compiled.splitlines())} packages")
+        print(
+            f"{target.relative_to(HERE.parent)}: {sum(line[:1].isalnum() for line in compiled.splitlines())} packages"
+        )
 
 
 def check() -> int:
