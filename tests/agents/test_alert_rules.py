@@ -48,7 +48,9 @@ def test_the_level_is_the_labels_if_it_is_one_of_ours() -> None:
 
 def test_the_table_says_what_the_rule_files_say() -> None:
     if not RULE_FILES.is_dir():
-        pytest.skip("the stock rule files are not at hand (../shared/reference/alert-rules): only self-consistency shown")
+        pytest.skip(
+            "the stock rule files are not at hand (../shared/reference/alert-rules): only self-consistency shown"
+        )
     found = {name: (level, expr) for path in RULE_FILES.glob("*.yml") for name, level, expr in rules_in(path)}
     assert set(found) == set(BY_NAME)
     for name, (level, expr) in found.items():
