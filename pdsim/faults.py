@@ -3,8 +3,8 @@
     faults = Faults()
     faults.add(DroppedAfter(), method="POST", path="/pd/api/v1/schedulers", times=1)
 
-A fault decides two things: whether PD applied the call, and what the caller sees. The first is what a careful caller must
-not guess from the second.
+A fault decides two things: whether PD applied the call, and what the caller sees. A careful caller
+never guesses the first from the second.
 """
 
 from __future__ import annotations

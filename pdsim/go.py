@@ -1,6 +1,6 @@
 """How Go writes things down: byte sizes, durations, times, floats, JSON, number parsing errors.
 
-PD is a Go program and its answers are compared byte for byte: each of Go's habits that reaches a client lives here once.
+PD is a Go program, its answers are compared byte for byte: each of Go's habits that reaches a client has one home here.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeAlias
 
 MAX_FLOAT64 = 1.7976931348623157e308
@@ -146,6 +147,7 @@ def _trim(value: float, digits: int) -> str:
 _DURATION_UNITS = {"h": 3600.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "m": 60.0, "s": 1.0}
 
 
+@lru_cache(maxsize=256)
 def parse_duration(text: str) -> float:
     """time.ParseDuration, in seconds; raises GoError with its wording."""
     rest, total = text, 0.0

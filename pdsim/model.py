@@ -1,7 +1,7 @@
 """A TiKV cluster as PD shows it: build one, move its time on, do things to it.
 
-Pure and deterministic: time is an argument in seconds since the epoch, all chance comes from the seed. The same calls at
-the same times give the same cluster, byte for byte, whatever PYTHONHASHSEED says.
+Pure and deterministic: time is an argument in seconds since the epoch, all chance comes from the seed. The same calls
+at the same times give the same cluster, byte for byte, whatever PYTHONHASHSEED says.
 
     cluster = Cluster.healthy(stores=5, regions=200, now=1_800_000_000.0, seed=7)
     cluster.set_slow(4, 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pdsim.building import Maker, transfer_leader
-from pdsim.operators import Operator, Priority
+from pdsim.operators import Operator, Priority, TransferLeader
 from pdsim.regions import Region
 from pdsim.schedulers import BALANCE_LEADER, EVICT_LEADER, EVICT_SLOW, GRANT_LEADER
 from pdsim.stores import SLOW_FROM, State
@@ -109,12 +109,23 @@ def _balance_leaders(world: World) -> int:
     A store whose bar was lifted while still on evict-leader's list is refilled from here: the two fight for ever.
     """
     made = 0
-    planned: dict[int, int] = {}
+    planned = _under_way(world)
     for _ in range(BALANCE_BATCH):
         if not _room(world) or not _balance_once(world, planned):
             break
         made += 1
     return made
+
+
+def _under_way(world: World) -> dict[int, int]:
+    """Leaders that running operators will still bring or take, by store: without them balancing overshoots for ever."""
+    change: dict[int, int] = {}
+    for operator in world.book.running.values():
+        for step in operator.steps[operator.current_step :]:
+            if isinstance(step, TransferLeader):
+                change[step.from_store] = change.get(step.from_store, 0) - 1
+                change[step.to_store] = change.get(step.to_store, 0) + 1
+    return change
 
 
 def _balance_once(world: World, planned: dict[int, int]) -> bool:

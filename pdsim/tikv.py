@@ -126,7 +126,7 @@ def next_election(world: World) -> float:
 
 
 def carry_out(world: World, region_id: int, step: Step) -> bool:
-    """Apply one step and let PD hear of it. False when it can't be done now: no leader, no quorum, target dead, halted."""
+    """Apply one step and let PD hear of it. False: not now (no leader, no quorum, target dead, halted)."""
     region = world.truth.get(region_id)
     if region is None or region.leader is None or not _lives(world, region.leader) or not has_quorum(world, region):
         return False

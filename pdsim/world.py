@@ -1,7 +1,7 @@
 """The state of one simulated cluster, TiKV's truth and PD's view of it apart, and the one way news passes between them.
 
-`truth` is what the stores know. `cache` is what PD has heard; everything PD answers or decides comes from there. A frozen
-PD leader stops hearing, a new one has forgotten: that is where the dangerous hours of a real cluster come from.
+`truth` is what the stores know. `cache` is what PD has heard; everything PD answers or decides comes from there. A
+frozen PD leader stops hearing, a new one has forgotten: that is where the dangerous hours of a real cluster come from.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""Section 2 of pd-seen: stores, taken out, labelled, weighed, limited."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.pd.twin import Twin
+
+pytestmark = pytest.mark.contract
+
+
+def test_the_weight_needs_both_numbers(writable_pd: Twin) -> None:
+    path = f"/store/{writable_pd.store_id()}/weight"
+    assert writable_pd.post(path, {"leader": 1}).json() == "region weight unset"
+    assert writable_pd.post(path, {"leader": "1", "region": 1}).json() == "bad format leader weight"
+    assert writable_pd.post(path, {"leader": -1, "region": 1}).json() == "bad format leader weight"
+    assert writable_pd.post("/store/999/weight", {"leader": 1, "region": 1}).status_code == 500
+
+
+def test_a_weight_of_0_is_accepted_and_the_score_is_a_million_times_the_count(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    path = f"/store/{store}/weight"
+    assert writable_pd.post("/schedulers/balance-leader-scheduler", {"delay": 60}).status_code == 200
+    answer = writable_pd.post(path, {"leader": 0, "region": 1})
+    assert (answer.status_code, answer.json()) == (200, "The store's weight is updated.")
+    status = writable_pd.get(f"/store/{store}").json()["status"]
+    assert status["leader_score"] == pytest.approx(status["leader_count"] * 1e6)
+    writable_pd.post(path, {"leader": 1, "region": 1})
+    writable_pd.post("/schedulers/balance-leader-scheduler", {"delay": 0})
+
+
+def test_the_limit_names_what_is_wrong(writable_pd: Twin) -> None:
+    path = f"/store/{writable_pd.store_id()}/limit"
+    assert writable_pd.post(path, {}).json() == "rate unset"
+    assert writable_pd.post(path, {"rate": 5, "type": "nosuch"}).json() == "unknown type"
+    for bad in (0, -1, "5"):
+        answer = writable_pd.post(path, {"rate": bad, "type": "add-peer"})
+        assert (answer.status_code, answer.json()) == (400, "invalid rate which should be larger than 0")
+    assert writable_pd.post("/store/999/limit", {"rate": 5}).status_code == 500
+
+
+def test_a_limit_is_set_and_read_back(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    old = writable_pd.get("/stores/limit").json()[str(store)]["add-peer"]
+    answer = writable_pd.post(f"/store/{store}/limit", {"rate": 77, "type": "add-peer"})
+    assert answer.json() == "The store's limit is updated."
+    assert writable_pd.get("/stores/limit").json()[str(store)]["add-peer"] == 77
+    writable_pd.post(f"/store/{store}/limit", {"rate": old, "type": "add-peer"})
+
+
+def test_a_temporary_limit_never_shows(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    before = writable_pd.get("/stores/limit").content
+    assert writable_pd.post(f"/store/{store}/limit?ttlSecond=5", {"rate": 78}).status_code == 200
+    assert writable_pd.get("/stores/limit").content == before
+
+
+def test_a_label_is_set_and_deleted_but_not_twice(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    assert writable_pd.post(f"/store/{store}/label", {"steward": "x"}).json() == "The store's label is updated."
+    gone = writable_pd.delete(f"/store/{store}/label", json="steward")
+    assert gone.json() == f"The label steward is deleted for store {store}."
+    again = writable_pd.delete(f"/store/{store}/label", json="steward")
+    assert (again.status_code, again.json()) == (500, "the label key steward does not exist")
+
+
+def test_a_label_of_an_unknown_store_has_a_code_of_its_own(writable_pd: Twin) -> None:
+    answer = writable_pd.post("/store/999/label", {"zone": "z"})
+    assert answer.json() == "[PD:cluster:ErrInvalidStoreID]invalid store id 999, not found"
+
+
+def test_a_state_in_any_case_and_an_unknown_one(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    assert writable_pd.post(f"/store/{store}/state?state=up").json() == "The store's state is updated."
+    answer = writable_pd.post(f"/store/{store}/state?state=foo")
+    assert (answer.status_code, answer.json()) == (400, "invalid state foo")
+
+
+def test_offline_lifts_the_remove_peer_limit_and_cancel_restores_it(writable_pd: Twin) -> None:
+    store = writable_pd.stores()[-1]["store"]["id"]
+    before = writable_pd.get("/stores/limit").json()[str(store)]
+    assert writable_pd.delete(f"/store/{store}").json() == "The store is set as Offline."
+    assert writable_pd.delete(f"/store/{store}").json() == "The store is set as Offline."
+    assert writable_pd.get(f"/store/{store}").json()["store"]["state_name"] == "Offline"
+    assert writable_pd.get("/stores/limit").json()[str(store)]["remove-peer"] == 100000000
+    progress = writable_pd.get(f"/stores/progress?id={store}").json()
+    assert (progress["action"], progress["store_id"]) == ("removing", store)
+    assert "store_id" not in writable_pd.get("/stores/progress?action=removing").json()
+    assert writable_pd.post(f"/store/{store}/state?state=Up").json() == "The store's state is updated."
+    assert writable_pd.get("/stores/limit").json()[str(store)] == before
+    assert writable_pd.get(f"/stores/progress?id={store}").status_code == 404
+
+
+def test_removing_tombstones_is_fine_when_there_is_none(writable_pd: Twin) -> None:
+    answer = writable_pd.delete("/stores/remove-tombstone")
+    assert (answer.status_code, answer.json()) == (200, "Remove tombstone successfully.")
+
+
+def test_an_offline_store_drains_becomes_a_tombstone_and_is_removed(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    store = pd.stores()[-1]["store"]["id"]
+    pd.post("/stores/limit", {"rate": 20000})
+    pd.delete(f"/store/{store}")
+    assert pd.until(lambda: pd.get(f"/store/{store}").json()["store"]["state_name"] == "Tombstone", within_s=60)
+    gone = pd.delete(f"/store/{store}")
+    assert (gone.status_code, gone.json()) == (410, f"[PD:core:ErrStoreRemoved]store {store} has been removed")
+    assert pd.post(f"/store/{store}/state?state=Up").status_code == 410
+    assert pd.post(f"/store/{store}/weight", {"leader": 1, "region": 1}).status_code == 200
+    assert store not in [each["store"]["id"] for each in pd.get("/stores").json()["stores"]]
+    assert pd.get("/stores?state=2").json()["count"] == 1
+    pd.delete("/stores/remove-tombstone")
+    assert pd.get(f"/store/{store}").status_code == 404
+    assert pd.get("/regions/check/miss-peer").json()["count"] == 0
+
+
+def test_pd_counts_up_stores_before_it_lets_one_go(breakable_pd: Twin) -> None:
+    pd, ids = breakable_pd, [store["store"]["id"] for store in breakable_pd.stores()]
+    for store in ids[3:]:
+        assert pd.delete(f"/store/{store}").status_code == 200
+    answer = pd.delete(f"/store/{ids[0]}")
+    assert answer.status_code == 400
+    assert answer.json() == (
+        f"[PD:core:ErrStoresNotEnough]can not remove store {ids[0]} since the number of up stores would be 2 while need 3"
+    )
+
+
+def test_pd_refuses_to_remove_the_last_store_that_may_lead(breakable_pd: Twin) -> None:
+    pd, ids = breakable_pd, [store["store"]["id"] for store in breakable_pd.stores()]
+    for store in ids[1:]:
+        pd.post("/schedulers", {"name": "evict-leader-scheduler", "store_id": store})
+    assert pd.delete(f"/store/{ids[0]}").json() == (
+        f"[PD:core:ErrNoStoreForRegionLeader]can not remove store {ids[0]} since there are no extra up store to store "
+        "the leader"
+    )
+
+
+def test_a_destroyed_store_can_never_come_back(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    store = pd.stores()[-1]["store"]["id"]
+    assert pd.delete(f"/store/{store}?force").status_code == 200
+    answer = pd.post(f"/store/{store}/state?state=Up")
+    assert (answer.status_code, answer.json()) == (
+        400,
+        f"[PD:core:ErrStoreDestroyed]store {store} has been physically destroyed",
+    )
+
+
+def test_limits_can_not_be_set_under_store_limit_version_2(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    pd.post("/config", {"store-limit-version": "v2"})
+    answer = pd.post(f"/store/{pd.store_id()}/limit", {"rate": 5})
+    assert (answer.status_code, answer.json()) == (400, "current store limit version:v2 not support set limit")
