@@ -116,12 +116,15 @@ class AlertFolded(Event):
     incident_id: str
     alert: AlertRef
     again: bool = False
+    folded: int = 0  # distinct alerts beside the first by now
+    firing: int = -1  # how many fire now; -1: not said
 
 
 class AlertCleared(Event):
     incident_id: str
     fingerprint: str
     starts_at_ms: int
+    firing: int = -1  # how many still fire; -1: not said
 
 
 class DiagnosisAsked(Event):
@@ -267,6 +270,14 @@ class TicketWritten(Event):
     open: bool = True
     remediation_id: str = ""
     synthetic: bool = False
+    facts: str = ""  # canonical JSON of what the next version is made from: for the tickets role alone
+
+
+class TicketNoted(Event):
+    """Something that waits for the next version, such as one more alert of a storm."""
+
+    incident_id: str
+    facts: str
 
 
 class NotificationStarted(Event):

@@ -24,7 +24,7 @@ TOPICS = (  # name, sole writer, events
     Topic("signals",       "intake",       (AlertFired, AlertResolved)),        # right cluster, right partition, right schema
     Topic("incidents",     "incidents",    (IncidentOpened, AlertFolded, AlertCleared, DiagnosisAsked, DiagnosisAdopted, DiagnosisOverdue, IncidentClosed, *OWNER)),
     Topic("diagnoses",     "diagnose",     (DiagnosisStarted, DiagnosisMade, DiagnosisAbstained, *OWNER)),
-    Topic("tickets",       "tickets",      (TicketWritten, *OWNER)),
+    Topic("tickets",       "tickets",      (TicketWritten, TicketNoted, *OWNER)),
     Topic("notifications", "notify",       (NotificationStarted, Delivered, NotDelivered, *OWNER)),
     Topic("controls",      "console",      (Frozen, Halted, Lifted, PolicyAdopted, KeyRevoked), partitions=1),
     # acting
