@@ -1,0 +1,246 @@
+"""Each way to forge a person's word is refused by name, when it is heard and again before acting."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from joserfc import jwk, jws
+
+from console.keys import make_key
+from schemas.approvals import counted, enough, judge, people_needed
+from schemas.signing import TYPE, BadKey, BadSignature, Claims, kid_of, public_of, sign, verify
+from schemas.values import SignedApproval, Tier, canonical_json
+from streams.rules.approval import needed
+
+KEY = make_key()
+OTHER = make_key()
+KEYS = {kid_of(KEY): public_of(KEY)}
+NOW = 1_700_000_000_000
+DIGEST = "9f3c" + "0" * 60
+HERE: dict[str, Any] = {
+    "environment": "test",
+    "pd_cluster_id": 77,
+    "remediation_id": "R-1",
+    "digest": DIGEST,
+    "now_ms": NOW + 1000,
+    "keys": KEYS,
+    "revoked_kids": frozenset(),
+    "proposer": "playbook",
+}
+
+
+def claims(**more: Any) -> Claims:
+    said: dict[str, Any] = {
+        "environment": "test",
+        "pd_cluster_id": 77,
+        "remediation_id": "R-1",
+        "digest": DIGEST,
+        "decision": "approve",
+        "person": "anna",
+        "via": "cli",
+        "iat": NOW,
+        "exp": NOW + 600_000,
+        "approval_id": "a-1",
+        "reason": "disk known bad",
+    }
+    return Claims.model_validate({**said, **more})
+
+
+def approval(key: dict[str, str] = KEY, **more: Any) -> SignedApproval:
+    said = claims(**more)
+    return SignedApproval(
+        approval_id=said.approval_id,
+        person=said.person,
+        via=said.via,
+        kid=kid_of(key),
+        decided_at_ms=said.iat,
+        expires_at_ms=said.exp,
+        reason=said.reason,
+        jws=sign(key, said),
+    )
+
+
+def refusal(given: SignedApproval, **here: Any) -> str | None:
+    found = judge(given, **{**HERE, "decision": "approve", **here})
+    return found[0] if found else None
+
+
+def test_a_true_approval_of_this_plan_counts() -> None:
+    assert refusal(approval()) is None
+
+
+def test_a_p256_key_signs_too() -> None:
+    key = {str(k): str(v) for k, v in jwk.ECKey.generate_key("P-256").as_dict(private=True).items()}
+
+    assert verify(sign(key, claims()), {kid_of(key): public_of(key)}) == claims()
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"environment": "prod"}, "wrong_environment"),
+        ({"pd_cluster_id": 78}, "wrong_cluster"),
+        ({"remediation_id": "R-2"}, "wrong_remediation"),
+        ({"digest": "0" * 64}, "wrong_digest"),
+        ({"decision": "deny"}, "wrong_decision"),
+        ({"exp": NOW + 500}, "expired"),
+        ({"exp": NOW - 1}, "wrong_claims"),
+        ({"exp": NOW + 25 * 3600 * 1000}, "wrong_claims"),
+        ({"iat": NOW + 400_000, "exp": NOW + 500_000}, "from_the_future"),
+        ({"person": "playbook"}, "self_approval"),
+    ],
+)
+def test_a_true_signature_over_something_else_does_not_count(more: dict[str, Any], code: str) -> None:
+    assert refusal(approval(**more)) == code
+
+
+def test_an_unknown_key_does_not_count() -> None:
+    assert refusal(approval(OTHER)) == "unknown_key"
+
+
+def test_a_revoked_key_does_not_count() -> None:
+    assert refusal(approval(), revoked_kids=frozenset({kid_of(KEY)})) == "revoked_key"
+
+
+def test_an_event_that_names_another_key_than_the_one_that_signed_it_cannot_escape_its_revocation() -> None:
+    hiding = approval().model_copy(update={"kid": "another"})
+
+    assert refusal(hiding, revoked_kids=frozenset({kid_of(KEY)})) == "revoked_key"
+
+
+def test_a_key_that_borrows_a_known_name_is_a_forgery() -> None:
+    assert refusal(approval({**OTHER, "kid": kid_of(KEY)})) == "forged"
+
+
+def test_a_changed_payload_is_a_forgery() -> None:
+    header, _, signature = sign(KEY, claims()).split(".")
+    payload = (
+        base64.urlsafe_b64encode(canonical_json(claims(digest="0" * 64).model_dump()).encode()).rstrip(b"=").decode()
+    )
+
+    with pytest.raises(BadSignature) as error:
+        verify(f"{header}.{payload}.{signature}", KEYS)
+    assert error.value.code == "forged"
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA"])
+def test_a_token_does_not_choose_its_own_algorithm(algorithm: str) -> None:
+    header = {"alg": algorithm, "kid": kid_of(KEY), "typ": TYPE}
+    parts = [json.dumps(header).encode(), canonical_json(claims().model_dump()).encode(), b"x"]
+    token = ".".join(base64.urlsafe_b64encode(p).rstrip(b"=").decode() for p in parts)
+
+    with pytest.raises(BadSignature) as error:
+        verify(token, KEYS)
+    assert error.value.code == "wrong_algorithm"
+
+
+def test_another_kind_of_token_by_the_same_key_is_no_approval() -> None:
+    header = {"alg": "Ed25519", "kid": kid_of(KEY), "typ": "JWT"}
+    token = jws.serialize_compact(
+        header, canonical_json(claims().model_dump()), jwk.OKPKey.import_key(dict(KEY)), algorithms=["Ed25519"]
+    )
+
+    with pytest.raises(BadSignature) as error:
+        verify(token, KEYS)
+    assert error.value.code == "wrong_algorithm"
+
+
+@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "....", "é.é.é", "x" * 20_000, "e30.e30.e30"])
+def test_junk_is_refused_and_never_raises_anything_else(token: str) -> None:
+    with pytest.raises(BadSignature):
+        verify(token, KEYS)
+
+
+@pytest.mark.parametrize("field", ["approval_id", "person", "via", "kid", "decided_at_ms", "expires_at_ms", "reason"])
+def test_what_an_event_says_beside_its_signature_must_be_what_was_signed(field: str) -> None:
+    given = approval()
+    value = getattr(given, field)
+    changed = given.model_copy(update={field: value + 1 if isinstance(value, int) else value + "x"})
+
+    assert refusal(changed) == "fields_differ"
+
+
+def test_nothing_can_be_approved_where_there_is_no_plan() -> None:
+    assert refusal(approval(digest=""), digest="") == "no_plan"
+    assert refusal(approval(), pd_cluster_id=0) == "no_plan"
+
+
+def test_a_cancel_needs_no_plan() -> None:
+    given = approval(decision="cancel", digest="")
+
+    assert refusal(given, decision="cancel", digest="", pd_cluster_id=0) is None
+
+
+def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
+    assert "d" not in public_of(KEY)
+    with pytest.raises(BadKey):
+        sign(public_of(KEY), claims())
+
+
+# -- how many people ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "tier", "people"),
+    [
+        ("auto", "LOW", 0),
+        ("veto:10m", "LOW", 0),
+        ("one", "LOW", 1),
+        ("one", "MEDIUM", 1),
+        ("auto", "MEDIUM", 1),
+        ("two", "HIGH", 2),
+        ("one", "HIGH", 2),
+        ("never", "LOW", None),
+        ("auto", "FORBIDDEN", None),
+        ("sometimes", "LOW", None),
+    ],
+)
+def test_a_tier_has_a_floor_that_no_rule_goes_below(rule: str, tier: Tier, people: int | None) -> None:
+    assert people_needed(rule, tier) == people
+
+
+def test_a_disputed_diagnosis_is_for_a_person_even_where_low_acts_alone() -> None:
+    assert needed("auto", "LOW", disputed=True) == 1
+    assert needed("auto", "LOW", disputed=False) == 0
+    assert needed("never", "LOW", disputed=True) is None
+
+
+def test_one_person_under_two_spellings_is_one_person() -> None:
+    assert counted([approval(), approval(person="Anna "), approval(person="ben")]) == 2
+
+
+def allowed(*approvals: SignedApproval, rule: str = "two", tier: Tier = "HIGH", **more: Any) -> tuple[str, str] | None:
+    return enough(approvals, rule=rule, tier=tier, **HERE, **more)
+
+
+def test_a_high_risk_action_waits_for_two_different_approvers() -> None:
+    assert allowed(approval(), approval(person="ben", approval_id="a-2")) is None
+    assert allowed(approval(), approval(approval_id="a-2")) == ("too_few_approvals", "1 of 2 people have approved it")
+
+
+def test_a_refusal_names_every_approval_that_does_not_count() -> None:
+    found = allowed(approval(OTHER), approval(person="ben", digest="0" * 64))
+
+    assert found is not None
+    assert found[0] == "unknown_key"
+    assert "anna" in found[1]
+    assert "ben" in found[1]
+
+
+def test_a_false_approval_does_no_harm_beside_enough_true_ones() -> None:
+    assert allowed(approval(), approval(OTHER, person="eve"), rule="one", tier="MEDIUM") is None
+
+
+def test_what_was_asked_for_on_top_of_the_rule_is_owed_at_execution_too() -> None:
+    assert allowed(rule="auto", tier="LOW") is None
+    assert allowed(rule="auto", tier="LOW", at_least=1) is not None
+
+
+def test_forbidden_stays_forbidden_with_any_number_of_people() -> None:
+    found = allowed(approval(), approval(person="ben"), tier="FORBIDDEN")
+
+    assert found is not None
+    assert found[0] == "forbidden"
