@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
+from math import nan
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, ValidationError
@@ -13,7 +13,10 @@ from pydantic import ConfigDict, ValidationError
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look
 from schemas.policy import LimitsPolicy
-from schemas.values import Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, canonical_json
+from schemas.values import Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
+
+SAMPLES_MIN = 3  # fewer say nothing: success was once declared from none (Kubernaut #722)
+PD_SETTLES_S = 60  # after a PD leader change for so long: a 404 may come back as present (tikv/pd#4707)
 
 
 class Undo(StrEnum):
@@ -25,7 +28,7 @@ class Undo(StrEnum):
 
 
 class Limits(Model):
-    """What a preflight judges by besides the facts: the policy's limits, the cluster's tier (1 is the dearest), the time."""
+    """What a preflight judges by besides the facts: limits, the cluster's tier (1: the dearest), the time."""
 
     policy: LimitsPolicy
     cluster_tier: int
@@ -43,10 +46,11 @@ class Action(Model):
 
     name: ClassVar[str]
     version: ClassVar[int]
-    risk: ClassVar[str]  # LOW | MEDIUM | HIGH | FORBIDDEN: the least tier, before live reach raises it
+    risk: ClassVar[Tier]  # the least tier, before live reach raises it (streams/rules/risk.py)
     undo: ClassVar[Undo]
     may_call: ClassVar[frozenset[str]]  # names in actions/calls.py; the client given to it has no others
     clients_notice: ClassVar[str]
+    stops_if: ClassVar[str] = "a peer goes down, a store is no longer Up, somebody freezes, or it takes too long"
 
     @abstractmethod
     def title(self) -> str:
@@ -59,6 +63,10 @@ class Action(Model):
     @abstractmethod
     def entities(self) -> tuple[str, ...]:
         """What the parameters name (`store:4`, `region:180`): must occur in the cited evidence, and exist now."""
+
+    def takes_out(self) -> frozenset[int]:
+        """Stores that serve less because of this: the quorum rule protects every region with a peer on them."""
+        return frozenset()
 
     @abstractmethod
     def relies_on(self, facts: Facts) -> tuple[Premise, ...]:
@@ -86,31 +94,76 @@ class Action(Model):
 
     @abstractmethod
     def figures(self, facts: Facts) -> dict[str, float]:
-        """The figures that `abort_if` and `verify` judge by; must hold `down_peers` and `stores_up`."""
+        """The figures that `abort_if` and `verify` judge by: those of `health`, and the action's own."""
 
     def abort_if(self, before: Sample, now: Sample) -> tuple[str, str] | None:
-        """(code, text) of why no step may follow, or None."""
+        """(code, text) of why no step may follow, or None.
+
+        Right after a PD leader change every store may read Disconnected: fewer stores are believed once PD has settled.
+        """
         if now.figures["down_peers"] > before.figures["down_peers"]:
             return "more_down_peers", f"down peers {before.figures['down_peers']:g} -> {now.figures['down_peers']:g}"
-        if now.figures["stores_up"] < before.figures["stores_up"]:
+        if now.figures["stores_up"] < before.figures["stores_up"] and now.figures.get("pd_settled", 1.0):
             return "fewer_stores_up", f"stores up {before.figures['stores_up']:g} -> {now.figures['stores_up']:g}"
         return None
 
     @abstractmethod
     def is_done(self, facts: Facts) -> bool:
-        """PD has ended what the plan set going: verification may begin."""
+        """PD has ended what the plan set going, well or not: verification may begin."""
 
     @abstractmethod
+    def is_reached(self, sample: Sample) -> bool:
+        """Does this sample show what the action is for?"""
+
     def verify(self, before: Sample, later: tuple[Sample, ...]) -> Outcome:
-        """succeeded, no_better or worse, from at least three later samples."""
+        """succeeded, no_better or worse, from the last three samples; from fewer: unknown, whatever they show."""
+        last = later[-SAMPLES_MIN:]
+        if len(last) < SAMPLES_MIN:
+            return "unknown"
+        if any(self.abort_if(before, sample) for sample in last):
+            return "worse"
+        return "succeeded" if all(self.is_reached(sample) for sample in last) else "no_better"
 
     @abstractmethod
     def probe(self, call: Call, now: Facts) -> Finding:
-        """Is this call of ours, an undo included, not started, under way, applied, or can't it be told?"""
+        """Is this call of ours, an undo included, not started, under way, applied, or can't it be told?
 
-    def by_hand(self) -> tuple[str, str]:
-        """(do, undo) as a person would type them into pd-ctl."""
-        return "", ""
+        `not_started` is a promise that sending it (again) is right. Of facts from a PD that has not settled, presence
+        is believed and absence is not.
+        """
+
+
+def no(code: str, text: str) -> Objection:
+    """It may change with the facts, but not by waiting a little."""
+    return Objection(code=code, kind="no", text=text)
+
+
+def wait(code: str, text: str, until_ms: int) -> Objection:
+    return Objection(code=code, kind="wait", text=text, until_ms=until_ms)
+
+
+def never(code: str, text: str) -> Objection:
+    return Objection(code=code, kind="never", text=text)
+
+
+def health(facts: Facts) -> dict[str, float]:
+    """The figures of the whole cluster that every action watches."""
+    return {
+        "down_peers": float(facts.down_peers()),
+        "pending_peers": float(facts.pending_peers()),
+        "stores_up": float(len(facts.up_store_ids())),
+        "pd_settled": float(is_settled(facts)),
+    }
+
+
+def is_settled(facts: Facts) -> bool:
+    """May absence and zeros be believed? Not from a PD that has just started or just changed its leader."""
+    return facts.warming_up() is None and facts.pd_leader_age_s >= PD_SETTLES_S
+
+
+def figure(sample: Sample, name: str) -> float:
+    """Missing is not a number, which equals nothing: it never makes a sample look good."""
+    return sample.figures.get(name, nan)
 
 
 CATALOGUE: dict[str, type[Action]] = {}
@@ -143,12 +196,10 @@ def parse(name: str, params: str) -> Action:
     if kind is None:
         raise UnknownAction(f"no action {name!r}; there are {', '.join(sorted(CATALOGUE))}")
     try:
-        return kind.model_validate(json.loads(params))
+        return kind.model_validate_json(params)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadParameters(".".join(str(p) for p in first["loc"]) or "params", first["msg"]) from error
-    except ValueError as error:
-        raise BadParameters("params", f"not JSON: {error}") from error
 
 
 def params_json(action: Action) -> str:
@@ -159,4 +210,3 @@ def params_json(action: Action) -> str:
 def params_schema(kind: type[Action]) -> dict[str, Any]:
     """JSON schema of the parameters, for the model's tool and the reference page."""
     return kind.model_json_schema()
-

@@ -1,0 +1,205 @@
+"""Every call that Steward may ever make to a cluster, as a typed value; and what each answer to it means.
+
+Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
+(pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
+`/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
+a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from schemas.events import Answer
+from schemas.values import Call, canonical_json
+
+PREFIX = "/pd/api/v1"
+SAID_MAX = 300  # characters of a reply that are repeated to people
+_WHOLE = re.compile(r"[1-9][0-9]{0,18}")
+_CODE = re.compile(r"\[(PD:[a-z_]+:Err[A-Za-z]+)\]")
+
+
+class BadCall(Exception):
+    """A call that is not in the table, or whose arguments are not what the table says. Nothing may be sent."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request, without the endpoint it goes to."""
+
+    method: str
+    path: str
+    body: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}{' ' + self.body if self.body else ''}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row: how a call is sent, and which answers say what. An answer that no field foresees may have run.
+
+    `accepted`, `already`: (status, what is said). `refused`: PD error codes, or patterns of texts that have no code;
+    only answers that PD gives before it changes anything, so that refused means without effect.
+    """
+
+    method: str
+    path: str  # template over the arguments
+    args: tuple[str, ...]
+    by_hand: str  # as a person types it, template over the arguments
+    accepted: tuple[tuple[int, str], ...]
+    body: Callable[[Mapping[str, int]], object] | None = None
+    already: tuple[tuple[int, str], ...] = ()
+    refused_codes: tuple[str, ...] = ()
+    refused_texts: tuple[str, ...] = ()  # regular expressions over the whole text
+
+
+CALLS: Mapping[str, Kind] = {
+    "add_evict_leader": Kind(
+        method="POST",
+        path=f"{PREFIX}/schedulers",
+        args=("store_id",),
+        body=lambda args: {"name": "evict-leader-scheduler", "store_id": args["store_id"]},
+        by_hand="pd-ctl scheduler add evict-leader-scheduler {store_id}",
+        accepted=((200, "The scheduler is created."), (200, "The scheduler has been applied to the store.")),
+        # ErrSchedulerExisted is absent: it is a race with somebody, and only a look tells who won.
+        refused_codes=("PD:core:ErrStoreNotFound", "PD:core:ErrPauseLeaderTransfer"),
+        refused_texts=("missing store id", "missing scheduler name", "unknown scheduler"),
+    ),
+    "remove_evict_leader": Kind(
+        method="DELETE",
+        path=f"{PREFIX}/schedulers/evict-leader-scheduler-{{store_id}}",
+        args=("store_id",),
+        by_hand="pd-ctl scheduler remove evict-leader-scheduler-{store_id}",
+        accepted=((200, "null"),),
+        already=((404, "null"),),  # not there; a look follows, for it may come back (tikv/pd#4707)
+    ),
+    "transfer_leader": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "to_store_id"),
+        body=lambda args: {
+            "name": "transfer-leader",
+            "region_id": args["region_id"],
+            "to_store_id": args["to_store_id"],
+        },
+        by_hand="pd-ctl operator add transfer-leader {region_id} {to_store_id}",
+        accepted=((200, "The operator is created."),),
+        already=((500, "no operator step is built"),),  # it leads there
+        refused_codes=("PD:region:ErrRegionNotFound", "PD:operator:ErrAddOperator"),
+        refused_texts=(
+            r"region has no voter in store \d+",
+            r"cannot transfer leader to \d+: unhealthy",
+            r"cannot create operator: target leader is not allowed",
+            r"cannot build operator for region with no leader",
+            r"cannot build operator for region which is in joint state",
+            r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
+        ),
+    ),
+    "remove_tombstones": Kind(
+        method="DELETE",
+        path=f"{PREFIX}/stores/remove-tombstone",
+        args=(),
+        by_hand="pd-ctl store remove-tombstone",
+        # PD says the same when there was none. Its error over stores that still have regions comes after it removed the
+        # others: that is no refusal.
+        accepted=((200, "Remove tombstone successfully."),),
+    ),
+}
+
+
+def add_evict_leader(store_id: int) -> Call:
+    return Call(name="add_evict_leader", args={"store_id": str(store_id)})
+
+
+def remove_evict_leader(store_id: int) -> Call:
+    return Call(name="remove_evict_leader", args={"store_id": str(store_id)})
+
+
+def transfer_leader(region_id: int, to_store_id: int) -> Call:
+    return Call(name="transfer_leader", args={"region_id": str(region_id), "to_store_id": str(to_store_id)})
+
+
+def remove_tombstones() -> Call:
+    return Call(name="remove_tombstones")
+
+
+def render(call: Call) -> Request:
+    """The one request that this call is. Raises BadCall."""
+    kind, args = _checked(call)
+    body = canonical_json(kind.body(args)) if kind.body else ""
+    return Request(kind.method, kind.path.format(**args), body)
+
+
+def by_hand(call: Call) -> str:
+    """The same as a person would type it. Raises BadCall."""
+    kind, args = _checked(call)
+    return kind.by_hand.format(**args)
+
+
+def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer, str, str]:
+    """What an answer to this call means: (answer, code, what PD said). Only what the table knows is believed.
+
+    A gateway's page, half a body, a panic, and PD's own "not the leader" (its proxy may have passed the request on) all
+    mean that it may have run: look, never guess.
+    """
+    kind, _ = _checked(call)
+    said, is_json = _said(content_type, body)
+    shown = said[:SAID_MAX]
+    found = _CODE.match(said)
+    code = found[1] if found else ""
+    if not is_json:
+        return "may_have_run", code or f"http_{status}_not_json", shown
+    if (status, said) in kind.accepted:
+        return "accepted", "", shown
+    if (status, said) in kind.already:
+        return "accepted", "already_so", shown
+    if 400 <= status <= 599 and code in kind.refused_codes:
+        return "refused", code, shown
+    if 400 <= status <= 599 and any(re.fullmatch(text, said) for text in kind.refused_texts):
+        return "refused", "pd_said_no", shown
+    if status == 400 and _is_input_error(body):
+        return "refused", "input", shown
+    return "may_have_run", code or f"http_{status}", shown
+
+
+def _checked(call: Call) -> tuple[Kind, dict[str, int]]:
+    kind = CALLS.get(call.name)
+    if kind is None:
+        raise BadCall(f"no call {call.name!r}; there are {', '.join(sorted(CALLS))}")
+    if set(call.args) != set(kind.args):
+        _bad(call, f"takes {', '.join(kind.args) or 'no arguments'}, got {', '.join(sorted(call.args)) or 'none'}")
+    for name, value in call.args.items():
+        if not _WHOLE.fullmatch(value) or int(value) >= 2**63:
+            _bad(call, f"{name}={value!r} is not a whole positive number below 2^63")
+    return kind, {name: int(value) for name, value in call.args.items()}
+
+
+def _bad(call: Call, why: str) -> NoReturn:
+    raise BadCall(f"{call.name}: {why}")
+
+
+def _said(content_type: str, body: str) -> tuple[str, bool]:
+    """(text, is it one JSON value?). PD sends strings, objects with `msg`, and once a string encoded twice."""
+    text, is_json = body, False
+    if content_type.lower().startswith("application/json"):
+        try:
+            value = json.loads(body)
+            if isinstance(value, str) and value.startswith('"'):
+                value = json.loads(value)
+            if isinstance(value, dict) and isinstance(value.get("msg"), str):
+                value = value["msg"]
+            text, is_json = value if isinstance(value, str) else canonical_json(value), True
+        except (ValueError, RecursionError):
+            pass
+    return text.strip().encode(errors="replace").decode(), is_json
+
+
+def _is_input_error(body: str) -> bool:
+    """PD could not read our request at all: `{"code":"input",...}`. Called on JSON only."""
+    value = json.loads(body)
+    return isinstance(value, dict) and value.get("code") == "input"

@@ -1,0 +1,187 @@
+"""What can be said to a cluster, and what its answers mean. Bodies are those of a real PD."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actions import calls
+from actions.calls import CALLS, BadCall, judge, render
+from schemas.values import Call
+
+J = "application/json; charset=UTF-8"
+EVICT = calls.add_evict_leader(4)
+UNEVICT = calls.remove_evict_leader(4)
+TRANSFER = calls.transfer_leader(180, 5)
+BURY = calls.remove_tombstones()
+ALL = (EVICT, UNEVICT, TRANSFER, BURY)
+
+
+@pytest.mark.parametrize(
+    ("call", "line", "by_hand"),
+    [
+        (
+            EVICT,
+            'POST /pd/api/v1/schedulers {"name":"evict-leader-scheduler","store_id":4}',
+            "pd-ctl scheduler add evict-leader-scheduler 4",
+        ),
+        (
+            UNEVICT,
+            "DELETE /pd/api/v1/schedulers/evict-leader-scheduler-4",
+            "pd-ctl scheduler remove evict-leader-scheduler-4",
+        ),
+        (
+            TRANSFER,
+            'POST /pd/api/v1/operators {"name":"transfer-leader","region_id":180,"to_store_id":5}',
+            "pd-ctl operator add transfer-leader 180 5",
+        ),
+        (BURY, "DELETE /pd/api/v1/stores/remove-tombstone", "pd-ctl store remove-tombstone"),
+    ],
+)
+def test_a_call_is_exactly_one_request(call: Call, line: str, by_hand: str) -> None:
+    assert str(render(call)) == line
+    assert calls.by_hand(call) == by_hand
+
+
+def test_every_row_has_a_constructor() -> None:
+    assert {c.name for c in ALL} == set(CALLS)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call(name="regions_of_store", args={"store_id": "1", "type": "Leader"}),
+        Call(name="GET /pd/api/v1/regions/store/1?type=foo"),
+        Call(name="evict_leader_config", args={"store_id": "1", "batch": "11"}),
+        Call(name="add_evict_leader", args={"store_id": "1", "batch": "11"}),
+        Call(name="add_evict_leader", args={"store_id": "1?type=foo"}),
+        Call(name="add_evict_leader", args={"store_id": "1.5"}),
+        Call(name="add_evict_leader", args={"store_id": "-1"}),
+        Call(name="add_evict_leader", args={"store_id": "0"}),
+        Call(name="add_evict_leader", args={"store_id": "9223372036854775808"}),
+        Call(name="add_evict_leader", args={"store_id": "\u0664"}),  # a digit to str.isdigit, none to PD
+        Call(name="add_evict_leader"),
+        Call(name="remove_evict_leader", args={"store_id": ""}),  # would remove the eviction of every store
+        Call(name="remove_tombstones", args={"force": "1"}),
+        Call(name=""),
+    ],
+)
+def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
+    for say in (render, calls.by_hand, lambda c: judge(c, 200, J, "null")):
+        with pytest.raises(BadCall):
+            say(call)
+
+
+@given(
+    st.sampled_from(sorted(CALLS)),
+    st.dictionaries(st.sampled_from(["store_id", "region_id", "to_store_id"]), st.text()),
+)
+def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
+    try:
+        request = render(Call(name=name, args=args))
+    except BadCall:
+        return
+    assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
+    assert re.fullmatch(
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone)", request.path
+    )
+
+
+def test_no_template_names_the_calls_that_harm_pd() -> None:
+    for kind in CALLS.values():
+        assert not re.search(r"regions/store|scheduler-config|\?", kind.path)
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "body", "code"),
+    [
+        (EVICT, 200, '"The scheduler is created."\n', ""),
+        (EVICT, 200, '"The scheduler has been applied to the store."\n', ""),
+        (UNEVICT, 200, "null\n", ""),
+        (UNEVICT, 404, "null\n", "already_so"),
+        (TRANSFER, 200, '"The operator is created."\n', ""),
+        (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
+        (BURY, 200, '"Remove tombstone successfully."\n', ""),
+    ],
+)
+def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
+    assert judge(call, status, J, body)[:2] == ("accepted", code)
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "body", "code"),
+    [
+        (EVICT, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
+        (EVICT, 500, '"\\"[PD:core:ErrStoreNotFound]store 4 not found\\"\\n"\n', "PD:core:ErrStoreNotFound"),
+        (EVICT, 500, '"[PD:core:ErrPauseLeaderTransfer]store 3 is paused"', "PD:core:ErrPauseLeaderTransfer"),
+        (EVICT, 400, '"missing store id"\n', "pd_said_no"),
+        (TRANSFER, 500, '"[PD:region:ErrRegionNotFound]region 9 not found"', "PD:region:ErrRegionNotFound"),
+        (TRANSFER, 500, '"region has no voter in store 5"\n', "pd_said_no"),
+        (TRANSFER, 500, '"cannot transfer leader to 5: unhealthy"\n', "pd_said_no"),
+        (TRANSFER, 500, '"cannot create operator: target leader is not allowed"\n', "pd_said_no"),
+        (
+            TRANSFER,
+            500,
+            '"[PD:operator:ErrAddOperator]failed to add operator, maybe already have one"\n',
+            "PD:operator:ErrAddOperator",
+        ),
+        (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
+    ],
+)
+def test_what_pd_refuses_before_it_changes_anything(call: Call, status: int, body: str, code: str) -> None:
+    assert judge(call, status, J, body)[:2] == ("refused", code)
+
+
+@pytest.mark.parametrize("call", ALL)
+@pytest.mark.parametrize(
+    ("status", "content_type", "body"),
+    [
+        (500, "text/plain; charset=utf-8", "[PD:apiutil:ErrRedirectToNotLeader]redirect to not leader\n"),
+        (500, "text/plain; charset=utf-8", "[PD:apiutil:ErrRedirect]redirect failed\n"),
+        (503, "text/plain; charset=utf-8", "[PD:apiutil:ErrRedirectNoLeader]redirect finds no leader\n"),
+        (500, J, '"[PD:cluster:ErrNotBootstrapped]TiKV cluster not bootstrapped, please start TiKV first"'),
+        (500, J, '"[PD:scheduler:ErrSchedulerExisted]scheduler existed"'),
+        (500, "text/plain; charset=utf-8", "PANIC: interface conversion: ...\ngoroutine 13705 [running]:"),
+        (500, J, '"failed stores: [4]"'),
+        (500, J, ""),
+        (429, "text/plain; charset=utf-8", "Too Many Requests\n"),
+        (404, "text/plain; charset=utf-8", "404 page not found\n"),
+        (405, "", ""),
+        (301, J, ""),
+        (200, "text/html", "<html>null</html>"),
+        (200, "text/plain", "null"),
+        (200, J, '"The scheduler is crea'),
+        (200, J, '"OK"'),
+        (200, J, "[" * 60_000),
+        (200, J, "NaN"),
+        (200, J, '"\\ud800"'),
+        (502, "text/html", '<html>"no operator step is built"</html>'),
+        (500, "text/html", '"[PD:core:ErrStoreNotFound]store 4 not found"'),
+        (200, J, '"[PD:core:ErrStoreNotFound]store 4 not found"'),
+    ],
+)
+def test_everything_else_may_have_run(call: Call, status: int, content_type: str, body: str) -> None:
+    answer, code, text = judge(call, status, content_type, body)
+    assert answer == "may_have_run"
+    assert code
+    text.encode()
+
+
+@given(st.sampled_from(ALL), st.integers(0, 999), st.sampled_from([J, "", "text/html"]), st.text(max_size=80))
+def test_no_answer_makes_judging_fail(call: Call, status: int, content_type: str, body: str) -> None:
+    answer, _, _ = judge(call, status, content_type, body)
+    assert answer in ("accepted", "refused", "may_have_run")
+    if answer == "accepted":
+        assert content_type == J
+
+
+def test_only_this_room_builds_calls() -> None:
+    """`Call(` by hand anywhere else would be a second table."""
+    root = Path(__file__).parents[2]
+    rooms = [root / name for name in ("actions", "streams", "executors", "agents", "infra", "console")]
+    makers = [str(p) for room in rooms for p in room.rglob("*.py") if re.search(r"\bCall\(name", p.read_text())]
+    assert makers == [str(root / "actions/calls.py")]
