@@ -1,0 +1,1 @@
+"""Everything that proves the product. `tiers.py` says what needs what; `conftest.py` has the real servers."""
