@@ -1,0 +1,339 @@
+"""The three actions: parameters, plans, premises, probes, verdicts; and what all of the catalogue must answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from actions import calls
+from actions.action import (
+    Action,
+    BadParameters,
+    Undo,
+    UnknownAction,
+    params_json,
+    params_schema,
+    parse,
+)
+from actions.card import card, describe, named
+from actions.drift import drifted, exceeds
+from actions.evict_store_leaders import EvictStoreLeaders
+from actions.remove_tombstones import RemoveTombstones
+from actions.transfer_region_leader import TransferRegionLeader
+from schemas.facts import Facts
+from schemas.values import Bounds, Call, Plan, Reach, Sample
+from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
+
+EVICT = EvictStoreLeaders(store_id=4)
+TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
+BURY = RemoveTombstones(store_ids=(8, 9))
+WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
+EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES)]
+
+
+def plan_of(action: Action, facts: Facts) -> Plan:
+    return Plan(
+        environment="test",
+        cluster_id=facts.cluster_id,
+        pd_cluster_id=facts.pd_cluster_id,
+        action=action.name,
+        action_version=action.version,
+        params=params_json(action),
+        changes=action.plan(facts),
+        premises=action.relies_on(facts),
+        bounds=action.bounds(facts),
+        policy_version=1,
+        policy_rules=(),
+    )
+
+
+def sample(**figures: float) -> Sample:
+    return Sample(at_ms=0, figures={"down_peers": 0, "stores_up": 5, "pd_settled": 1, **figures})
+
+
+# every action of the catalogue
+
+
+@pytest.mark.parametrize("name", ["evict_store_leaders", "remove_tombstones", "transfer_region_leader"])
+def test_it_can_be_read_at_3_am(name: str) -> None:
+    kind = named(name)
+    text = describe(kind)
+    assert "What clients notice" in text
+    assert "pd-ctl" in text
+    assert kind.may_call <= set(calls.CALLS)
+    assert params_schema(kind)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_a_plan_makes_only_calls_that_it_may(action: Action, facts: Facts) -> None:
+    for change in action.plan(facts):
+        assert change.do.name in action.may_call
+        assert change.undo is None or change.undo.name in action.may_call
+        assert (change.undo is None) == (action.undo is Undo.IRREVERSIBLE)
+        assert (change.keep_s > 0) == (action.undo is Undo.TEMPORARY)
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_the_same_parameters_come_back(action: Action, facts: Facts) -> None:
+    assert parse(action.name, params_json(action)) == action
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_its_reach_is_within_its_bounds(action: Action, facts: Facts) -> None:
+    assert exceeds(action.bounds(facts), action.reach(facts)) == []
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_figures_hold_what_every_abort_condition_needs(action: Action, facts: Facts) -> None:
+    assert {"down_peers", "stores_up"} <= set(action.figures(facts))
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_success_is_never_declared_from_fewer_than_three_samples(action: Action, facts: Facts, count: int) -> None:
+    """Kubernaut #722 declared it from none."""
+    good = sample(leaders=0, leads=1, remaining=0)
+    assert action.verify(sample(), (good,) * count) == "unknown"
+    assert action.verify(sample(), (good,) * 3) == "succeeded"
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_a_sample_without_the_figure_is_no_success(action: Action, facts: Facts) -> None:
+    assert action.verify(sample(), (sample(),) * 3) == "no_better"
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_one_bad_sample_of_the_last_three_is_worse(action: Action, facts: Facts) -> None:
+    good = sample(leaders=0, leads=1, remaining=0)
+    assert action.verify(sample(), (good, sample(down_peers=1), good)) == "worse"
+    assert action.verify(sample(), (sample(down_peers=1), good, good, good)) == "succeeded"
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_abort_when_the_cluster_gets_worse(action: Action, facts: Facts) -> None:
+    assert action.abort_if(sample(), sample()) is None
+    assert action.abort_if(sample(), sample(down_peers=1)) == ("more_down_peers", "down peers 0 -> 1")
+    assert action.abort_if(sample(), sample(stores_up=4)) == ("fewer_stores_up", "stores up 5 -> 4")
+
+
+def test_stores_that_a_new_pd_leader_calls_disconnected_abort_nothing_yet() -> None:
+    assert EVICT.abort_if(sample(), sample(stores_up=0, pd_settled=0)) is None
+
+
+@pytest.mark.parametrize(("action", "facts"), EACH)
+def test_a_foreign_call_cannot_be_told(action: Action, facts: Facts) -> None:
+    assert action.probe(Call(name="transfer_leader", args={"region_id": "1", "to_store_id": "1"}), facts) == "cant_tell"
+    assert action.probe(Call(name="other"), facts) == "cant_tell"
+
+
+def test_a_frozen_picture_does_not_drift() -> None:
+    for action, facts in EACH:
+        assert drifted(plan_of(action, facts), facts, action) == []
+
+
+# parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "field"),
+    [
+        ("evict_store_leaders", "{}", "store_id"),
+        ("evict_store_leaders", '{"store_id":0}', "store_id"),
+        ("evict_store_leaders", '{"store_id":"4"}', "store_id"),
+        ("evict_store_leaders", '{"store_id":4.5}', "store_id"),
+        ("evict_store_leaders", '{"store_id":true}', "store_id"),
+        ("evict_store_leaders", '{"store_id":9223372036854775808}', "store_id"),
+        ("evict_store_leaders", '{"store_id":4,"keep_s":59}', "keep_s"),
+        ("evict_store_leaders", '{"store_id":4,"keep_s":3601}', "keep_s"),
+        ("evict_store_leaders", '{"store_id":4,"force":true}', "force"),
+        ("transfer_region_leader", '{"region_id":180}', "to_store_id"),
+        ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
+        ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),
+        ("remove_tombstones", '{"store_ids":[0]}', "store_ids.0"),
+        ("remove_tombstones", "[]", "params"),
+        ("remove_tombstones", "{", "params"),
+        ("remove_tombstones", "", "params"),
+    ],
+)
+def test_bad_parameters_name_their_field(name: str, params: str, field: str) -> None:
+    with pytest.raises(BadParameters) as bad:
+        parse(name, params)
+    assert bad.value.field == field
+
+
+def test_an_unknown_action_names_those_there_are() -> None:
+    with pytest.raises(UnknownAction, match="evict_store_leaders"):
+        parse("drop_database", "{}")
+    with pytest.raises(UnknownAction):
+        named("drop_database")
+
+
+def test_tombstones_have_one_spelling() -> None:
+    assert params_json(parse("remove_tombstones", '{"store_ids": [9, 8]}')) == '{"store_ids":[8,9]}'
+
+
+# evict_store_leaders
+
+
+def test_the_undo_of_an_eviction_is_part_of_its_change() -> None:
+    (change,) = EVICT.plan(healthy())
+    assert (change.do, change.undo, change.keep_s) == (calls.add_evict_leader(4), calls.remove_evict_leader(4), 900)
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"evicting": (4,)}, "applied"),
+        ({}, "not_started"),
+        ({"pd_leader_age_s": 59.0}, "cant_tell"),
+        ({"schedulers": ()}, "cant_tell"),
+        ({"evicting": (4,), "pd_leader_age_s": 1.0}, "applied"),
+    ],
+)
+def test_was_the_eviction_made(changed: dict[str, Any], found: str) -> None:
+    assert EVICT.probe(calls.add_evict_leader(4), healthy(**changed)) == found
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"evicting": (4,)}, "not_started"),
+        ({"evicting": (5,)}, "applied"),
+        ({"pd_leader_age_s": 59.0}, "cant_tell"),  # 404, then back: tikv/pd#4707
+        ({"schedulers": ()}, "cant_tell"),
+    ],
+)
+def test_was_the_eviction_taken_back(changed: dict[str, Any], found: str) -> None:
+    assert EVICT.probe(calls.remove_evict_leader(4), healthy(**changed)) == found
+
+
+def test_a_restarted_pd_that_counts_no_leaders_is_not_done() -> None:
+    empty = with_store(healthy(evicting=(4,)), store(4, leader_count=0))
+    assert EVICT.is_done(empty)
+    assert not EVICT.is_done(empty.model_copy(update={"pd_leader_age_s": 5.0}))
+    assert not EVICT.is_done(empty.model_copy(update={"stores": tuple(store(n, leader_count=0) for n in range(1, 6))}))
+    assert not EVICT.is_done(empty.model_copy(update={"evicting": ()}))
+    assert not EVICT.is_done(healthy(evicting=(4,)))
+
+
+def test_an_eviction_by_somebody_else_drifts() -> None:
+    plan = plan_of(EVICT, healthy())
+    assert drifted(plan, healthy(evicting=(4,)), EVICT) == ["store:4.evicting was no, is yes"]
+    assert drifted(plan, healthy(pd_cluster_id=1), EVICT) == [f"PD cluster was {plan.pd_cluster_id}, is 1"]
+    assert drifted(plan, with_store(healthy(), store(4, address="other:1")), EVICT)
+    assert drifted(plan, with_store(healthy(), store(4, leader_count=41)), EVICT) == []
+
+
+def test_counts_that_grew_exceed_the_bounds_that_were_approved() -> None:
+    bounds = EVICT.bounds(healthy())
+    assert exceeds(bounds, EVICT.reach(with_store(healthy(), store(4, leader_count=66)))) == []
+    over = exceeds(bounds, EVICT.reach(with_store(healthy(), store(4, leader_count=67))))
+    assert over == ["regions: 67, approved were at most 66", "leaders: 67, approved were at most 66"]
+    assert exceeds(
+        Bounds(stores_max=1, regions_max=1, leaders_max=1),
+        Reach(stores=2, regions=1, leaders=1, leaders_share=0.1, bytes_moved=1),
+    ) == [
+        "stores: 2, approved were at most 1",
+        "bytes moved: 1, approved were at most 0",
+    ]
+
+
+# transfer_region_leader
+
+
+def test_the_undo_of_a_transfer_names_the_store_that_leads_now() -> None:
+    (change,) = TRANSFER.plan(healthy())
+    assert change.undo == calls.transfer_leader(180, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "do", "undo"),
+    [
+        ({}, "not_started", "applied"),
+        ({"regions": (region(180, 2, 1, 3),)}, "applied", "not_started"),
+        ({"regions": (region(180, 3, 1, 2),)}, "not_started", "not_started"),
+        ({"regions": (region(180, 3, 1, 2),), "pd_leader_age_s": 5.0}, "cant_tell", "cant_tell"),
+        (
+            {"regions": (region(180, 3, 1, 2),), "operators": (operator(180, "admin-transfer-leader"),)},
+            "under_way",
+            "under_way",
+        ),
+        (
+            {"regions": (region(180, 3, 1, 2),), "operators": (operator(180, "balance-leader"),)},
+            "not_started",
+            "not_started",
+        ),
+        ({"regions": (region(180, 1, 2, 3, leader_store_id=0),)}, "cant_tell", "cant_tell"),
+        ({"regions": ()}, "cant_tell", "applied"),  # merged away: nothing is left to undo
+        ({"regions": (), "schedulers": ()}, "cant_tell", "cant_tell"),
+    ],
+)
+def test_was_the_leader_moved(changed: dict[str, Any], do: str, undo: str) -> None:
+    facts = healthy(**changed)
+    assert TRANSFER.probe(calls.transfer_leader(180, 2), facts) == do
+    assert TRANSFER.probe(calls.transfer_leader(180, 1), facts) == undo
+
+
+def test_a_split_or_another_leader_voids_a_transfer() -> None:
+    plan = plan_of(TRANSFER, healthy())
+    for now, name in (
+        (region(180, 1, 2, 3, version=4), "region:180.version"),
+        (region(180, 1, 2, 3, conf_ver=6), "region:180.conf_ver"),
+        (region(180, 3, 2, 1), "region:180.leader"),
+    ):
+        (moved,) = drifted(plan, healthy(regions=(now,)), TRANSFER)
+        assert moved.startswith(name)
+    assert len(drifted(plan, healthy(regions=()), TRANSFER)) == 3
+
+
+def test_a_transfer_is_done_when_its_operator_has_ended() -> None:
+    assert not TRANSFER.is_done(healthy(operators=(operator(180, "admin-transfer-leader"),)))
+    assert TRANSFER.is_done(healthy(operators=(operator(181, "admin-transfer-leader"),)))
+    assert TRANSFER.figures(healthy())["leads"] == 0
+    assert TRANSFER.figures(healthy(regions=(region(180, 2, 1, 3),)))["leads"] == 1
+    assert "leads" not in TRANSFER.figures(healthy(regions=()))
+
+
+# remove_tombstones
+
+
+def test_what_is_lost_is_recorded_first() -> None:
+    lost = json.loads(BURY.snapshot(WITH_TOMBSTONES))
+    assert [(s["id"], s["address"]) for s in lost] == [(8, "10.0.4.8:20160"), (9, "10.0.4.9:20160")]
+    assert EVICT.snapshot(healthy()) == ""
+
+
+def test_another_tombstone_voids_the_plan() -> None:
+    plan = plan_of(BURY, WITH_TOMBSTONES)
+    assert drifted(plan, with_store(WITH_TOMBSTONES, tombstone(11)), BURY) == ["tombstones was 8,9, is 8,9,11"]
+
+
+def test_were_the_tombstones_removed() -> None:
+    call = calls.remove_tombstones()
+    assert BURY.probe(call, WITH_TOMBSTONES) == "not_started"
+    assert BURY.probe(call, healthy()) == "applied"
+    assert BURY.probe(call, with_store(healthy(), tombstone(8))) == "cant_tell"
+    assert BURY.probe(call, healthy(stores=0)) == "cant_tell"
+    assert BURY.is_done(healthy())
+    assert not BURY.is_done(WITH_TOMBSTONES)
+    assert BURY.figures(WITH_TOMBSTONES)["remaining"] == 2
+
+
+# the card
+
+
+def test_the_card_shows_the_exact_calls() -> None:
+    shown = card(plan_of(EVICT, healthy()))
+    assert shown.title == "Evict leaders from store 4 for 15 min"
+    assert shown.calls == (
+        'POST /pd/api/v1/schedulers {"name":"evict-leader-scheduler","store_id":4}',
+        "after 900 s: DELETE /pd/api/v1/schedulers/evict-leader-scheduler-4",
+    )
+    assert shown.do_by_hand == ("pd-ctl scheduler add evict-leader-scheduler 4",)
+    assert shown.undo_by_hand == ("pd-ctl scheduler remove evict-leader-scheduler-4",)
+    assert card(plan_of(TRANSFER, healthy())).undo_by_hand == ("pd-ctl operator add transfer-leader 180 1",)
+    buried = card(plan_of(BURY, WITH_TOMBSTONES))
+    assert buried.calls == ("DELETE /pd/api/v1/stores/remove-tombstone (no undo)",)
+    assert buried.undo.startswith("none")
