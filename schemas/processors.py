@@ -11,6 +11,7 @@ from schemas.events import Event
 from schemas.values import Cause, Head
 
 S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ class Decides(Protocol[S]):
         ...
 
 
-class Lane(Protocol[S]):
+class Lane(Protocol[S_co]):
     """What one piece of work may do to the world of the log. One lane a cluster; lanes run side by side."""
 
     cluster_id: str
 
     @property
-    def state(self) -> S:
+    def state(self) -> S_co:
         """The cluster's state; it has moved on after each commit."""
         ...
 

@@ -15,6 +15,7 @@ from schemas.controls import Controls
 from schemas.events import (
     DeadLetter,
     Event,
+    GenesisMarked,
     IgnoredInput,
     InputIgnored,
     InputRejected,
@@ -190,6 +191,7 @@ class Books(Generic[S]):
     positions: dict[str, int] = field(default_factory=dict)
     now_ms: int = 0
     poisoned: str = ""
+    genesis: GenesisMarked | None = None
     _wakes: list[tuple[int, str]] = field(default_factory=list)
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
@@ -207,6 +209,8 @@ class Books(Generic[S]):
         for cause in _causes(event, head.cause):
             if cause.topic != "tick" and cause.partition == self.partition:
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
+        if isinstance(event, GenesisMarked):
+            self.genesis = self.genesis or event
         if isinstance(event, InputRejected) and head.cause and head.cause.topic in STOPS_EXECUTION:
             self.poisoned = self.poisoned or f"{head.cause.topic}/{head.cause.partition}@{head.cause.offset}"
         if not key.startswith("~"):
@@ -231,6 +235,13 @@ class Books(Generic[S]):
         return OwnerStarted(
             cluster_id=f"~{self.partition}", role=self.role, owner=owner, build=build, positions=dict(self.positions)
         )
+
+    def foreign_genesis(self, expected: GenesisMarked) -> str | None:
+        """What this topic was when it was first written, where that is not what it is now; None: the same, or new."""
+        if self.genesis is None or self.genesis == expected:
+            return None
+        was, now = self.genesis.model_dump(), expected.model_dump()
+        return "; ".join(f"{k}: {was[k]!r} became {now[k]!r}" for k in was if was[k] != now[k])
 
     def wakes_at(self) -> int | None:
         """When the next tick is due (ms), or None."""

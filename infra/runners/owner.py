@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from infra.runners.books import Books, Draft, Raw
 from schemas.chain import Stamped
 from schemas.controls import Controls
-from schemas.events import Event
+from schemas.events import Event, GenesisMarked
 from schemas.processors import Fenced, Works
 from schemas.values import Cause
 
@@ -23,6 +23,10 @@ S = TypeVar("S")
 BATCH_MAX = 1000
 INBOX_MAX = 5000
 IDLE_S = 1.0
+
+
+class NotSafe(Exception):
+    """The log is not what it has to be (a cut head, hidden records, a foreign genesis): nothing may be decided on it."""
 
 
 class Rebuild(Exception):
@@ -92,11 +96,12 @@ class Owner(Generic[S]):
         consults: bool = False,
         name: str = "",
         build: str = "",
+        genesis: GenesisMarked | None = None,
         on_commit: Callable[[int, int], None] = lambda events, inputs: None,
     ) -> None:
         self._books, self._log, self._clock, self._controls = books, log, clock, controls
         self._works, self._consults, self._name, self._build = works, consults, name, build
-        self._on_commit = on_commit
+        self._genesis, self._on_commit = genesis, on_commit
         self._inbox: list[Raw] = []
         self._asked: list[_Asked] = []
         self._lanes: dict[str, asyncio.Task[None]] = {}
@@ -118,8 +123,13 @@ class Owner(Generic[S]):
         async for raws in self._log.history():
             for raw in raws:
                 self._books.restore(raw)
-        await self._log.seek(self._books.positions)
         draft = self._books.draft(self._controls.current())
+        if self._genesis:
+            if foreign := self._books.foreign_genesis(self._genesis):
+                raise NotSafe(f"{self._books.topic}/{self._books.partition} is not the topic it was: {foreign}")
+            if self._books.genesis is None:
+                draft.add((self._genesis,), None, self._clock.now_ms())
+        await self._log.seek(self._books.positions)
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft, ())
         if self._works:
