@@ -1,0 +1,138 @@
+"""The edges' producer, and that of the maps stages: acknowledged or not, and the loop never waits for it.
+
+It is idempotent within its own life; who repeats a publish that ended in Unreachable may write the record twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from infra.runners.kafka import KafkaSettings
+from infra.topics import partition_for
+
+DELIVERY_TIMEOUT_S = 5.0
+_POLL_S = 0.1
+_FULL_WAIT_S = 0.02
+
+
+class Unreachable(Exception):
+    """No acknowledgement in time: it may have been written or not. Try again later."""
+
+
+class Refused(Exception):
+    """Nobody will write this record: too large, not authorised, no such topic. It was not written."""
+
+
+class Publishes(Protocol):
+    """What a maps stage and an edge need of a publisher."""
+
+    async def publish(
+        self, topic: str, key: str, value: bytes, partition: int | None = None
+    ) -> tuple[int, int, int]: ...
+
+
+class Publisher:
+    """Use from any loop; `topic` is the pipeline's name, without prefix."""
+
+    def __init__(self, settings: KafkaSettings, *, delivery_timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
+        self._settings, self._timeout_s = settings, delivery_timeout_s
+        self._producer = self._new_producer()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
+        self._thread.start()
+
+    async def publish(self, topic: str, key: str, value: bytes, partition: int | None = None) -> tuple[int, int, int]:
+        """(partition, offset, append time in ms), once acknowledged by the broker. Raises Unreachable or Refused."""
+        where = partition_for(topic, key, self._settings.partitions) if partition is None else partition
+        now_ms = int(time.time() * 1000)
+        loop = asyncio.get_running_loop()
+        acknowledged: asyncio.Future[tuple[int, int, int]] = loop.create_future()
+
+        def settle(error: KafkaError | None, message: Message) -> None:
+            if acknowledged.done():
+                return  # whoever waited has left
+            if error is None:
+                # librdkafka's own broker has no append time, and reports a made-up one.
+                at_ms = message.timestamp()[1] if self._settings.isolated else now_ms
+                acknowledged.set_result((message.partition() or 0, message.offset() or 0, at_ms))
+            else:
+                acknowledged.set_exception(_judged(error))
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, error, message)
+
+        await self._hand_over(self._settings.topic(topic), key.encode(), value, where, now_ms, delivered)
+        return await acknowledged
+
+    async def close(self) -> None:
+        """What is under way is waited for as long as a delivery may take. Harmless to repeat."""
+        if not self._closing.is_set():
+            await asyncio.to_thread(self._producer.flush, self._timeout_s)
+            self._closing.set()
+            await asyncio.to_thread(self._thread.join)
+
+    async def _hand_over(
+        self, topic: str, key: bytes, value: bytes, partition: int, now_ms: int, delivered: Any
+    ) -> None:
+        if self._closing.is_set():
+            raise Unreachable("this publisher is closed")
+        give_up_at = asyncio.get_running_loop().time() + self._timeout_s
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=delivered, timestamp=now_ms)
+            except BufferError:  # the client's own queue is full: it drains only as the broker acknowledges
+                if asyncio.get_running_loop().time() > give_up_at:
+                    raise Unreachable("the client's queue has been full for too long") from None
+                await asyncio.sleep(_FULL_WAIT_S)
+            except KafkaException as failure:
+                error: KafkaError = failure.args[0]
+                if error.code() == KafkaError._FATAL:
+                    self._replace()
+                raise _judged(error) from failure
+            else:
+                return
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(_POLL_S)
+
+    def _replace(self) -> None:
+        """An idempotent producer whose sequence is broken writes nothing more; a new one has a new sequence."""
+        self._producer = self._new_producer()
+
+    def _new_producer(self) -> Producer:
+        return Producer(
+            {
+                **self._settings.client,
+                "enable.idempotence": True,
+                "acks": "all",
+                "message.timeout.ms": int(self._timeout_s * 1000),
+                "linger.ms": 2,
+                "allow.auto.create.topics": False,
+            }
+        )
+
+
+def _judged(error: KafkaError) -> Exception:
+    return (Refused if error.code() in _REFUSALS else Unreachable)(error.str())
+
+
+_REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
