@@ -276,11 +276,15 @@ class Approvals(Section):
 
 
 class Incidents(Section):
-    """Times of the observing ledger."""
+    """Times of the observing ledger: streams/incidents.py says what each does."""
 
-    playbook_deadline_s: float = _seconds(30, 1, 600)  # then the diagnosis is overdue, and the ticket says so
-    quiet_s: float = _seconds(60, 0, 3600)  # all alerts cleared for so long: closed (damps flapping)
-    silent_s: float = _seconds(86_400, 60, 30 * 86_400)  # nothing heard for so long: closed, and said so
+    close_after_s: float = _seconds(300, 0, 86_400)
+    close_after_s_max: float = _seconds(3600, 0, 7 * 86_400)
+    silent_close_s: float = _seconds(86_400, 60, 30 * 86_400)
+    repeat_noted_s: float = _seconds(3600, 1, 86_400)
+    echo_s: float = _seconds(120, 0, 3600)
+    playbook_deadline_s: float = _seconds(20, 1, 600)
+    ask_again_s: float = _seconds(300, 0, 86_400)
 
 
 class Execution(Section):

@@ -1,0 +1,413 @@
+"""What has been seen on all topics, folded for people: stories of incidents and remediations, what waits, what is dead.
+
+Pure: whoever runs it hands it every record. Topics are read side by side, so an event may come before the one that it
+answers; each finds its story by its ids. A record that comes twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from console.words import clock, objections, people, said
+from infra.runners.books import Raw, admit
+from schemas import controls as control_fold
+from schemas import events as e
+from schemas.controls import Controls
+from schemas.lifecycle import VERBS, State, after
+from schemas.processors import Record
+from schemas.values import AlertRef, SignedApproval
+from schemas.wire import decode
+from streams.pipeline import BY_NAME
+
+CLOSED_KEPT = 5000
+LINES_KEPT = 500  # of one story; the first ones and the latest
+FIRST_LINES = 50
+EVENTS_KEPT = 5000
+DEAD_KEPT = 1000
+DEAD_TOPICS = "dead-letters."
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event as `watch` and `show` print it. `n` counts what this process has seen."""
+
+    n: int
+    at_ms: int
+    topic: str
+    event: str
+    cluster_id: str
+    incident_id: str
+    remediation_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Something that waits for somebody, until when, and what can be said to it."""
+
+    id: str
+    cluster_id: str
+    incident_id: str
+    what: str
+    who: str
+    until_ms: int
+    verbs: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something was not done, or was: a code that is counted, and words."""
+
+    at_ms: int
+    id: str
+    code: str
+    text: str
+
+
+@dataclass
+class IncidentStory:
+    incident_id: str
+    cluster_id: str
+    opened: e.IncidentOpened | None = None
+    opened_ms: int = 0
+    closed: e.IncidentClosed | None = None
+    adopted: e.DiagnosisAdopted | None = None
+    ticket: e.TicketWritten | None = None
+    alerts: dict[str, AlertRef] = field(default_factory=dict)
+    remediations: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass
+class RemediationStory:
+    """`state` is what the acting ledger says; the rest is what was said around it."""
+
+    remediation_id: str
+    cluster_id: str
+    incident_id: str = ""
+    state: State | None = None
+    since_ms: int = 0
+    proposed: e.ActionProposed | None = None
+    validated: e.ProposalValidated | None = None
+    deferred: e.ProposalDeferred | None = None
+    ask: e.ApprovalAsked | None = None
+    asked_of: str = ""
+    expires_at_ms: int = 0
+    approvals: list[SignedApproval] = field(default_factory=list)
+    blocked: e.ExecutionBlocked | None = None
+    flagged: e.RemediationFlagged | None = None
+    concluded: e.Concluded | None = None
+    closed: e.RemediationClosed | None = None
+    by: str = ""
+    answered: int = 0  # how many words of people the ledger has answered
+    last_answer: Line | None = None
+    reasons: list[Reason] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Dead:
+    at_ms: int
+    letter: e.DeadLetter
+
+
+@dataclass
+class Journal:
+    """All that the console knows. Whoever reads the topics sets `caught_up` once it has read to their ends."""
+
+    partitions: int = 1
+    caught_up: bool = False
+    incidents: dict[str, IncidentStory] = field(default_factory=dict)
+    remediations: dict[str, RemediationStory] = field(default_factory=dict)
+    controls: Controls = field(default_factory=lambda: Controls(live=True))
+    policy_adopted: e.PolicyAdopted | None = None
+    dead: deque[Dead] = field(default_factory=lambda: deque(maxlen=DEAD_KEPT))
+    dead_count: int = 0
+    unreadable: int = 0  # records that this process could not read: others have dead-lettered what matters
+    heard_ms: dict[str, int] = field(default_factory=dict)  # topic -> append time of its latest record
+    clusters: set[str] = field(default_factory=set)
+    _lines: deque[Line] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    _n: int = 0
+    _positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    _closed: deque[str] = field(default_factory=deque)
+    _by_fingerprint: dict[str, str] = field(default_factory=dict)  # of synthetic alerts: who waits for their ticket
+
+    # -- what goes in ----------------------------------------------------------------------------------------------
+
+    def take(self, raw: Raw) -> None:
+        """One record of any topic, a dead-letter topic included. Never raises."""
+        if raw.offset <= self._positions.get((raw.topic, raw.partition), -1):
+            return
+        self._positions[raw.topic, raw.partition] = raw.offset
+        self.heard_ms[raw.topic] = max(raw.at_ms, self.heard_ms.get(raw.topic, 0))
+        try:
+            if raw.topic.startswith(DEAD_TOPICS):
+                decoded = decode(raw.value)
+                self._see(raw.topic, raw.offset, raw.at_ms, decoded.event, "")
+            elif raw.topic in BY_NAME:
+                self._record(admit(raw, self.partitions))
+        except e.Unreadable:
+            self.unreadable += raw.topic != "alerts"  # there anything may stand
+
+    def see(self, record: Record) -> None:
+        """As `take`, of a record that has been read already."""
+        if record.offset <= self._positions.get((record.topic, record.partition), -1):
+            return
+        self._positions[record.topic, record.partition] = record.offset
+        self.heard_ms[record.topic] = max(record.at_ms, self.heard_ms.get(record.topic, 0))
+        self._record(record)
+
+    def _record(self, record: Record) -> None:
+        cause = record.head.cause
+        self._see(record.topic, record.offset, record.at_ms, record.event, cause.topic if cause else "")
+
+    def _see(self, topic: str, offset: int, at_ms: int, event: e.Event, cause: str) -> None:
+        self._n += 1
+        found: Any = event
+        remediation_id = str(getattr(found, "remediation_id", ""))
+        incident_id = str(getattr(found, "incident_id", ""))
+        known = self.remediations.get(remediation_id)
+        incident_id = incident_id or (known.incident_id if known else "")
+        name = type(event).__name__
+        line = Line(self._n, at_ms, topic, name, event.cluster_id, incident_id, remediation_id, said(event))
+        self._lines.append(line)
+        if isinstance(event, e.DeadLetter):
+            self.dead.append(Dead(at_ms, event))
+            self.dead_count += 1
+            return
+        if topic == "controls":
+            self.controls = control_fold.evolve(self.controls, event, offset, at_ms)
+            if isinstance(event, e.PolicyAdopted):
+                self.policy_adopted = event
+            return
+        if not event.cluster_id.startswith(("~", "*")) and topic != "alerts":
+            self.clusters.add(event.cluster_id)
+        if remediation_id and not isinstance(event, e.TicketWritten):
+            self._of_remediation(line, event, cause)
+        if incident_id:
+            self._of_incident(line, event)
+        elif isinstance(event, e.AlertFired) and event.synthetic:
+            self._by_fingerprint.setdefault(event.fingerprint, "")
+
+    def _of_incident(self, line: Line, event: e.Event) -> None:
+        story = self.incidents.get(line.incident_id)
+        if story is None:
+            story = self.incidents[line.incident_id] = IncidentStory(line.incident_id, line.cluster_id)
+            story.opened_ms = line.at_ms
+        _keep(story.lines, line)
+        match event:
+            case e.IncidentOpened():
+                story.opened, story.opened_ms = event, line.at_ms
+                story.alerts[event.alert.fingerprint] = event.alert
+                if event.synthetic:
+                    self._by_fingerprint[event.alert.fingerprint] = story.incident_id
+            case e.AlertFolded():
+                story.alerts[event.alert.fingerprint] = event.alert
+            case e.DiagnosisAdopted():
+                story.adopted = event
+            case e.DiagnosisAbstained():
+                story.reasons.append(Reason(line.at_ms, event.by, event.code, event.reason))
+            case e.DiagnosisOverdue():
+                story.reasons.append(Reason(line.at_ms, event.by, "diagnosis_overdue", line.text))
+            case e.TicketWritten() if story.ticket is None or event.version >= story.ticket.version:
+                story.ticket = event
+            case e.IncidentClosed():
+                story.closed = event
+                self._closed.append(story.incident_id)
+                self._forget()
+        if line.remediation_id and line.remediation_id not in story.remediations:
+            story.remediations.append(line.remediation_id)
+
+    def _of_remediation(self, line: Line, event: e.Event, cause: str) -> None:
+        story = self.remediations.get(line.remediation_id)
+        if story is None:
+            story = self.remediations[line.remediation_id] = RemediationStory(line.remediation_id, line.cluster_id)
+        story.incident_id = story.incident_id or line.incident_id
+        _keep(story.lines, line)
+        if line.topic == "remediations":
+            self._moves(story, line, event)
+            if cause == "approvals":
+                story.answered += 1
+                story.last_answer = line
+        _tell(story, line, event)
+
+    def _moves(self, story: RemediationStory, line: Line, event: e.Event) -> None:
+        """The state, by the one table of the lifecycle; what the table does not have moves nothing."""
+        try:
+            moved = "closed" if isinstance(event, e.RemediationClosed) else after(story.state, line.event)
+        except KeyError:
+            return
+        if moved != story.state:
+            story.state, story.since_ms = moved, line.at_ms
+
+    def _forget(self) -> None:
+        while len(self._closed) > CLOSED_KEPT:
+            story = self.incidents.pop(self._closed.popleft(), None)
+            for remediation_id in story.remediations if story else ():
+                self.remediations.pop(remediation_id, None)
+
+    # -- what comes out --------------------------------------------------------------------------------------------
+
+    @property
+    def n(self) -> int:
+        return self._n
+
+    def since(self, n: int, most: int = 500) -> list[Line]:
+        """Events after the n-th, oldest first; what is older than is kept is missing, and `n` shows it."""
+        return [line for line in self._lines if line.n > n][:most]
+
+    def ticket_of_test(self, fingerprint: str) -> IncidentStory | None:
+        """The incident that a test alert has become, once it is there."""
+        return self.incidents.get(self._by_fingerprint.get(fingerprint, ""))
+
+    def open_incidents(self, cluster_id: str = "") -> list[IncidentStory]:
+        found = (i for i in self.incidents.values() if not i.closed and cluster_id in ("", i.cluster_id))
+        return sorted(found, key=lambda i: i.opened_ms, reverse=True)
+
+    def all_incidents(self, cluster_id: str = "") -> list[IncidentStory]:
+        found = (i for i in self.incidents.values() if cluster_id in ("", i.cluster_id))
+        return sorted(found, key=lambda i: i.opened_ms, reverse=True)
+
+    def waiting(self) -> list[Waits]:
+        """What waits for whom, the most urgent first."""
+        found = [w for r in self.remediations.values() if (w := _waits(r))]
+        return sorted(found, key=lambda w: (w.until_ms or 2**62, w.id))
+
+    def why(self, id: str) -> list[Reason] | None:
+        """Every coded reason of an incident (its remediations' included) or a remediation; None: no such story."""
+        if remediation := self.remediations.get(id):
+            return sorted(remediation.reasons, key=lambda r: r.at_ms)
+        story = self.incidents.get(id)
+        if story is None:
+            return None
+        found = list(story.reasons)
+        for remediation_id in story.remediations:
+            found += self.remediations[remediation_id].reasons if remediation_id in self.remediations else []
+        if not story.remediations:
+            found.append(self._no_remediation(story))
+        return sorted(found, key=lambda r: r.at_ms)
+
+    def _no_remediation(self, story: IncidentStory) -> Reason:
+        last = story.lines[-1].at_ms if story.lines else story.opened_ms
+        if story.adopted is None:
+            return Reason(last, story.incident_id, "no_diagnosis", "there is no diagnosis yet that could be acted on")
+        if not story.adopted.final:
+            return Reason(last, story.incident_id, "diagnosis_not_final", "the model's answer is still awaited")
+        if self.controls.policy.version == 0:
+            text = "nobody has adopted a policy, so everything observes: steward policy apply"
+            return Reason(last, story.incident_id, "no_policy", text)
+        text = "no repair has been proposed yet: acting may be busy, down or not installed"
+        return Reason(last, story.incident_id, "nothing_heard", text)
+
+    def near(self, id: str) -> list[str]:
+        """What there is, for who asked for something that there is not: the open ones, latest first."""
+        open_ones = [r.remediation_id for r in self.remediations.values() if r.state not in (None, "closed")]
+        return [*reversed(open_ones), *(i.incident_id for i in self.open_incidents())][:10]
+
+
+def _keep(lines: list[Line], line: Line) -> None:
+    lines.append(line)
+    if len(lines) > LINES_KEPT:
+        del lines[FIRST_LINES]
+
+
+def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
+    """What one event adds to a remediation's story."""
+
+    def because(code: str, text: str) -> None:
+        story.reasons.append(Reason(line.at_ms, story.remediation_id, code, text))
+
+    match event:
+        case e.ActionProposed():
+            story.proposed, story.by = event, event.by
+        case e.NothingProposed():
+            because(event.code, event.reason)
+        case e.RemediationOpened():
+            story.by = event.by
+        case e.ProposalValidated():
+            story.validated = event
+        case e.ProposalRefused():
+            for objection in event.objections:
+                because(objection.code, objection.text)
+        case e.ProposalDeferred():
+            story.deferred = event
+            because("deferred", objections(event.objections))
+        case e.ProposalAskedAgain():
+            story.ask, story.approvals, story.blocked = None, [], None
+        case e.ApprovalAsked():
+            story.ask, story.expires_at_ms, story.approvals = event, event.expires_at_ms, []
+            story.asked_of = event.escalation[event.step] if event.step < len(event.escalation) else "people"
+        case e.ApprovalEscalated():
+            story.asked_of, story.expires_at_ms = event.asked, event.expires_at_ms
+        case e.ApprovalCounted():
+            story.approvals.append(event.approval)
+        case e.ApprovalRejected():
+            because(event.code, f"{event.person}: {event.text}")
+        case e.ExecutionBlocked():
+            story.blocked = event
+            because(event.code, event.text)
+        case e.ClaimRefused() | e.ExecutionAborting():
+            because(event.code, event.text)
+        case e.RemediationFlagged():
+            story.flagged = event
+            because(event.code, event.text)
+        case e.ClusterQuarantined():
+            because("quarantined", event.text)
+        case e.Concluded():
+            story.concluded = event
+            because(event.code or event.outcome, event.text)
+        case e.RemediationClosed():
+            story.closed = event
+            because(event.code, event.text)
+
+
+def _waits(story: RemediationStory) -> Waits | None:
+    """For whom this remediation waits; None: for nobody, it goes on by itself."""
+
+    def waits(what: str, who: str, until_ms: int = 0, reason: str = "") -> Waits:
+        verbs = VERBS[story.state] if story.state else ()
+        return Waits(story.remediation_id, story.cluster_id, story.incident_id, what, who, until_ms, verbs, reason)
+
+    match story.state:
+        case "asked" if story.ask:
+            missing = story.ask.needed - len(story.approvals)
+            if missing <= 0:
+                return waits("acts unless stopped", "anyone", story.expires_at_ms, story.ask.rule)
+            return waits(f"approval by {people(missing)}", story.asked_of, story.expires_at_ms, story.ask.why)
+        case "approved" if story.blocked:
+            until = story.blocked.until_ms
+            who = "whoever can lift it" if story.blocked.code in ("frozen", "halted", "quarantined") else "time"
+            return waits(f"blocked: {story.blocked.code}", who, until, story.blocked.text)
+        case "deferred" if story.deferred:
+            return waits("better facts", "time", story.deferred.until_ms, objections(story.deferred.objections))
+        case "unknown":
+            return waits("a person must look and say how it ended", "anyone", 0, "its outcome is UNKNOWN")
+        case "authorised" | "running" if story.flagged:
+            return waits(f"takes long: {story.flagged.code}", "the people who run Steward", 0, story.flagged.text)
+        case "closed" if story.concluded and story.concluded.owed:
+            return waits("an undo is still owed", "a person, by hand", 0, story.concluded.text)
+    return None
+
+
+def headline(story: IncidentStory) -> str:
+    """The ticket's headline, or what there is before the first ticket."""
+    if story.ticket:
+        return story.ticket.headline
+    return f"{story.cluster_id}: {story.opened.title}" if story.opened else f"{story.cluster_id}: {story.incident_id}"
+
+
+def standing(story: IncidentStory, remediations: Iterable[RemediationStory]) -> str:
+    """How it stands, in a word or two."""
+    if story.ticket:
+        return story.ticket.status
+    if story.closed:
+        return f"CLOSED, {story.closed.code}"
+    states = [r.state for r in remediations if r.state not in (None, "closed")]
+    if states:
+        return str(states[-1]).upper()
+    return f"DIAGNOSED {clock(story.lines[-1].at_ms)}" if story.adopted else "OPEN"

@@ -1,0 +1,145 @@
+"""What an event says to a person, in one line; and how text of others is made fit for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas import events as e
+from schemas.values import Call, Objection
+
+WIDTH = 80
+SAID_MAX = 300
+
+
+def clean(text: str) -> str:
+    """Text of others on one line, without what moves a cursor, hides or reverses letters: alerts are untrusted."""
+    spaced = " ".join(text.split())
+    return "".join(
+        c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else "?" for c in spaced
+    )
+
+
+def clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M") + "Z" if at_ms else "-"
+
+
+def moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at_ms else "-"
+
+
+def people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
+
+
+def duration(ms: int) -> str:
+    seconds = max(0, round(ms / 1000))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+
+
+def wrapped(label: str, text: str, column: int) -> list[str]:
+    """`label` in its column, the text beside it, at most 80 wide."""
+    first = label.ljust(column) if len(label) < column else label + " "
+    return textwrap.wrap(clean(text) or "-", WIDTH, initial_indent=first, subsequent_indent=" " * column) or [first]
+
+
+def objections(listed: tuple[Objection, ...]) -> str:
+    return "; ".join(f"{o.code}: {o.text}" for o in listed) or "no reason given"
+
+
+def call(given: Call) -> str:
+    return f"{given.name}({', '.join(f'{k}={v}' for k, v in sorted(given.args.items()))})"
+
+
+def said(event: e.Event) -> str:
+    """One line. An event that nobody has written words for is named."""
+    words = _WORDS.get(type(event))
+    return clean(words(event) if words else type(event).__name__)[:SAID_MAX]
+
+
+def _samples(event: e.Concluded) -> str:
+    owed = f"; STILL OWED: {', '.join(call(c.undo or c.do) for c in event.owed)}" if event.owed else ""
+    return f"{event.outcome.upper()}: {event.text}{owed}"
+
+
+_WORDS: dict[type[e.Event], Callable[[Any], str]] = {
+    e.AlertReceived: lambda v: f"received {v.name} {v.status}",
+    e.AlertFired: lambda v: f"{v.name} fires",
+    e.AlertResolved: lambda v: f"{v.name} is resolved",
+    e.IncidentOpened: lambda v: f"opened: {v.title} ({v.level})",
+    e.AlertFolded: lambda v: f"folded in: {v.alert.name}{' again' if v.again else ''}",
+    e.AlertCleared: lambda v: f"cleared: {v.fingerprint}",
+    e.DiagnosisAsked: lambda v: f"diagnosis asked of the {v.by}, until {clock(v.deadline_ms)}",
+    e.DiagnosisAdopted: lambda v: (
+        f"cause: {v.cause}, {v.confidence:.2f}, by the {v.by}{'' if v.final else ' (for now)'}: {v.summary}"
+    ),
+    e.DiagnosisOverdue: lambda v: f"the {v.by}'s diagnosis is overdue",
+    e.IncidentClosed: lambda v: f"closed, {v.code}: {v.text}",
+    e.InputIgnored: lambda v: f"{len(v.inputs)} inputs changed nothing",
+    e.InputRejected: lambda v: f"REJECTED an input, {v.code}: {v.text}",
+    e.OwnerStarted: lambda v: f"{v.role} is owned by {v.owner}",
+    e.GenesisMarked: lambda v: f"topic of {v.partitions} partitions{'' if v.durable else ', NOT DURABLE'}",
+    e.DiagnosisStarted: lambda v: f"the {v.by} is looking",
+    e.DiagnosisMade: lambda v: f"the {v.by} says {v.cause}, {v.confidence:.2f}: {v.summary}",
+    e.DiagnosisAbstained: lambda v: f"the {v.by} abstains, {v.code}: {v.reason}",
+    e.TicketWritten: lambda v: f"ticket version {v.version}: {v.headline} {v.status}",
+    e.Delivered: lambda v: f"told {', '.join(v.sinks) or 'nobody'}",
+    e.NotDelivered: lambda v: f"NOT TOLD {', '.join(v.sinks)}, {v.code}: {v.reason}",
+    e.Frozen: lambda v: f"FROZEN {_scope(v)} by {v.by}: {v.reason}",
+    e.Halted: lambda v: f"HALTED {_scope(v)} by {v.by}: {v.reason}",
+    e.Lifted: lambda v: f"lifted {_scope(v)} by {v.by}: {v.reason}",
+    e.PolicyAdopted: lambda v: f"policy {v.version} adopted by {v.by}: {v.reason}",
+    e.KeyRevoked: lambda v: f"key {v.kid} revoked by {v.by}: {v.reason}",
+    e.ProposalStarted: lambda v: f"thinking about a repair, attempt {v.attempt}",
+    e.ActionProposed: lambda v: f"proposed by the {v.by}: {v.action} {v.params}: {v.why}",
+    e.NothingProposed: lambda v: f"nothing proposed, {v.code}: {v.reason}",
+    e.ProposalValidated: lambda v: f"valid: {v.action}, {v.tier} ({', '.join(v.tier_reasons)}), plan {v.digest[:12]}",
+    e.ProposalRefused: lambda v: f"refused: {objections(v.objections)}",
+    e.Approved: lambda v: f"{v.approval.person} approves: {v.approval.reason}",
+    e.Denied: lambda v: f"{v.approval.person} denies: {v.approval.reason}",
+    e.CancelAsked: lambda v: f"{v.approval.person} cancels: {v.approval.reason}",
+    e.UndoAsked: lambda v: f"{v.approval.person} wants it undone: {v.approval.reason}",
+    e.DoneByHand: lambda v: f"{v.approval.person} did it by hand: {v.approval.reason}",
+    e.OutcomeResolved: lambda v: f"{v.approval.person} says it ended {v.outcome}: {v.approval.reason}",
+    e.RemediationOpened: lambda v: f"remediation {v.remediation_id}: {v.action} {v.params}",
+    e.ProposalDeferred: lambda v: f"waits until {clock(v.until_ms)}: {objections(v.objections)}",
+    e.ProposalAskedAgain: lambda v: f"looked at again, attempt {v.attempt}",
+    e.ApprovalAsked: lambda v: (
+        f"{v.tier}: {people(v.needed) + ' must approve' if v.needed else 'nobody is waited for'}"
+        f" ({v.rule}), until {clock(v.expires_at_ms)}, plan {v.digest[:12]}"
+    ),
+    e.ApprovalEscalated: lambda v: f"nobody answered: now {v.asked} until {clock(v.expires_at_ms)}",
+    e.ApprovalCounted: lambda v: f"approved by {v.approval.person}, {v.counted} of {v.needed}: {v.approval.reason}",
+    e.ApprovalRejected: lambda v: f"the word of {v.person} does not count, {v.code}: {v.text}",
+    e.ExecutionBlocked: lambda v: f"has to wait, {v.code}: {v.text}",
+    e.ExecutionAuthorized: lambda v: f"authorised: {v.action} {v.params} ({v.mode})",
+    e.ExecutionStarted: lambda v: f"execution started, attempt {v.attempt}",
+    e.ClusterQuarantined: lambda v: f"QUARANTINED: {v.text}",
+    e.CancelOrdered: lambda v: f"{v.person} ordered it cancelled: {v.reason}",
+    e.UndoOrdered: lambda v: f"{v.person} ordered it undone: {v.reason}",
+    e.ResolutionOrdered: lambda v: f"{v.person} resolved it as {v.outcome}: {v.reason}",
+    e.RemediationFlagged: lambda v: f"takes long, {v.code}: {v.text}",
+    e.RemediationClosed: lambda v: f"closed, {v.code}: {v.text}",
+    e.Claimed: lambda v: f"claimed, attempt {v.attempt}, {v.mode}",
+    e.ClaimRefused: lambda v: f"claim refused, {v.code}: {v.text}",
+    e.TakenOver: lambda v: f"taken over by {v.owner}, attempt {v.attempt}: probes first",
+    e.Looked: lambda v: "looked again: the facts agree with the plan",
+    e.StepIntended: lambda v: f"step {v.step} intended: {'undo ' if v.kind == 'undo' else ''}{call(v.call)}",
+    e.StepTaken: lambda v: f"step {v.step}: {v.answer}{f' {v.status}' if v.status else ''} {v.code} {v.body}",
+    e.StepProbed: lambda v: f"step {v.step} probed: {v.finding} {v.text}",
+    e.Sampled: lambda v: "sample " + ", ".join(f"{k} {x:g}" for k, x in sorted(v.sample.figures.items())),
+    e.ExecutionAborting: lambda v: f"ABORTING, {v.code}: {v.text}",
+    e.ChangeUndone: lambda v: f"change {v.change} is undone{', and has stayed so' if v.settled else ''} {v.text}",
+    e.Concluded: _samples,
+    e.QuarantineLifted: lambda v: f"quarantine lifted by {v.person}: {v.reason}",
+    e.DeadLetter: lambda v: f"DEAD LETTER of {v.role}, {v.topic}/{v.partition}@{v.offset}, {v.code}: {v.reason}",
+}
+
+
+def _scope(event: e.Event) -> str:
+    return "everything" if event.cluster_id == "*" else event.cluster_id
