@@ -201,7 +201,7 @@ def _tombstones(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:
     gone = tombstones(facts)
     if gone:
         entities = tuple(f"store:{s}" for s in gone[:TOMBSTONES_MAX])
-        text = f"{len(gone)} tombstones are left: {_list(gone)}"
+        text = f"{len(gone)} tombstones are left: {_list(gone, TOMBSTONES_MAX)}"
         yield Seen("tombstones", bounded(text), "GET /stores?state=2", gone[:TOMBSTONES_MAX], entities)
 
 
@@ -367,9 +367,9 @@ def _of_store(kind: str, store: StoreFacts, text: str, source: str = _STORES) ->
     return Seen(kind, bounded(text), source, (store.id,), (f"store:{store.id}",))
 
 
-def _list(store_ids: Iterable[int]) -> str:
+def _list(store_ids: Iterable[int], shown_max: int = EACH_MAX) -> str:
     ids = tuple(store_ids)
-    shown = ", ".join(map(str, ids[:EACH_MAX])) + (", ..." if len(ids) > EACH_MAX else "")
+    shown = ", ".join(map(str, ids[:shown_max])) + (", ..." if len(ids) > shown_max else "")
     return f"store{'s' if len(ids) > 1 else ''} {shown}" if ids else "no store"
 
 

@@ -100,7 +100,7 @@ class Propose:
         except Exception as defect:  # of the reader: a diagnosis is answered all the same
             return nothing(started, Nothing("facts_failed", f"PD gives no facts: {type(defect).__name__}"))
         rule = propose(diagnosis, facts, self.keep_s)
-        if self.thinker is None or not the_model_stands_behind(diagnosis):
+        if self.thinker is None or diagnosis.by != "model":  # one that failed or abstained is not asked again
             return by_playbook(started, rule)
         return await self._by_model(lane, started, rule, self.thinker)
 
@@ -185,11 +185,6 @@ def by_playbook(started: ProposalStarted, rule: Proposed | Nothing) -> ActionPro
     return proposed(
         started, action, rule.why, tuple(e for e in started.diagnosis.evidence if e.id in rule.cited), "playbook"
     )
-
-
-def the_model_stands_behind(diagnosis: DiagnosisAdopted) -> bool:
-    """A model that has just failed or abstained is not asked what to do about the playbook's answer."""
-    return diagnosis.by == "model" or diagnosis.agreed is not None
 
 
 def look_for(diagnosis: DiagnosisAdopted) -> Look:

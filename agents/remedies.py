@@ -27,7 +27,7 @@ class Proposed:
     """An action of the catalogue with its parameters, why, and the evidence that names what the parameters name."""
 
     action: str
-    params: dict[str, int]
+    params: dict[str, int | list[int]]
     why: str
     cited: tuple[str, ...]
 
@@ -130,7 +130,9 @@ def _remove(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed 
     if new := [s for s in gone if s not in shown]:
         return Nothing("other_tombstones", f"stores {new} are tombstones too, and the diagnosis does not speak of them")
     why = f"the records of {len(gone)} stores that are gone for good are left behind in PD"
-    return Proposed("remove_tombstones", {}, why, _citing(diagnosis, *(f"store:{s}" for s in gone)))
+    return Proposed(
+        "remove_tombstones", {"store_ids": list(gone)}, why, _citing(diagnosis, *(f"store:{s}" for s in gone))
+    )
 
 
 def _citing(diagnosis: DiagnosisAdopted, *entities: str) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
-"""Clusters and alerts as the tests of thinking need them: five stores that are well, and what one changes about them."""
+"""Clusters and alerts as the tests of thinking need them: five stores that are well, and what a test changes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from schemas.alert_rules import BY_NAME, Rule
-from schemas.events import DiagnosisAdopted, DiagnosisAsked
+from schemas.events import By, DiagnosisAdopted, DiagnosisAsked
 from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
 from schemas.values import AlertRef, Evidence
 
@@ -76,13 +76,13 @@ def stock_alert(rule: Rule, store_id: int = 4) -> AlertRef:
 
 
 def asked(
-    *alerts: AlertRef, family: str, by: str = "playbook", ask_id: str = "A-1", deadline_ms: int = 1_060_000
-) -> Any:
+    *alerts: AlertRef, family: str, by: By = "playbook", ask_id: str = "A-1", deadline_ms: int = 1_060_000
+) -> DiagnosisAsked:
     return DiagnosisAsked(
         cluster_id=CLUSTER,
         incident_id="INC-1",
         ask_id=ask_id,
-        by=by,  # type: ignore[arg-type]
+        by=by,
         deadline_ms=deadline_ms,
         family=family,
         alerts=alerts,

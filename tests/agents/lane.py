@@ -1,4 +1,4 @@
-"""A lane without a log: the state evolves on commit, time moves only when somebody sleeps. Beside it, scripted edges."""
+"""A lane without a log: the state evolves on commit, time moves when somebody sleeps. Beside it, scripted edges."""
 
 from __future__ import annotations
 

@@ -1,0 +1,294 @@
+"""A proposal follows a final diagnosis, is additive to it, and names nothing that the evidence does not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from agents.causes import CAUSES
+from agents.diagnose import Diagnose
+from agents.evidence import collect
+from agents.propose import Propose
+from agents.rendering import diagnosis_request, prompt_named
+from agents.thinking import ModelOverloaded
+from schemas.events import (
+    ActionProposed,
+    DiagnosisAdopted,
+    DiagnosisMade,
+    NothingProposed,
+    ProposalAskedAgain,
+    ProposalStarted,
+)
+from schemas.facts import Facts
+from schemas.values import Evidence
+from tests.agents.cases import CLUSTER, adopted, alert, asked, facts, region, store
+from tests.agents.lane import FakeLane, FixedFacts, ScriptedThinker, failing, of_kind, unreachable
+
+SLOW = facts(store(4, slow_score=84))
+ALERT = alert("PD_cluster_slow_tikv_nums", instance="10.0.9.1:2379")
+HOT = facts(
+    store(4, written_bytes_per_s=20e6),
+    store(1, written_bytes_per_s=3e6),
+    regions=(region(180, 4, 1, 2, written_bytes=900_000_000),),
+)
+GONE = facts(store(7, state="Tombstone"), store(9, state="Tombstone"))
+
+
+def cited(seen: Facts, *kinds: str) -> tuple[Evidence, ...]:
+    """The evidence of these kinds, as an adopted diagnosis carries what it cites."""
+    collected = collect((ALERT,), seen)
+    ids = {i for kind in kinds for i in collected.ids(kind)}
+    return tuple(e for e in collected.evidence() if e.id in ids)
+
+
+SLOW_STORE = adopted("slow_store", cited(SLOW, "slow", "alert"))
+HOT_REGION = adopted("hot_region", cited(HOT, "region", "load"))
+TOMBSTONES = adopted("tombstones_left", cited(GONE, "tombstones"))
+
+
+def proposed(diagnosis: DiagnosisAdopted, seen: Facts | None = SLOW, thinker: Any = None, **settings: Any) -> Any:
+    lane = FakeLane(Propose(FixedFacts(seen) if seen else unreachable(), thinker, **settings))
+    if isinstance(thinker, ScriptedThinker):
+        thinker.clock = lane.now_ms
+    lane.give(diagnosis)
+    lane.run()
+    assert isinstance(lane.said[0], ProposalStarted)
+    assert len(lane.said) == 2
+    return lane.said[1]
+
+
+def chosen(action: str, params: dict[str, Any], ids: list[str], why: str = "it helps") -> ScriptedThinker:
+    return ScriptedThinker(json.dumps({"proposal": {"action": action, "params": params}, "why": why, "cited": ids}))
+
+
+# -- diagnosing stands alone
+
+
+def test_a_diagnosis_completes_without_a_proposal() -> None:
+    lane = FakeLane(Diagnose(FixedFacts(SLOW)))
+    lane.give(asked(ALERT, family="slow_store"))
+    assert isinstance(lane.run()[-1], DiagnosisMade)
+    assert not lane.works.owed(lane.state)
+
+
+def test_a_proposal_is_additive_to_its_diagnosis() -> None:
+    diagnosed = FakeLane(Diagnose(FixedFacts(SLOW)))
+    diagnosed.give(asked(ALERT, family="slow_store"))
+    before = [e.model_dump_json() for e in diagnosed.run()]
+    proposal = proposed(SLOW_STORE)
+    assert isinstance(proposal, ActionProposed)
+    assert proposal.incident_id == SLOW_STORE.incident_id
+    assert set(proposal.evidence) <= set(SLOW_STORE.evidence), "it adds no evidence of its own"
+    assert [e.model_dump_json() for e in diagnosed.said] == before, "and changes nothing that was said"
+
+
+def test_the_diagnosis_prompt_does_not_change_when_acting_is_switched_on() -> None:
+    def rendered() -> str:
+        seen = collect((ALERT,), SLOW)
+        return diagnosis_request(prompt_named("diagnosis"), CLUSTER, (ALERT,), seen.evidence(), 60).sha256()
+
+    before = rendered()
+    import actions.catalogue  # noqa: F401
+
+    request = diagnosis_request(prompt_named("diagnosis"), CLUSTER, (ALERT,), collect((ALERT,), SLOW).evidence(), 60)
+    assert rendered() == before
+    for action in (name for known in CAUSES.values() for name in known.admits):
+        assert action not in request.system + request.user + request.schema
+
+
+# -- the playbook's rules
+
+
+def test_a_slow_store_is_emptied_of_leaders_for_a_while() -> None:
+    proposal = proposed(SLOW_STORE, keep_s=60)
+    assert (proposal.action, proposal.params) == ("evict_store_leaders", '{"keep_s":60,"store_id":4}')
+    assert "store:4" in {i for e in proposal.evidence for i in e.entities}
+    assert (proposal.by, proposal.disputed, proposal.attempt) == ("playbook", False, 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (facts(), "no_longer_slow"),
+        (facts(store(4, slow_score=84), store(3, slow_score=84)), "several_slow_stores"),
+        (facts(store(3, slow_score=84)), "another_store"),
+        (facts(store(4, slow_score=100), slow_evicting=(4,)), "pd_took_it"),
+        (facts(store(4, slow_score=84), evicting=(4,)), "already_evicting"),
+        (facts(store(4, slow_score=84), store(2, state="Disconnected")), "others_unwell"),
+        (facts(store(4, slow_score=84), store(2, is_busy=True)), "others_unwell"),
+        (facts(store(4, slow_score=84, leader_count=0)), "no_leaders_there"),
+        (facts(store(4, slow_score=84), schedulers=()), "pd_warming_up"),
+        (None, "pd_unreachable"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_slow_store_is_left_alone_when_the_facts_have_moved_on(seen: Facts | None, code: str) -> None:
+    nothing = proposed(SLOW_STORE, seen)
+    assert isinstance(nothing, NothingProposed)
+    assert nothing.code == code
+
+
+def test_a_hot_region_is_led_by_the_calmest_of_its_healthy_followers() -> None:
+    proposal = proposed(HOT_REGION, HOT)
+    assert (proposal.action, proposal.params) == ("transfer_region_leader", '{"region_id":180,"to_store_id":2}')
+    assert {"region:180", "store:2"} <= {i for e in proposal.evidence for i in e.entities}
+
+
+def test_a_hot_region_stays_where_no_other_store_is_better() -> None:
+    seen = HOT.model_copy(update={"evicting": (2,), "slow_evicting": (1,)})
+    assert proposed(HOT_REGION, seen).code == "no_better_store"
+    assert proposed(HOT_REGION, facts()).code == "no_longer_hot"
+
+
+def test_tombstones_are_removed_only_if_the_diagnosis_speaks_of_every_one() -> None:
+    proposal = proposed(TOMBSTONES, GONE)
+    assert (proposal.action, proposal.params) == ("remove_tombstones", '{"store_ids":[7,9]}')
+    more = facts(store(7, state="Tombstone"), store(9, state="Tombstone"), store(11, state="Tombstone"))
+    assert proposed(TOMBSTONES, more).code == "other_tombstones"
+    assert proposed(TOMBSTONES, facts()).code == "no_tombstones"
+
+
+def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
+    thinker = chosen("evict_store_leaders", {"store_id": 4, "keep_s": 900}, ["E1"])
+    nothing = proposed(adopted("unknown", cited(SLOW, "slow"), by="model"), SLOW, thinker)
+    assert nothing.code == "no_diagnosis"
+    assert not thinker.asked
+
+
+def test_a_cause_that_admits_no_action_ends_with_a_hint_for_people() -> None:
+    nothing = proposed(adopted("store_down", cited(SLOW, "state")))
+    assert nothing.code == "no_action_for_cause"
+    assert "by hand" in nothing.reason
+
+
+def test_a_diagnosis_that_is_not_final_is_not_acted_on() -> None:
+    lane = FakeLane(Propose(FixedFacts(SLOW)))
+    assert not lane.give(SLOW_STORE.model_copy(update={"final": False}))
+    assert not lane.works.owed(lane.state)
+
+
+def test_a_diagnosis_told_twice_is_proposed_for_once() -> None:
+    lane = FakeLane(Propose(FixedFacts(SLOW)))
+    lane.give(SLOW_STORE)
+    assert not lane.give(SLOW_STORE)
+    lane.run()
+    assert not lane.give(SLOW_STORE)
+
+
+def test_ids_are_the_same_whoever_works_it_out() -> None:
+    one, other = proposed(SLOW_STORE), proposed(SLOW_STORE)
+    assert one == other
+    assert one.remediation_id.startswith("R-")
+    assert len(one.remediation_id) == 10
+    assert proposed(SLOW_STORE.model_copy(update={"ask_id": "A-2"})).remediation_id != one.remediation_id
+
+
+def test_disagreement_goes_with_the_proposal() -> None:
+    disputed = SLOW_STORE.model_copy(update={"agreed": False, "synthetic": True})
+    proposal = proposed(disputed)
+    assert proposal.disputed
+    assert proposal.synthetic
+
+
+def test_asked_again_the_same_is_proposed_under_a_new_id() -> None:
+    first = proposed(SLOW_STORE)
+    again = ProposalAskedAgain(
+        cluster_id=CLUSTER,
+        incident_id=first.incident_id,
+        remediation_id=first.remediation_id,
+        attempt=2,
+        action=first.action,
+        params=first.params,
+        why=first.why,
+        cause=first.cause,
+        confidence=first.confidence,
+        disputed=True,
+        by="playbook",
+        evidence=first.evidence,
+    )
+    lane = FakeLane(Propose(unreachable()))
+    started, second = lane.give(again)
+    assert isinstance(started, ProposalStarted)
+    assert isinstance(second, ActionProposed)
+    assert (second.action, second.params, second.attempt) == (first.action, first.params, 2)
+    assert second.proposal_id != first.proposal_id
+    assert second.disputed
+    assert not lane.works.owed(lane.state)
+    assert not lane.give(again)
+    gone = again.model_copy(update={"attempt": 3, "action": "no_longer_there"})
+    assert of_kind(lane.give(gone), NothingProposed)[0].code == "no_longer_possible"
+
+
+# -- a model's choice
+
+BY_MODEL = SLOW_STORE.model_copy(update={"by": "model", "model": "m", "agreed": True})
+SLOW_ID = SLOW_STORE.evidence[0].id
+ALERT_ID = SLOW_STORE.evidence[-1].id
+
+
+def test_a_models_choice_is_proposed_in_its_name() -> None:
+    thinker = chosen("evict_store_leaders", {"store_id": 4, "keep_s": 600}, [SLOW_ID], "disk of store 4 <stalls>")
+    proposal = proposed(BY_MODEL, SLOW, thinker)
+    assert (proposal.params, proposal.by, proposal.model) == ('{"keep_s":600,"store_id":4}', "model", "scripted")
+    assert proposal.why == "disk of store 4 (stalls)"
+    assert (proposal.prompt_version, proposal.prompt_sha256) == ("proposal-1", thinker.asked[0].sha256())
+    assert [e.id for e in proposal.evidence] == [SLOW_ID]
+
+
+def test_only_actions_that_the_cause_admits_are_offered() -> None:
+    thinker = chosen("nothing", {}, [])
+    proposed(BY_MODEL, SLOW, thinker)
+    asked_for = thinker.asked[0]
+    assert "evict_store_leaders" in asked_for.user + asked_for.schema
+    for other in ("remove_tombstones", "transfer_region_leader"):
+        assert other not in asked_for.user + asked_for.schema
+
+
+def test_a_model_may_propose_nothing() -> None:
+    nothing = proposed(BY_MODEL, SLOW, chosen("nothing", {}, [], "PD will take it"))
+    assert (nothing.code, nothing.reason, nothing.by) == ("model_proposes_nothing", "PD will take it", "model")
+
+
+BAD: dict[str, tuple[ScriptedThinker, str]] = {
+    "not_offered": (chosen("remove_tombstones", {"store_ids": [7]}, ["E1"]), "action_not_admitted"),
+    "made_up": (chosen("drop_everything", {}, ["E1"]), "action_not_admitted"),
+    "store_not_in_evidence": (
+        chosen("evict_store_leaders", {"store_id": 3, "keep_s": 900}, ["E1"]),
+        "entity_not_in_evidence",
+    ),
+    "cites_what_does_not_name_it": (
+        chosen("evict_store_leaders", {"store_id": 4, "keep_s": 900}, [ALERT_ID]),
+        "entity_not_in_evidence",
+    ),
+    "unknown_id": (
+        chosen("evict_store_leaders", {"store_id": 4, "keep_s": 900}, ["E99"]),
+        "reply_cites_unknown_evidence",
+    ),
+    "out_of_range": (chosen("evict_store_leaders", {"store_id": 4, "keep_s": 10**6}, ["E1"]), "bad_parameters"),
+    "wrong_type": (chosen("evict_store_leaders", {"store_id": "4", "keep_s": 900}, ["E1"]), "bad_parameters"),
+    "junk": (ScriptedThinker("Sure!"), "reply_not_json"),
+    "down": (failing(ModelOverloaded("529")), "model_overloaded"),
+    "hangs": (ScriptedThinker("", takes_ms=10**9), "model_timed_out"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_choice_leaves_the_playbooks_rule(name: str) -> None:
+    proposal = proposed(BY_MODEL, SLOW, BAD[name][0])
+    assert (proposal.action, proposal.by) == ("evict_store_leaders", "playbook")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_choice_where_the_playbook_has_none_is_nothing_with_the_code(name: str) -> None:
+    thinker, code = BAD[name]
+    nothing = proposed(BY_MODEL, facts(), thinker)
+    assert (nothing.code, nothing.by) == (code, "model")
+    assert nothing.reason
+
+
+def test_a_model_that_did_not_diagnose_is_not_asked_what_to_do() -> None:
+    thinker = chosen("nothing", {}, [])
+    assert isinstance(proposed(SLOW_STORE, SLOW, thinker), ActionProposed)
+    assert not thinker.asked
