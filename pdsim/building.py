@@ -22,6 +22,7 @@ from pdsim.operators import (
     SplitRegion,
     Step,
     TransferLeader,
+    limit_s,
 )
 from pdsim.regions import Peer, Region
 from pdsim.stores import State
@@ -41,6 +42,7 @@ class Maker:
     priority: Priority
 
     def make(self, world: World, region: Region, brief: str, steps: Iterable[Step], *kinds: str) -> Operator:
+        planned = tuple(steps)
         together = sorted({*self.kinds, *kinds}, key=KIND_BITS.__getitem__)
         return Operator(
             desc=self.desc,
@@ -50,8 +52,9 @@ class Maker:
             conf_ver=region.conf_ver,
             kinds=tuple(together),
             priority=self.priority,
-            steps=tuple(steps),
+            steps=planned,
             size=region.approximate_size,
+            timeout_s=sum(limit_s(step, region.approximate_size) for step in planned),
             created_at=world.now,
         )
 
@@ -187,10 +190,10 @@ def merge(world: World, source: Region, target: Region) -> tuple[Operator, Opera
     kinds.append("region")
     active = MergeRegion(source.id, target.id, False, target.version)
     passive = MergeRegion(source.id, target.id, True, target.version)
-    return (
-        maker.make(world, source, brief, [*steps, active], *kinds),
-        maker.make(world, target, brief, [passive], *kinds),
-    )
+    moving = maker.make(world, source, brief, [*steps, active], *kinds)
+    waiting = maker.make(world, target, brief, [passive], *kinds)
+    waiting.timeout_s = moving.timeout_s
+    return moving, waiting
 
 
 def split(world: World, region: Region, policy: str, keys: list[str]) -> Operator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TypeAlias
 
 from pdsim import go
@@ -45,23 +45,12 @@ class Priority(IntEnum):
     URGENT = 3
 
 
-class Speed(StrEnum):
-    """Which of PD's two time-out formulas a step gets."""
-
-    FAST = "fast"
-    SLOW = "slow"
-
-    def limit_s(self, size_mib: int) -> float:
-        return max(60.0, 0.6 * size_mib) if self is Speed.FAST else max(600.0, 6.0 * size_mib)
-
-
 @dataclass(frozen=True, slots=True)
 class TransferLeader:
     """Move the leader between two stores that hold a voter."""
 
     from_store: int
     to_store: int
-    speed = Speed.FAST
 
     def __str__(self) -> str:
         return f"transfer leader from store {self.from_store} to store {self.to_store}"
@@ -76,7 +65,6 @@ class AddLearner:
 
     store: int
     peer: int
-    speed = Speed.SLOW
 
     def __str__(self) -> str:
         return f"add learner peer {self.peer} on store {self.store}"
@@ -92,7 +80,6 @@ class PromoteLearner:
 
     store: int
     peer: int
-    speed = Speed.FAST
 
     def __str__(self) -> str:
         return f"promote learner peer {self.peer} on store {self.store} to voter"
@@ -106,7 +93,6 @@ class PromoteLearner:
 class _Joint:
     promote: tuple[Peer, ...]
     demote: tuple[Peer, ...]
-    speed = Speed.FAST
 
     def _changes(self) -> str:
         promoted = (f", promote learner peer {peer.id} on store {peer.store_id} to voter" for peer in self.promote)
@@ -141,7 +127,6 @@ class RemovePeer:
     """Drop the peer of one store."""
 
     store: int
-    speed = Speed.FAST
 
     def __str__(self) -> str:
         return f"remove peer on store {self.store}"
@@ -157,7 +142,6 @@ class SplitRegion:
     policy: str
     keys: tuple[str, ...]
     version: int
-    speed = Speed.FAST
 
     def __str__(self) -> str:
         return f"split region with policy {self.policy.upper()}"
@@ -174,7 +158,6 @@ class MergeRegion:
     target: int
     passive: bool
     target_version: int
-    speed = Speed.FAST
 
     def __str__(self) -> str:
         return f"merge region {self.source} into region {self.target}"
@@ -186,6 +169,20 @@ class MergeRegion:
 Step: TypeAlias = (
     TransferLeader | AddLearner | PromoteLearner | EnterJoint | LeaveJoint | RemovePeer | SplitRegion | MergeRegion
 )
+
+
+def limit_s(step: Step, size: int) -> float:
+    """How long PD waits for one step on a region of `size` MiB; an operator gets the sum over its steps."""
+    fast_s, slow_s = max(60.0, float(int(0.6 * size))), max(600.0, 6.0 * size)
+    match step:
+        case AddLearner():
+            return slow_s
+        case EnterJoint() | LeaveJoint():
+            return fast_s * (len(step.promote) + len(step.demote) + 1)
+        case MergeRegion():
+            return fast_s * 10
+        case _:
+            return fast_s
 
 
 @dataclass(slots=True, eq=False)
@@ -201,19 +198,13 @@ class Operator:
     priority: Priority
     steps: tuple[Step, ...]
     size: int
+    timeout_s: float
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
     current_step: int = 0
     status: Status = Status.CREATED
     due: float = 0.0  # when the store will have applied the step it was told
-
-    @property
-    def timeout_s(self) -> float:
-        factor = 10.0 if any(isinstance(step, MergeRegion) for step in self.steps) else 1.0
-        return sum(
-            step.speed.limit_s(self.size) * (factor if isinstance(step, MergeRegion) else 1.0) for step in self.steps
-        )
 
     @property
     def expires_at(self) -> float:

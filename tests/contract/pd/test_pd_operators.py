@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -235,9 +237,8 @@ def test_a_merge_ends_cancel_for_the_source_and_success_for_the_target(breakable
     assert (merged["start_key"], merged["end_key"]) == (source["start_key"], target["end_key"])
 
 
-def _neighbours(pd: Twin) -> list[tuple[dict[str, object], dict[str, object]]]:
-    ordered = pd.get("/regions/key?limit=-1").json()["regions"]
-    return list(zip(ordered, ordered[1:], strict=False))
+def _neighbours(pd: Twin) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return list(pairwise(pd.get("/regions/key?limit=-1").json()["regions"]))
 
 
 def test_regions_that_do_not_touch_are_not_merged(writable_pd: Twin) -> None:

@@ -120,7 +120,8 @@ def test_pd_counts_up_stores_before_it_lets_one_go(breakable_pd: Twin) -> None:
     answer = pd.delete(f"/store/{ids[0]}")
     assert answer.status_code == 400
     assert answer.json() == (
-        f"[PD:core:ErrStoresNotEnough]can not remove store {ids[0]} since the number of up stores would be 2 while need 3"
+        f"[PD:core:ErrStoresNotEnough]can not remove store {ids[0]} since the number of up stores would be 2 while "
+        "need 3"
     )
 
 
