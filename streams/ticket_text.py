@@ -1,0 +1,486 @@
+"""What a ticket knows (`Story`), and how it says it: status, loudness, headline, lines, and the page for people.
+
+Whatever comes from outside is one line of plain text here, and bounded: an alert can't draw on anybody's terminal.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.events import TicketLine, TicketWritten
+from schemas.values import Objection
+
+TEXT_MAX = 400
+COLUMNS = 80
+LABEL_COLUMNS = 10
+UNKNOWN = "unknown"
+
+
+class Fact(BaseModel):
+    """Kept as JSON in each version of a ticket; a field of a later release is passed over by an earlier one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Diagnosis(Fact):
+    by: str
+    cause: str
+    confidence: float
+    summary: str
+    final: bool
+    agreed: bool | None = None
+    model: str = ""
+    evidence: tuple[tuple[str, str], ...] = ()  # id, text
+    stores: tuple[str, ...] = ()  # that the evidence names
+    ruled_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class Word(Fact):
+    """A person's."""
+
+    person: str
+    via: str
+    at_ms: int
+    reason: str
+
+
+class Sent(Fact):
+    """One intended request, and what came of it."""
+
+    step: int
+    text: str
+    undo: str = ""  # what takes it back
+    due_ms: int = 0  # when that is due; 0: it is meant to stay, or is itself an undo
+    change: int = 0
+    answer: str = ""
+    status: int = 0
+    code: str = ""
+    finding: str = ""
+
+
+class Undone(Fact):
+    change: int
+    at_ms: int
+    settled_at_ms: int = 0
+
+
+class Remedy(Fact):
+    """One remediation, as far as it has come."""
+
+    remediation_id: str
+    action: str = ""  # empty: nothing was proposed
+    params: str = ""
+    stage: str = "proposed"  # proposed | deferred | asked | blocked | authorised, as the acting ledger said last
+    tier: str = ""
+    mode: str = ""
+    rule: str = ""
+    needed: int = 0
+    asked_at_ms: int = 0
+    expires_at_ms: int = 0
+    asked: str = ""
+    digest: str = ""
+    approvals: tuple[Word, ...] = ()
+    not_counted: tuple[str, ...] = ()
+    objections: tuple[Objection, ...] = ()
+    blocked: str = ""  # coded
+    until_ms: int = 0
+    claimed_at_ms: int = 0
+    token: str = ""
+    attempt: int = 0
+    sent: tuple[Sent, ...] = ()
+    undone: tuple[Undone, ...] = ()
+    said: tuple[str, ...] = ()  # orders, aborts, flags
+    outcome: str = ""
+    outcome_text: str = ""
+    concluded_at_ms: int = 0
+    figures: str = ""
+    samples: int = 0
+    errors: int = 0
+    owed: tuple[str, ...] = ()
+    resolved_as: str = ""  # an UNKNOWN, by a person's word
+    closed_code: str = ""
+    closed_text: str = ""
+
+    def is_open(self) -> bool:
+        return not self.closed_code
+
+
+class Story(Fact):
+    """All that a ticket is made from. `opened_at_ms` 0: the incident itself has not been heard of yet."""
+
+    incident_id: str
+    cluster_id: str
+    synthetic: bool = False
+    opened_at_ms: int = 0
+    title: str = ""
+    level: str = ""
+    alert_at_ms: int = 0
+    names: tuple[str, ...] = ()
+    folded: int = 0
+    firing: int = 0
+    again: int = 0
+    incomplete: bool = False
+    asks: tuple[str, ...] = ()  # of the latest round
+    asked: tuple[str, ...] = ()  # who has not answered yet
+    overdue: tuple[str, ...] = ()
+    abstained: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None
+    remedies: tuple[Remedy, ...] = ()
+    closed_code: str = ""
+    closed_text: str = ""
+    closed_at_ms: int = 0
+
+    def remedy(self) -> Remedy | None:
+        """The one to speak of: what is open, else what was done, else what was said last."""
+        found = [r for r in self.remedies if r.action and r.is_open()] or [r for r in self.remedies if r.outcome]
+        found = found or list(self.remedies)
+        return found[-1] if found else None
+
+    def is_open(self) -> bool:
+        return not self.closed_code or any(r.action and r.is_open() for r in self.remedies)
+
+
+# -- in one word ----------------------------------------------------------------------------------------------------
+
+_OUTCOMES = {
+    "succeeded": "FIXED",
+    "no_better": "NO BETTER",
+    "worse": "WORSE",
+    "failed_without_effect": "FAILED, NO EFFECT",
+    "failed_partly": "FAILED PARTLY",
+    "not_started": "NOT STARTED",
+    "rehearsed": "REHEARSED",
+}
+_ENDS = {
+    "mode_observe": "OBSERVED ONLY",
+    "denied": "DENIED",
+    "expired": "EXPIRED",
+    "cancelled": "CANCELLED",
+    "by_hand": "DONE BY HAND",
+    "incident_closed": "NOT NEEDED",
+    "resolved": "RESOLVED BY A PERSON",
+}
+PERSON_NEEDED = "UNKNOWN: PERSON NEEDED"
+_STAYS = ("FIXED", "NO BETTER", "WORSE", "FAILED", "REHEARSED", "DONE BY HAND", "UNKNOWN", "RESOLVED BY A PERSON")
+_LEFT_TO_PEOPLE = (
+    "NOT DIAGNOSED",
+    "DIAGNOSIS OVERDUE",
+    "NOTHING PROPOSED",
+    "OBSERVED ONLY",
+    "REFUSED",
+    "DENIED",
+    "EXPIRED",
+    "NOT STARTED",
+    "NO BETTER",
+    "FAILED",
+)
+
+
+def status_of(story: Story) -> str:
+    """Where it stands, in the words of a ticket's first line."""
+    remedy = story.remedy()
+    status = _of_remedy(remedy) if remedy else _of_diagnosis(story)
+    if not story.closed_code or (remedy and remedy.action and remedy.is_open()) or status.startswith(_STAYS):
+        return status
+    return "RESOLVED" if story.closed_code == "resolved" else "CLOSED"
+
+
+def _of_diagnosis(story: Story) -> str:
+    if story.diagnosis is None:
+        return "DIAGNOSIS OVERDUE" if story.overdue and not story.asked else "NEW"
+    if story.diagnosis.cause == UNKNOWN:
+        return "NOT DIAGNOSED" if story.diagnosis.final else "NEW"
+    return "DIAGNOSED"
+
+
+def _of_remedy(r: Remedy) -> str:
+    if r.outcome == UNKNOWN:
+        if r.is_open():
+            return PERSON_NEEDED
+        return _OUTCOMES.get(r.resolved_as, _ENDS["resolved"])
+    if r.outcome:
+        word = _OUTCOMES.get(r.outcome, r.outcome.upper().replace("_", " "))
+        return (
+            f"{word}, UNDONE" if r.undone and not r.owed and r.outcome in ("succeeded", "no_better", "worse") else word
+        )
+    if r.closed_code:
+        if not r.action:
+            return "NOTHING PROPOSED"
+        if r.closed_code.startswith("claim_"):
+            return "NOT STARTED"
+        return _ENDS.get(r.closed_code, "REFUSED")
+    if r.claimed_at_ms:
+        return "RUNNING"
+    if r.stage == "asked" and not r.needed:
+        return "WAITING FOR A VETO" if r.rule.startswith("veto") else "APPROVED"
+    return {
+        "asked": "WAITING FOR APPROVAL",
+        "deferred": "DEFERRED",
+        "blocked": "BLOCKED",
+        "authorised": "APPROVED",
+    }.get(r.stage, "PROPOSED")
+
+
+def tier_of(story: Story, status: str) -> str:
+    """How loudly: routine | notable | critical. An emergency that is left to people is said as loudly as can be."""
+    remedy = story.remedy()
+    emergency = story.level == "emergency"
+    if status.startswith(("WAITING FOR APPROVAL", "WORSE", "UNKNOWN", "FAILED PARTLY")) or (remedy and remedy.owed):
+        return "critical"
+    if status.startswith(_LEFT_TO_PEOPLE):
+        return "critical" if emergency else "notable"
+    if status.startswith(("FIXED", "BLOCKED", "WAITING FOR A VETO", "DONE BY HAND", "CANCELLED", "RESOLVED BY")):
+        return "notable"
+    return "notable" if emergency else "routine"
+
+
+def headline_of(story: Story) -> str:
+    """E.g. `prod-eu-7: store 4 disk stall`."""
+    subject = _cause(story.diagnosis) if story.diagnosis and story.diagnosis.cause != UNKNOWN else story.title
+    return plain(f"{'TEST ' if story.synthetic else ''}{story.cluster_id}: {subject}", 160)
+
+
+def _cause(diagnosis: Diagnosis) -> str:
+    words = diagnosis.cause.split("_")
+    if len(diagnosis.stores) == 1:
+        store = f"store {diagnosis.stores[0]}"
+        words = [store if w == "store" else w for w in words] if "store" in words else [store, *words]
+    return " ".join(words)
+
+
+# -- line by line ---------------------------------------------------------------------------------------------------
+
+
+def lines_of(story: Story) -> tuple[TicketLine, ...]:
+    """The lines that have something to say, in their order. Several lines of text are parted by newlines."""
+    remedy = story.remedy()
+    found = [("Alerts", _alerts(story)), ("Cause", _causes(story))]
+    if story.diagnosis:
+        found += [
+            ("Evidence", "; ".join(f"{i} {plain(text, 160)}" for i, text in story.diagnosis.evidence)),
+            ("Ruled out", ", ".join(_ruled_out(what, ids) for what, ids in story.diagnosis.ruled_out)),
+        ]
+    if remedy:
+        found += [
+            ("Action", _action(story, remedy)),
+            ("Approved", _approved(remedy)),
+            ("Ran", _ran(remedy)),
+            ("Outcome", _outcome(remedy)),
+            ("Errors", _errors(remedy)),
+            ("Undo", _undo(remedy)),
+        ]
+    found.append(("For you", _for_you(story, remedy)))
+    return tuple(TicketLine(label=label, text=text) for label, text in found if text)
+
+
+def _alerts(story: Story) -> str:
+    first, others = story.names[:1], story.names[1:6]
+    text = f"{hh_mm(story.alert_at_ms)} {plain(first[0], 160) if first else '?'}"
+    if story.folded:
+        text += f" (+{story.folded} folded)"
+    if others:
+        text += f"; also {', '.join(plain(name, 100) for name in others)}{', ...' if len(story.names) > 6 else ''}"
+    if story.again:
+        text += f"; fired again {_times(story.again)}"
+    if story.incomplete:
+        text += "; incomplete: Alertmanager left some out"
+    if story.closed_code:
+        text += f"; {hh_mm(story.closed_at_ms)} {story.closed_code}: {plain(story.closed_text)}"
+    elif story.firing == 0 and story.opened_at_ms:
+        text += "; none fires now"
+    return text
+
+
+def _causes(story: Story) -> str:
+    d = story.diagnosis
+    waits = f"asked: {', '.join(story.asked)}" if story.asked else ""
+    silent = [*(f"{by} did not answer in time" for by in story.overdue), *(plain(text) for text in story.abstained)]
+    if d is None:
+        return "; ".join([*silent, waits] if waits else silent)
+    if d.cause == UNKNOWN:
+        return "; ".join(["not known", *(silent or [plain(d.summary)]), *([waits] if waits else [])])
+    who = _who(d)
+    if d.agreed is not None:
+        who += ", playbook agrees" if d.agreed else ", playbook disagrees"
+    text = "; ".join([_cause(d), f"{d.confidence:.2f}", who, *silent, *([waits] if waits else [])])
+    return f"{text}\n{plain(d.summary)}" if d.summary else text
+
+
+def _who(d: Diagnosis) -> str:
+    if d.by == "playbook":
+        return "playbook"
+    return "Claude" if d.model.startswith("claude") else plain(d.model, 60) or "model"
+
+
+def _ruled_out(what: str, ids: Iterable[str]) -> str:
+    cited = ", ".join(ids)
+    return f"{plain(what.replace('_', ' '), 80)} ({cited})" if cited else plain(what.replace("_", " "), 80)
+
+
+def _action(story: Story, r: Remedy) -> str:
+    if not r.action:
+        return f"none: {r.closed_code}: {plain(r.closed_text)}"
+    tier = f"; {r.tier}" if r.tier else ""
+    mode = f"; {r.mode}" if r.mode and r.mode != "on" else ""
+    text = [f"{r.remediation_id} {r.action} {plain(r.params, 200)}".rstrip() + tier + mode]
+    until = f" until {hh_mm(r.until_ms)}" if r.until_ms and r.is_open() else ""
+    text += [f"{o.kind}{until if o.kind == 'wait' else ''}: {o.code}: {plain(o.text)}" for o in r.objections]
+    if r.stage == "blocked" and r.is_open() and not r.claimed_at_ms:
+        text.append(f"blocked{until}: {r.blocked}")
+    if r.closed_code and not r.objections and not r.outcome:
+        text.append(f"not done: {r.closed_code}: {plain(r.closed_text)}")
+    before = [x for x in story.remedies if x.remediation_id != r.remediation_id]
+    text += [
+        f"before: {x.remediation_id} {x.action or 'nothing'}: {_of_remedy(x)} {x.closed_code}" for x in before[-3:]
+    ]
+    return "\n".join(text)
+
+
+def _approved(r: Remedy) -> str:
+    if not r.asked_at_ms:
+        return ""
+    plan = f"plan {r.digest[:4]}...{r.digest[-2:]}"
+    text = [f'{w.person}, {hh_mm(w.at_ms)} {w.via.upper()}, {plan}: "{plain(w.reason)}"' for w in r.approvals]
+    asked = f"asked {hh_mm(r.asked_at_ms)}"
+    if text:
+        text[-1] += f" ({asked})"
+    elif not r.needed and r.rule and not r.rule.startswith("veto"):
+        text.append(f"by policy: {r.tier} is {r.rule}, {plan}")
+    if r.stage == "asked" and r.is_open() and not r.claimed_at_ms and (missing := r.needed - len(r.approvals)) > 0:
+        who = f", now {plain(r.asked, 80)}" if r.asked else ""
+        text.append(f"{asked}{who}; {missing} more; expires {hh_mm(r.expires_at_ms)}")
+    elif r.stage == "asked" and r.is_open() and r.rule.startswith("veto"):
+        text.append(f"{asked}; acts {hh_mm(r.expires_at_ms)} unless somebody denies it, {plan}")
+    elif not text:
+        text.append(f"nobody ({asked})")
+    return "\n".join([*text, *(f"not counted: {plain(n)}" for n in r.not_counted)])
+
+
+def _ran(r: Remedy) -> str:
+    if not r.claimed_at_ms:
+        return ""
+    took = f"{duration(r.concluded_at_ms - r.claimed_at_ms)}, " if r.concluded_at_ms else ""
+    text = [f"{hh_mm_ss(r.claimed_at_ms)}, {took}attempt {r.attempt}, token {r.token}"]
+    for sent in r.sent:
+        came = sent.answer if sent.answer in ("rehearsed", "never_sent") else str(sent.status or sent.answer or "...")
+        text.append(f"{sent.text} -> {came}{f' {sent.code}' if sent.code else ''}")
+    return "\n".join([*text, *(plain(s) for s in r.said)])
+
+
+def _outcome(r: Remedy) -> str:
+    if not r.outcome:
+        return ""
+    told = [r.figures] if r.figures else []
+    told += [f"{r.samples} samples"] if r.samples else []
+    told += [plain(r.outcome_text)] if r.outcome_text else []
+    text = f"{r.outcome.upper().replace('_', ' ')}: {', '.join(told)}" if told else r.outcome.upper().replace("_", " ")
+    if r.closed_code == "resolved":
+        text += f"\n{r.resolved_as or 'resolved'} {plain(r.closed_text)}"
+    return text
+
+
+def _errors(r: Remedy) -> str:
+    found = [
+        f"step {s.step}: no answer to count on, looked: {s.finding.replace('_', ' ')}" for s in r.sent if s.finding
+    ]
+    if r.errors:
+        found.append(f"{r.errors} read error{'s' if r.errors > 1 else ''}, looked again")
+    return "; ".join(found)
+
+
+def _undo(r: Remedy) -> str:
+    text = []
+    for u in r.undone:
+        stayed = f"; still absent {hh_mm(u.settled_at_ms)}" if u.settled_at_ms else ""
+        text.append(f"removed {hh_mm_ss(u.at_ms)}{stayed}.")
+    gone = {u.change for u in r.undone}
+    if not r.outcome:
+        text += [
+            f"owed {hh_mm(s.due_ms)}: {s.undo}" for s in r.sent if s.due_ms and s.change not in gone and _is_done(s)
+        ]
+    elif r.owed:
+        text += [f"OWED: {owed}" for owed in r.owed]
+    elif r.sent and r.outcome != UNKNOWN and r.undone:
+        text.append("Nothing left behind.")
+    return " ".join(text)
+
+
+def _is_done(s: Sent) -> bool:
+    return s.answer == "accepted" or s.finding == "applied"
+
+
+def _for_you(story: Story, r: Remedy | None) -> str:
+    status = status_of(story)
+    text = [f"undo by hand: {owed}" for owed in r.owed] if r and not r.closed_code else []
+    if status == PERSON_NEEDED and r:
+        text.append(f"look at the cluster, then: steward resolve {r.remediation_id} --outcome ... --reason ...")
+    elif status == "WAITING FOR APPROVAL" and r:
+        text.append(f"steward approve {r.remediation_id} --digest {r.digest[:12]} --reason ...")
+        text.append(f"or: steward deny {r.remediation_id} --reason ...")
+    elif status == "WAITING FOR A VETO" and r:
+        text.append(f"to stop it: steward deny {r.remediation_id} --reason ...")
+    elif status.startswith((*_LEFT_TO_PEOPLE, "WORSE")):
+        text.append(f"nothing more is done by itself; why: steward why {story.incident_id}")
+    return "\n".join(text)
+
+
+# -- on the page ----------------------------------------------------------------------------------------------------
+
+
+def render(ticket: TicketWritten) -> str:
+    """A ticket for people, at 80 columns."""
+    first = f"{plain(ticket.headline)}    {ticket.status}   {ticket.incident_id}"
+    page = (
+        [first]
+        if len(first) <= COLUMNS
+        else [*_wrap(plain(ticket.headline)), f"{ticket.status}   {ticket.incident_id}"]
+    )
+    for line in ticket.lines:
+        for index, part in enumerate(line.text.split("\n")):
+            label = line.label if index == 0 else ""
+            page += _wrap(plain(part, 4000), f"{label:<{LABEL_COLUMNS}}")
+    return "\n".join(page) + "\n"
+
+
+def _wrap(text: str, label: str = "") -> list[str]:
+    indent = " " * len(label)
+    found = textwrap.wrap(text, COLUMNS, initial_indent=label, subsequent_indent=indent, break_on_hyphens=False)
+    return found or [label.rstrip()]
+
+
+def plain(text: str, chars_max: int = TEXT_MAX) -> str:
+    """One bounded line without anything that moves a cursor, hides, or turns the text around."""
+    kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= chars_max else kept[: chars_max - 1] + "…"
+
+
+def hh_mm(at_ms: int) -> str:
+    return _utc(at_ms, "%H:%M")
+
+
+def hh_mm_ss(at_ms: int) -> str:
+    return _utc(at_ms, "%H:%M:%S")
+
+
+def _utc(at_ms: int, form: str) -> str:
+    try:
+        return datetime.fromtimestamp(at_ms // 1000, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return "?"
+
+
+def duration(ms: int) -> str:
+    minutes, seconds = divmod(max(0, ms) // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
+    return " ".join(f"{n} {unit}" for n, unit in parts if n) or "0 s"
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
