@@ -1,0 +1,441 @@
+"""What PD's answers say, or which field of which answer is not what PD sends. Pure: bytes in, Facts out.
+
+Nothing is guessed: a missing field, another type, a number that no cluster has, two answers that contradict each other
+are NoFacts that name the path and the field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final, get_args
+
+from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, StoreState
+
+CLUSTER: Final = "/cluster"
+MEMBERS: Final = "/members"
+STATUS: Final = "/status"
+HEALTH: Final = "/health"
+STORES: Final = "/stores?state=0&state=1&state=2"  # without it, Tombstones are left out
+RATES: Final = "/hotspot/stores"
+CHECKS: Final = ("/regions/check/down-peer", "/regions/check/pending-peer", "/regions/check/miss-peer")
+OPERATORS: Final = "/operators?object"
+SCHEDULERS: Final = "/schedulers"
+PAUSED: Final = "/schedulers?status=paused"
+EVICTING: Final = "/scheduler-config/evict-leader-scheduler/list"
+SLOW_EVICTING: Final = "/scheduler-config/evict-slow-store-scheduler/list"
+CONFIG: Final = "/config"
+RECOVERY: Final = "/admin/unsafe/remove-failed-stores/show"
+COUNT: Final = "/regions/count"
+FIRST: Final = (CLUSTER, MEMBERS)  # who answers is asked before anything else
+THEN: Final = (
+    STATUS, HEALTH, STORES, RATES, *CHECKS, OPERATORS, SCHEDULERS, PAUSED, EVICTING, SLOW_EVICTING, CONFIG,
+    RECOVERY, COUNT,
+)  # fmt: skip
+READS: Final = (*FIRST, *THEN)
+MAY_BE_ABSENT: Final = (EVICTING, SLOW_EVICTING)  # 404: no such scheduler
+
+TROUBLED_MAX = 500  # they travel in events
+OPERATORS_MAX = 1000
+STORES_MAX = 1000
+NUMBER_MAX = 2**63 - 1
+TEXT_MAX = 500
+_SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\+\d+)?)(B|KiB|MiB|GiB|TiB|PiB|EiB)")
+_UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))}
+_CODE = re.compile(r"\[PD:[a-z_]+:(Err[A-Za-z]+)\]")
+_NO_LEADER = {"ErrRedirect", "ErrRedirectNoLeader", "ErrRedirectToNotLeader", "ErrServerNotStarted", "ErrLeaderNil"}
+_REGION = re.compile(r"/region/id/[1-9][0-9]{0,18}")
+
+
+def region_path(region_id: int) -> str:
+    return f"/region/id/{region_id}"
+
+
+def may_read(path: str) -> bool:
+    """The allow-list: these GETs and no others. `/regions/store/...?type=` can freeze a PD leader for good."""
+    return path in READS or _REGION.fullmatch(path) is not None
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer. `body` None: longer than is read."""
+
+    status: int
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class Who:
+    """Who answers: the cluster, its PD leader, its members."""
+
+    pd_cluster_id: int
+    leader: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The circumstances of one pass over PD."""
+
+    cluster_id: str
+    taken_at_ms: int
+    took_ms: int
+    leader_age_s: float
+
+
+def who(said: Mapping[str, Said]) -> Who:
+    """Of CLUSTER and MEMBERS. Raises NoFacts."""
+    number = _At(CLUSTER, "", _json(CLUSTER, said[CLUSTER])).map("id").number(1)
+    members = _At(MEMBERS, "", _json(MEMBERS, said[MEMBERS]))
+    if (other := members.map("header").map("cluster_id").number(1)) != number:
+        raise NoFacts("pd_wrong_cluster", f"GET {MEMBERS} is of PD cluster {other}, GET {CLUSTER} of {number}")
+    leader = members.map("leader", None)
+    if leader.value is None:
+        raise NoFacts("pd_no_leader", f"GET {MEMBERS}: PD has no leader")
+    names = tuple(m.map("name").text() for m in members.map("members").list())
+    if not names or len(set(names)) != len(names):
+        raise members.map("members").wrong("no members, or one twice")
+    return Who(number, leader.map("name").text(), names)
+
+
+def started_at_ms(said: Said) -> int:
+    """When the process that leads PD started, of STATUS. Raises NoFacts."""
+    return _At(STATUS, "", _json(STATUS, said)).map("start_timestamp").number() * 1000
+
+
+def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
+    """All answers of one pass as one picture. Raises NoFacts."""
+    at = {p: _At(p, "", _json(p, said[p])) for p in READS if p not in (*MAY_BE_ABSENT, *CHECKS)}
+    known = who(said)
+    status = at[STATUS]
+    if status.map("loaded", True).value is False:
+        raise NoFacts("pd_warming_up", f"GET {STATUS}: PD has not loaded its regions yet")
+    schedulers = _names(at[SCHEDULERS])
+    troubled, complete = _troubled(said)
+    schedule, replication = at[CONFIG].map("schedule"), at[CONFIG].map("replication")
+    return Facts(
+        cluster_id=given.cluster_id,
+        pd_cluster_id=known.pd_cluster_id,
+        taken_at_ms=given.taken_at_ms,
+        took_ms=given.took_ms,
+        version=status.map("version", "").text(),
+        pd_leader=known.leader,
+        pd_leader_age_s=given.leader_age_s,
+        pd_started_at_ms=started_at_ms(said[STATUS]),
+        members=len(known.members),
+        members_healthy=_healthy(at[HEALTH], known),
+        max_replicas=replication.map("max-replicas").number(1),
+        low_space_ratio=schedule.map("low-space-ratio").fraction(),
+        leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
+        halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
+        stores=_stores(at[STORES], at[RATES]),
+        schedulers=schedulers,
+        paused_schedulers=_names(at[PAUSED]),
+        evicting=_evicting(said[EVICTING], schedulers),
+        slow_evicting=_slow_evicting(said[SLOW_EVICTING], schedulers),
+        operators=_operators(at[OPERATORS]),
+        troubled=troubled,
+        troubled_complete=complete,
+        regions=_asked(said, look),
+        regions_total=at[COUNT].map("count").number(),
+        unsafe_recovery=_recovery(at[RECOVERY]),
+    )
+
+
+def bytes_of(size: str) -> int | None:
+    """`931.5GiB` in bytes: Go's units.BytesSize, base 1024, four significant digits. None: no such size."""
+    found = _SIZE.fullmatch(size)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else None
+
+
+# -- the parts ------------------------------------------------------------------------------------------------------
+
+
+def _healthy(health: _At, known: Who) -> int:
+    """Members that answer, of those that there are; a member that left may linger in the list."""
+    return sum(1 for m in health.list() if m.map("health").boolean() and m.map("name").text() in known.members)
+
+
+def _stores(stores: _At, rates: _At) -> tuple[StoreFacts, ...]:
+    listed = stores.map("stores").list()
+    if stores.map("count").number() != len(listed):
+        raise stores.map("count").wrong(f"{len(listed)} stores are listed")
+    if len(listed) > STORES_MAX:
+        raise NoFacts("pd_too_large", f"GET {STORES}: {len(listed)} stores, at most {STORES_MAX} are read")
+    written = rates.map("bytes-write-rate")
+    found = tuple(sorted((_store(s, written) for s in listed), key=lambda s: s.id))
+    if len({s.id for s in found}) != len(found):
+        raise stores.map("stores").wrong("lists a store twice")
+    return found
+
+
+def _store(entry: _At, written: _At) -> StoreFacts:
+    """`state_name` Offline hides a dead process; after a restart of PD zeros stand for what it has not heard yet."""
+    store, status = entry.map("store"), entry.map("status")
+    store_id = store.map("id").number(1)
+    state = store.map("state_name").one_of(get_args(StoreState))
+    rate = written.map(str(store_id), None)
+    if rate.value is None and state == "Up":
+        raise NoFacts("pd_warming_up", f"GET {rate.path}: {rate.field}: PD knows no write rate of this store yet")
+    labels = {label.map("key").text(): label.map("value", "").text() for label in store.map("labels", None).list()}
+    heartbeat_ns = store.map("last_heartbeat", 0)
+    return StoreFacts(
+        id=store_id,
+        address=store.map("address").text(),
+        status_address=store.map("status_address", "").text(),
+        state=state,
+        labels=labels,
+        capacity_bytes=status.map("capacity").size(),
+        available_bytes=status.map("available").size(),
+        leader_count=status.map("leader_count").number(),
+        region_count=status.map("region_count").number(),
+        leader_weight=status.map("leader_weight", 1.0).real(),
+        slow_score=status.map("slow_score", 0).number(),
+        is_busy=status.map("is_busy", False).boolean(),
+        last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,
+        written_bytes_per_s=0.0 if rate.value is None else rate.real(),
+    )
+
+
+def _is_before_1970(nanoseconds: object) -> bool:
+    """Go's zero time: never heard of."""
+    return isinstance(nanoseconds, int) and nanoseconds < 0
+
+
+def _troubled(said: Mapping[str, Said]) -> tuple[tuple[RegionFacts, ...], bool]:
+    """(regions with a down, lagging or missing peer; are these all?)."""
+    found: dict[int, RegionFacts] = {}
+    complete = True
+    for path in CHECKS:
+        if said[path].body is None and said[path].status == 200:
+            complete = False
+            continue
+        answer = _At(path, "", _json(path, said[path]))
+        listed = answer.map("regions").list()
+        if answer.map("count").number() != len(listed):
+            raise answer.map("count").wrong(f"{len(listed)} regions are listed")
+        for entry in listed:
+            region = _region(entry)
+            found[region.id] = _more_ill(found.get(region.id), region)
+    kept = tuple(found[region_id] for region_id in sorted(found)[:TROUBLED_MAX])
+    return kept, complete and len(kept) == len(found)
+
+
+def _more_ill(one: RegionFacts | None, other: RegionFacts) -> RegionFacts:
+    """Two reads of one region, moments apart: what either says is wrong counts."""
+    if one is None:
+        return other
+    down = tuple(sorted({*one.down_store_ids, *other.down_store_ids}))
+    pending = tuple(sorted({*one.pending_store_ids, *other.pending_store_ids}))
+    return other.model_copy(update={"down_store_ids": down, "pending_store_ids": pending})
+
+
+def _region(entry: _At) -> RegionFacts:
+    epoch, leader = entry.map("epoch"), entry.map("leader", None)
+    peers = tuple(
+        PeerFacts(
+            id=p.map("id").number(1),
+            store_id=p.map("store_id").number(1),
+            role=p.map("role_name").one_of(("Voter", "Learner", "IncomingVoter", "DemotingVoter")),
+        )
+        for p in entry.map("peers").list()
+    )
+    return RegionFacts(
+        id=entry.map("id").number(1),
+        conf_ver=epoch.map("conf_ver", 0).number(),
+        version=epoch.map("version", 0).number(),
+        leader_store_id=0 if leader.value is None else leader.map("store_id", 0).number(),
+        peers=peers,
+        down_store_ids=tuple(d.map("peer").map("store_id").number(1) for d in entry.map("down_peers", None).list()),
+        pending_store_ids=tuple(p.map("store_id").number(1) for p in entry.map("pending_peers", None).list()),
+        written_bytes=entry.map("written_bytes", 0).number(),
+        approximate_size_mib=entry.map("approximate_size", 0).number(),
+    )
+
+
+def _asked(said: Mapping[str, Said], look: Look) -> tuple[RegionFacts, ...]:
+    """A region that does not exist is HTTP 200 with id 0 (or null): it is simply not here."""
+    found = []
+    for region_id in sorted(set(look.region_ids)):
+        path = region_path(region_id)
+        answer = _At(path, "", _json(path, said[path]))
+        if answer.value is None or answer.map("id").number() == 0:
+            continue
+        region = _region(answer)
+        if region.id != region_id:
+            raise answer.map("id").wrong(f"is {region.id}")
+        found.append(region)
+    return tuple(found)
+
+
+def _operators(answer: _At) -> tuple[OperatorFacts, ...]:
+    listed = answer.list()
+    if len(listed) > OPERATORS_MAX:
+        raise NoFacts("pd_too_large", f"GET {OPERATORS}: {len(listed)} operators, at most {OPERATORS_MAX} are read")
+    found = (
+        OperatorFacts(
+            region_id=o.map("region_id").number(1), desc=o.map("desc").text(), brief=o.map("brief", "").text()
+        )
+        for o in listed
+    )
+    return tuple(sorted(found, key=lambda o: (o.region_id, o.desc)))
+
+
+def _names(answer: _At) -> tuple[str, ...]:
+    return tuple(sorted(name.text() for name in answer.list()))
+
+
+def _evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...]:
+    """404 means none; but a PD that has just started lists no schedulers at all, and then it means nothing."""
+    if said.status == 404:
+        if "evict-leader-scheduler" in schedulers:
+            raise NoFacts("pd_inconsistent", f"GET {SCHEDULERS} has evict-leader-scheduler, GET {EVICTING} is 404")
+        return ()
+    ranges = _At(EVICTING, "", _json(EVICTING, said)).map("store-id-ranges")
+    if not isinstance(ranges.value, dict):
+        raise ranges.wrong("is no map of stores")
+    found = []
+    for key in ranges.value:
+        if not re.fullmatch(r"[1-9][0-9]{0,18}", key):
+            raise ranges.wrong(f"{key[:20]!r} is no store")
+        found.append(int(key))
+    return tuple(sorted(found))
+
+
+def _slow_evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...]:
+    if said.status == 404:
+        if "evict-slow-store-scheduler" in schedulers:
+            raise NoFacts("pd_inconsistent", f"GET {SCHEDULERS} has its scheduler, GET {SLOW_EVICTING} is 404")
+        return ()
+    answer = _At(SLOW_EVICTING, "", _json(SLOW_EVICTING, said))
+    return tuple(sorted(store.number(1) for store in answer.map("evict-stores", None).list()))
+
+
+def _recovery(answer: _At) -> str:
+    stages = answer.list()
+    if not stages:
+        raise answer.wrong("is empty")
+    return stages[-1].map("info").text()
+
+
+# -- one answer -----------------------------------------------------------------------------------------------------
+
+
+def _json(path: str, said: Said) -> Any:
+    """The JSON of an answer that is 200. Raises NoFacts."""
+    if said.status != 200:
+        raise refusal(path, said)
+    if said.body is None:
+        raise NoFacts("pd_too_large", f"GET {path}: the answer is longer than is read")
+    try:
+        return json.loads(said.body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        start = said.body[:60].decode("utf-8", "replace")
+        raise NoFacts("pd_malformed", f"GET {path}: not JSON: {start!r}") from None
+
+
+def refusal(path: str, said: Said) -> NoFacts:
+    """What an answer other than 200 means."""
+    text = (said.body or b"")[:200].decode("utf-8", "replace").strip()
+    found = _CODE.search(text)
+    code = found[1] if found else ""
+    if said.status == 429:
+        kind = "pd_busy"
+    elif said.status == 503 or code in _NO_LEADER:
+        kind = "pd_no_leader"
+    elif code == "ErrNotBootstrapped":
+        kind = "pd_not_bootstrapped"
+    else:
+        kind = "pd_error" if said.status >= 500 else "pd_unexpected"
+    return NoFacts(kind, f"GET {path}: HTTP {said.status} {text!r}")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+_REQUIRED: Final = object()
+
+
+@dataclass(frozen=True)
+class _At:
+    """A value inside an answer, which knows its place in it."""
+
+    path: str
+    field: str
+    value: Any
+
+    def wrong(self, why: str) -> NoFacts:
+        return NoFacts("pd_malformed", f"GET {self.path}: {self.field or 'the answer'}: {why}")
+
+    def map(self, key: str, default: object = _REQUIRED) -> _At:
+        if not isinstance(self.value, dict):
+            raise self.wrong("is no object")
+        field = f"{self.field}.{key}" if self.field else key
+        if key not in self.value and default is _REQUIRED:
+            raise _At(self.path, field, None).wrong("is missing")
+        return _At(self.path, field, self.value.get(key, default))
+
+    def list(self) -> tuple[_At, ...]:
+        """Go's nil slice is null."""
+        if self.value is None:
+            return ()
+        if not isinstance(self.value, list):
+            raise self.wrong("is no list")
+        return tuple(_At(self.path, f"{self.field}[{n}]", v) for n, v in enumerate(self.value))
+
+    def number(self, least: int = 0) -> int:
+        if not isinstance(self.value, int) or isinstance(self.value, bool):
+            raise self.wrong("is no whole number")
+        if not least <= self.value <= NUMBER_MAX:
+            raise self.wrong(f"is not between {least} and 2^63")
+        return self.value
+
+    def real(self) -> float:
+        try:
+            number = float(self.value) if isinstance(self.value, int | float) else -1.0
+        except OverflowError:
+            number = -1.0
+        if isinstance(self.value, bool) or not isfinite(number) or number < 0:
+            raise self.wrong("is no number of 0 or more")
+        return number
+
+    def fraction(self) -> float:
+        if (number := self.real()) > 1:
+            raise self.wrong("is more than 1")
+        return number
+
+    def text(self) -> str:
+        if not isinstance(self.value, str):
+            raise self.wrong("is no text")
+        try:
+            self.value.encode()
+        except UnicodeEncodeError:
+            raise self.wrong("is no UTF-8") from None
+        return self.value[:TEXT_MAX]
+
+    def one_of(self, words: tuple[Any, ...]) -> Any:
+        if self.text() not in words:
+            raise self.wrong(f"{self.text()[:40]!r} is none of {', '.join(words)}")
+        return self.value
+
+    def boolean(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise self.wrong("is neither true nor false")
+        return self.value
+
+    def flag(self) -> bool:
+        """PD's config writes booleans as strings; some versions don't."""
+        if self.value in ("true", True):
+            return True
+        if self.value in ("false", False):
+            return False
+        raise self.wrong("is neither true nor false")
+
+    def size(self) -> int:
+        if (found := bytes_of(self.text())) is None or found > NUMBER_MAX:
+            raise self.wrong(f"{self.text()[:40]!r} is no size")
+        return found

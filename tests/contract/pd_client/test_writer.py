@@ -1,0 +1,210 @@
+"""One call, once: what was certainly never sent, what PD refused, and all the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from actions import calls
+from actions.calls import BadCall
+from executors.execute import Writer
+from executors.pd import NoEndpoint, NotAllowed, PdWriter
+from pdsim import faults as f
+from pdsim.http import serve
+from pdsim.model import Cluster
+from schemas.facts import NoFacts
+from schemas.values import Call
+from tests.contract.pd_client.conftest import START, URLS, Pd
+
+pytestmark = pytest.mark.contract
+EVICT = calls.add_evict_leader(4)
+UNEVICT = calls.remove_evict_leader(4)
+
+
+async def sent(pd: Pd, call: Call, *may_call: str) -> Any:
+    writer = pd.writer(*(may_call or (call.name,)))
+    await writer.cluster_id()
+    return await writer.send(call, caller_id="steward/R-1/1.1", within_s=2)
+
+
+async def test_an_eviction_is_made_and_taken_back(pd: Pd) -> None:
+    made = await sent(pd, EVICT)
+    assert (made.answer, made.status, made.code) == ("accepted", 200, "")
+    assert pd.cluster.calls[-1].caller_id == "steward/R-1/1.1"
+    assert (await pd.reader.facts("prod")).evicting == (4,)
+    assert (await sent(pd, UNEVICT)).answer == "accepted"
+    assert (await pd.reader.facts("prod")).evicting == ()
+    again = await sent(pd, UNEVICT)
+    assert (again.answer, again.code, again.status) == ("accepted", "already_so", 404)
+
+
+async def test_a_leader_is_moved(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    target = next(p.store_id for p in region.peers if p.store_id != region.leader)
+    call = calls.transfer_leader(region.id, target)
+    assert (await sent(pd, call)).answer == "accepted"
+    pd.later(5)
+    assert pd.cluster.truth.get(region.id).leader == target  # type: ignore[union-attr]
+    again = await sent(pd, call)
+    assert (again.answer, again.code) == ("accepted", "already_so")
+
+
+async def test_a_500_can_be_a_refusal(pd: Pd) -> None:
+    made = await sent(pd, calls.add_evict_leader(99))
+    assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
+    await sent(pd, EVICT)
+    twice_encoded = await sent(pd, calls.add_evict_leader(99))
+    assert (twice_encoded.answer, twice_encoded.code) == ("refused", "PD:core:ErrStoreNotFound")
+    moved = await sent(pd, calls.transfer_leader(999_999, 1))
+    assert (moved.answer, moved.code) == ("refused", "PD:region:ErrRegionNotFound")
+
+
+async def test_tombstones_are_removed(pd: Pd) -> None:
+    pd.cluster.make_tombstone(5)
+    assert (await sent(pd, calls.remove_tombstones())).answer == "accepted"
+    assert 5 not in pd.cluster.stores
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        (f.ConnectionRefused(), "never_sent"),
+        (f.DroppedBefore(), "may_have_run"),
+        (f.DroppedAfter(), "may_have_run"),
+        (f.Slow(60.0), "may_have_run"),
+        (f.NeverAnswers(), "may_have_run"),
+        (f.NotLeader(), "may_have_run"),
+        (f.NotLeader(applied=True), "may_have_run"),
+        (f.NoLeader(), "may_have_run"),
+        (f.TooMany(), "may_have_run"),
+        (f.HtmlBody(502), "may_have_run"),
+        (f.HtmlBody(200), "may_have_run"),
+        (f.HalfBody(), "may_have_run"),
+        (f.Panic(), "may_have_run"),
+        (f.Garbage(307, b"", "application/json"), "may_have_run"),
+        (f.Garbage(200, b" " * 10**6 + b'"The scheduler is created."', "application/json"), "may_have_run"),
+    ],
+)
+async def test_what_each_fault_means(pd: Pd, fault: f.Fault, answer: str) -> None:
+    pd.faults.add(fault, method="POST", times=None)
+    assert (await sent(pd, EVICT)).answer == answer
+    assert pd.writes() == ["POST /pd/api/v1/schedulers"]  # no retry, no other endpoint
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (httpx.ConnectError("refused"), "never_sent"),
+        (httpx.ConnectTimeout("slow"), "never_sent"),
+        (httpx.PoolTimeout("full"), "never_sent"),
+        (httpx.ReadTimeout("slow"), "may_have_run"),
+        (httpx.WriteTimeout("slow"), "may_have_run"),
+        (httpx.WriteError("broken"), "may_have_run"),
+        (httpx.ReadError("broken"), "may_have_run"),
+        (httpx.CloseError("broken"), "may_have_run"),
+        (httpx.RemoteProtocolError("half"), "may_have_run"),
+        (httpx.LocalProtocolError("odd"), "may_have_run"),
+        (httpx.ProxyError("odd"), "may_have_run"),
+        (httpx.DecodingError("odd"), "may_have_run"),
+    ],
+)
+async def test_every_error_of_the_client_has_one_meaning(error: httpx.RequestError, answer: str) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"id": 7})
+        raise error
+
+    writer = PdWriter(URLS, may_call=frozenset({"add_evict_leader"}), transport=lambda: httpx.MockTransport(handle))
+    await writer.cluster_id()
+    reply = await writer.send(EVICT, caller_id="x", within_s=1)
+    assert (reply.answer, reply.code) == (answer, type(error).__name__)
+
+
+async def test_a_call_that_outlasts_its_window_may_have_run() -> None:
+    class Hangs(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                return httpx.Response(200, json={"id": 7})
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    writer = PdWriter(URLS, may_call=frozenset({"add_evict_leader"}), transport=Hangs)
+    await writer.cluster_id()
+    assert (await writer.send(EVICT, caller_id="x", within_s=0.05)).answer == "may_have_run"
+
+
+async def test_only_calls_of_the_action_are_sent(pd: Pd) -> None:
+    writer = pd.writer("transfer_leader")
+    await writer.cluster_id()
+    for call in (EVICT, UNEVICT, calls.remove_tombstones(), Call(name="regions_of_store")):
+        with pytest.raises(NotAllowed):
+            await writer.send(call, caller_id="x", within_s=1)
+    with pytest.raises(NotAllowed):
+        await pd.writer().send(EVICT, caller_id="x", within_s=1)
+    bad = Call(name="transfer_leader", args={"region_id": "1.5", "to_store_id": "2"})
+    with pytest.raises(BadCall):
+        await writer.send(bad, caller_id="x", within_s=1)
+    with pytest.raises(BadCall):
+        await pd.writer("regions_of_store").send(Call(name="regions_of_store"), caller_id="x", within_s=1)
+    assert pd.writes() == []
+
+
+async def test_nothing_is_sent_to_an_endpoint_that_has_not_said_who_it_is(pd: Pd) -> None:
+    with pytest.raises(NoEndpoint):
+        await pd.writer("add_evict_leader").send(EVICT, caller_id="x", within_s=1)
+    assert pd.cluster.calls == []
+
+
+async def test_the_endpoint_that_said_its_id_is_the_one_that_is_used(pd: Pd) -> None:
+    pd.cluster.lose_member("pd-1")
+    writer = pd.writer("add_evict_leader", urls=(URLS[1], URLS[2]))
+    assert await writer.cluster_id() == pd.cluster.id
+    pd.cluster.lose_member("pd-2")  # and now it is gone: no other is tried
+    assert (await writer.send(EVICT, caller_id="x", within_s=1)).answer == "never_sent"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        f.HtmlBody(200),
+        f.HalfBody(),
+        f.NoLeader(),
+        f.NeverAnswers(),
+        f.ConnectionRefused(),
+        f.Garbage(200, b"[" * 60_000),
+    ],
+)
+async def test_an_identity_that_cannot_be_read_is_no_identity(pd: Pd, fault: f.Fault) -> None:
+    pd.faults.add(fault, times=None)
+    writer = pd.writer("add_evict_leader")
+    with pytest.raises(NoFacts):
+        await writer.cluster_id()
+    with pytest.raises(NoEndpoint):
+        await writer.send(EVICT, caller_id="x", within_s=1)
+    assert pd.writes() == []
+
+
+async def test_another_cluster_says_its_own_id(pd: Pd) -> None:
+    pd.faults.add(f.WrongCluster(42), times=None)
+    assert await pd.writer().cluster_id() == 42
+
+
+async def test_over_a_real_socket() -> None:
+    """A connection of its own for each request, closed afterwards; refused when nobody listens."""
+    with serve(Cluster.healthy(stores=5, regions=20, now=START), clock=lambda: START) as served:
+        writer: Writer = PdWriter((served.url,), may_call=frozenset({"add_evict_leader", "remove_evict_leader"}))
+        assert await writer.cluster_id() == served.cluster.id
+        assert (await writer.send(EVICT, caller_id="steward/R-1/1.1", within_s=5)).answer == "accepted"
+        assert served.do(lambda c: c.calls[-1].caller_id) == "steward/R-1/1.1"
+    assert (await writer.send(UNEVICT, caller_id="x", within_s=5)).answer == "never_sent"
+
+
+async def test_the_environment_chooses_no_proxy(pd: Pd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    with serve(Cluster.healthy(stores=3, regions=9, now=START), clock=lambda: START) as served:
+        writer = PdWriter((served.url,), may_call=frozenset())
+        assert await writer.cluster_id() == served.cluster.id
