@@ -6,7 +6,7 @@ from actions.action import BadParameters, UnknownAction
 from actions.calls import BadCall
 from actions.card import Card, card
 from console.journal import IncidentStory, RemediationStory, headline, standing
-from console.words import WIDTH, call, clean, clock, moment, people, wrapped
+from console.words import WIDTH, call, clean, clock, counted, moment, people, wrapped
 from schemas.events import ApprovalAsked
 from schemas.policy import veto_s
 from schemas.values import Plan
@@ -67,10 +67,11 @@ def _then(story: RemediationStory, ask: ApprovalAsked) -> str:
 def _touches(story: RemediationStory, ask: ApprovalAsked) -> str:
     reach, bounds = ask.reach, ask.plan.bounds
     facts = story.validated.facts if story.validated and story.validated.digest == ask.digest else None
-    stores = f"{reach.stores} of {len(facts.living())} stores" if facts else f"{reach.stores} stores"
-    text = f"{stores}, {reach.leaders} leaders ({reach.leaders_share:.0%}), {reach.regions} regions"
+    stores = f"{reach.stores} of {len(facts.living())} stores" if facts else counted(reach.stores, "store")
+    leaders = f"{counted(reach.leaders, 'leader')} ({reach.leaders_share:.0%})"
+    text = f"{stores}, {leaders}, {counted(reach.regions, 'region')}"
     moved = f"; moves {reach.bytes_moved / 1e6:.0f} MB" if reach.bytes_moved else ""
-    return f"{text}{moved}; at most {bounds.stores_max} stores, {bounds.leaders_max} leaders"
+    return f"{text}{moved}; at most {counted(bounds.stores_max, 'store')}, {counted(bounds.leaders_max, 'leader')}"
 
 
 def _shown(plan: Plan) -> Card | None:

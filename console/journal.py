@@ -28,6 +28,7 @@ FIRST_LINES = 50
 EVENTS_KEPT = 5000
 DEAD_KEPT = 1000
 DEAD_TOPICS = "dead-letters."
+MACHINERY = (e.InputIgnored, e.OwnerStarted, e.GenesisMarked, e.TicketNoted, e.NotificationStarted)  # no story has them
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ class Journal:
         self._see(record.topic, record.offset, record.at_ms, record.event, cause.topic if cause else "")
 
     def _see(self, topic: str, offset: int, at_ms: int, event: e.Event, cause: str) -> None:
+        if isinstance(event, MACHINERY):
+            return
         self._n += 1
         found: Any = event
         remediation_id = str(getattr(found, "remediation_id", ""))

@@ -35,17 +35,18 @@ def people(count: int) -> str:
     return "1 person" if count == 1 else f"{count} people"
 
 
-def duration(ms: int) -> str:
-    seconds = max(0, round(ms / 1000))
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+def counted(number: int, one: str) -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
 def wrapped(label: str, text: str, column: int) -> list[str]:
     """`label` in its column, the text beside it, at most 80 wide."""
     first = label.ljust(column) if len(label) < column else label + " "
-    return textwrap.wrap(clean(text) or "-", WIDTH, initial_indent=first, subsequent_indent=" " * column) or [first]
+    # Commands are copied from here: a line breaks at blanks, and inside a word only where the word is too long for one.
+    lines = textwrap.wrap(
+        clean(text) or "-", WIDTH, initial_indent=first, subsequent_indent=" " * column, break_on_hyphens=False
+    )
+    return lines or [first]
 
 
 def objections(listed: tuple[Objection, ...]) -> str:
@@ -58,7 +59,7 @@ def call(given: Call) -> str:
 
 def said(event: e.Event) -> str:
     """One line. An event that nobody has written words for is named."""
-    words = _WORDS.get(type(event))
+    words = WORDS.get(type(event))
     return clean(words(event) if words else type(event).__name__)[:SAID_MAX]
 
 
@@ -67,7 +68,7 @@ def _samples(event: e.Concluded) -> str:
     return f"{event.outcome.upper()}: {event.text}{owed}"
 
 
-_WORDS: dict[type[e.Event], Callable[[Any], str]] = {
+WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.AlertReceived: lambda v: f"received {v.name} {v.status}",
     e.AlertFired: lambda v: f"{v.name} fires",
     e.AlertResolved: lambda v: f"{v.name} is resolved",
@@ -80,10 +81,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     ),
     e.DiagnosisOverdue: lambda v: f"the {v.by}'s diagnosis is overdue",
     e.IncidentClosed: lambda v: f"closed, {v.code}: {v.text}",
-    e.InputIgnored: lambda v: f"{len(v.inputs)} inputs changed nothing",
     e.InputRejected: lambda v: f"REJECTED an input, {v.code}: {v.text}",
-    e.OwnerStarted: lambda v: f"{v.role} is owned by {v.owner}",
-    e.GenesisMarked: lambda v: f"topic of {v.partitions} partitions{'' if v.durable else ', NOT DURABLE'}",
     e.DiagnosisStarted: lambda v: f"the {v.by} is looking",
     e.DiagnosisMade: lambda v: f"the {v.by} says {v.cause}, {v.confidence:.2f}: {v.summary}",
     e.DiagnosisAbstained: lambda v: f"the {v.by} abstains, {v.code}: {v.reason}",

@@ -1,0 +1,176 @@
+"""A desk over a log in memory, with the true acting ledger behind it: a word is signed, judged and counted."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from actions import calls
+from console.desk import Desk, Place, Who
+from console.journal import Journal
+from console.keys import make_key
+from infra.runners.books import Books, Raw
+from infra.runners.memory import MemoryLog
+from schemas import events as e
+from schemas.chain import edge
+from schemas.controls import Controls
+from schemas.controls import evolve as evolve_controls
+from schemas.facts import Facts, StoreFacts
+from schemas.policy import Policy
+from schemas.signing import kid_of, public_of
+from schemas.values import AlertRef, Bounds, Change, Evidence, Plan, Reach, Tier
+from schemas.wire import decode, digest_of, encode, frame
+from streams.pipeline import BY_NAME
+from streams.remediations import Acting, Remediations, Settings
+
+CLUSTER = "prod-eu-7"
+PD = 7168243901123456
+START_MS = 1_790_000_000_000
+ANNA, BEN = Who("anna"), Who("ben")
+READS = ("incidents", "proposals", "validations", "approvals", "outcomes")
+
+
+@dataclass
+class Office:
+    """The log, the ledger, the journal and the desk, and a clock that stands still unless told."""
+
+    now: int = START_MS
+    policy: Policy = field(default_factory=lambda: Policy(version=1, actions={}))
+    reachable: bool = True
+
+    def __post_init__(self) -> None:
+        self.key = make_key()
+        self.log = MemoryLog(1, lambda: self.now)
+        self.journal = Journal(caught_up=True)
+        self.controls = Controls(live=True, policy=self.policy)
+        rules = Remediations(Settings("test", {kid_of(self.key): public_of(self.key)}))
+        self.books: Books[Acting] = Books("remediations", "remediations", 0, 1, rules)
+        self._ids = (f"id-{n}" for n in itertools.count(1))
+        self.desk = Desk(
+            environment="test",
+            clusters={CLUSTER: Place(PD, 1, {"env": CLUSTER})},
+            journal=self.journal,
+            publish=self._publish,
+            now_ms=lambda: self.now,
+            new_id=lambda: next(self._ids),
+            key=self.key,
+            known_actions=frozenset({"evict_store_leaders"}),
+        )
+
+    async def _publish(self, topic: str, cluster_id: str, event: e.Event) -> None:
+        if not self.reachable:
+            raise ConnectionError("no broker")
+        self.write(topic, event)
+
+    def write(self, topic: str, event: e.Event, id: str = "") -> None:
+        """One record further, and all that the ledger has to say to it."""
+        if event.headless:
+            raw = self.log.append(topic, event.cluster_id, encode(event))
+        else:
+            raw = self.log.write(topic, edge(event, id or f"e-{len(self.log.records)}-{self.now}", self.now))
+        self._seen(raw)
+
+    def _seen(self, raw: Raw) -> None:
+        self.journal.take(raw)
+        if raw.topic == "controls":
+            self.controls = evolve_controls(self.controls, decode(raw.value).event, raw.offset, raw.at_ms)
+        if raw.topic not in READS:
+            return
+        draft = self.books.draft(self.controls, self.now)
+        draft.take(raw)
+        draft.seal()
+        self.books.accept(draft)
+        for made in draft.stamped:
+            key = made.event.cluster_id
+            self.journal.take(self.log.append("remediations", key, frame(type(made.event), made.body)))
+
+    def let_pass(self, seconds: float) -> None:
+        self.now += int(seconds * 1000)
+
+    # beats
+
+    def incident(self, incident_id: str = "INC-1", **more: Any) -> None:
+        alert = AlertRef(fingerprint="f1", name="TiKV_slow", starts_at_ms=self.now, level="critical")
+        self.write(
+            "incidents",
+            e.IncidentOpened(
+                cluster_id=CLUSTER,
+                incident_id=incident_id,
+                family="disk",
+                title="store 4 disk stall",
+                level="critical",
+                alert=alert,
+                **more,
+            ),
+        )
+
+    def asked(self, remediation_id: str = "R-1", tier: Tier = "MEDIUM", **proposal: Any) -> str:
+        """A proposal that has been validated and is asked about. Returns the digest."""
+        evidence = (
+            Evidence(id="E1", text="slow_score 84", source="alert", entities=("store:4",), seen_at_ms=self.now),
+        )
+        said: dict[str, Any] = {"why": "the disk stalls", "disputed": False, "by": "playbook", **proposal}
+        self.write(
+            "proposals",
+            e.ActionProposed(
+                cluster_id=CLUSTER,
+                incident_id="INC-1",
+                remediation_id=remediation_id,
+                proposal_id="P-1",
+                attempt=1,
+                action="evict_store_leaders",
+                params='{"keep_s":900,"store_id":4}',
+                cause="slow_store",
+                confidence=0.86,
+                evidence=evidence,
+                **said,
+            ),
+        )
+        plan = a_plan()
+        self.write(
+            "validations",
+            e.ProposalValidated(
+                cluster_id=CLUSTER,
+                incident_id="INC-1",
+                remediation_id=remediation_id,
+                proposal_id="P-1",
+                attempt=1,
+                action=plan.action,
+                mode="on",
+                facts=some_facts(self.now),
+                plan=plan,
+                reach=Reach(stores=1, regions=812, leaders=812, leaders_share=0.11),
+                tier=tier,
+                tier_reasons=("evicting leaders is MEDIUM",),
+                digest=digest_of(plan),
+            ),
+        )
+        return digest_of(plan)
+
+    def said(self, topic: str) -> list[str]:
+        return [type(event).__name__ for event in self.log.events(topic)]
+
+
+def a_plan() -> Plan:
+    return Plan(
+        environment="test",
+        cluster_id=CLUSTER,
+        pd_cluster_id=PD,
+        action="evict_store_leaders",
+        action_version=1,
+        params='{"keep_s":900,"store_id":4}',
+        changes=(Change(do=calls.add_evict_leader(4), undo=calls.remove_evict_leader(4), keep_s=900),),
+        premises=(),
+        bounds=Bounds(stores_max=1, regions_max=1031, leaders_max=1031),
+        policy_version=1,
+        policy_rules=("approval.medium=one",),
+    )
+
+
+def some_facts(now_ms: int) -> Facts:
+    stores = tuple(StoreFacts(id=n, address=f"10.0.4.{n}:20160", state="Up") for n in range(1, 10))
+    return Facts(cluster_id=CLUSTER, pd_cluster_id=PD, taken_at_ms=now_ms, stores=stores)
+
+
+assert set(READS) <= set(BY_NAME)

@@ -1,0 +1,218 @@
+"""The journal folds what all topics say, in whatever order it reads them, into what people ask about."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from console import card, words
+from console.journal import MACHINERY, Journal
+from console.words import clean, said
+from infra.runners.books import Raw, dead_letter
+from schemas import events as e
+from schemas.chain import edge
+from schemas.values import AlertRef
+from schemas.wire import encode
+from tests.console.desks import ANNA, CLUSTER, START_MS, Office
+
+
+async def told(office: Office) -> Office:
+    office.incident()
+    digest = office.asked()
+    await office.desk.approve(ANNA, "R-1", digest, "disk known bad")
+    return office
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_order_in_which_topics_are_read_changes_no_story(seed: int) -> None:
+    office = await told(Office())
+    topics = list(office.log.records)
+    random.Random(seed).shuffle(topics)
+
+    again = Journal()
+    for key in topics:
+        for raw in office.log.records[key]:
+            again.take(raw)
+
+    assert again.remediations["R-1"].state == "authorised"
+    assert again.remediations["R-1"].ask == office.journal.remediations["R-1"].ask
+    assert set(again.incidents["INC-1"].remediations) == {"R-1"}
+
+
+async def test_a_record_that_comes_twice_changes_nothing() -> None:
+    office = await told(Office())
+    before = office.journal.n
+
+    for held in office.log.records.values():
+        for raw in held:
+            office.journal.take(raw)
+
+    assert office.journal.n == before
+    assert len(office.journal.remediations["R-1"].approvals) == 1
+
+
+def test_an_ask_waits_for_its_people_until_it_expires() -> None:
+    office = Office()
+    office.asked(tier="HIGH")
+
+    (waits,) = office.journal.waiting()
+
+    assert (waits.id, waits.what, waits.who) == ("R-1", "approval by 2 people", "first responder")
+    assert waits.until_ms == START_MS + 480_000
+    assert waits.verbs == ("approve", "deny", "cancel", "did-it-myself")
+
+
+def test_why_names_the_code_of_everything_that_was_not_done() -> None:
+    office = Office()
+    office.incident()
+
+    assert [r.code for r in office.journal.why("INC-1") or []] == ["no_diagnosis"]
+    office.write(
+        "proposals",
+        e.NothingProposed(
+            cluster_id=CLUSTER,
+            incident_id="INC-1",
+            remediation_id="R-9",
+            code="no_repair_for_cause",
+            reason="nothing in the catalogue helps a slow disk",
+            by="playbook",
+        ),
+    )
+
+    assert {r.code for r in office.journal.why("INC-1") or []} == {"no_repair_for_cause"}
+    assert office.journal.why("INC-2") is None
+
+
+def test_dead_letters_are_in_sight_with_what_was_wrong() -> None:
+    journal = Journal()
+    raw = Raw("alerts", 0, 7, START_MS, b"?", b"junk")
+    made = dead_letter("intake", raw, e.Unreadable("no_schema", "expected Avro"))
+
+    journal.take(Raw("dead-letters.intake", 0, 0, START_MS, b"?", encode(made.event, made.head)))
+
+    (dead,) = journal.dead
+    assert (dead.letter.code, dead.letter.offset, journal.dead_count) == ("no_schema", 7, 1)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"junk", b"\xc3\x01" + b"\0" * 9, b"{}"])
+def test_what_cannot_be_read_stops_nothing(value: bytes | None) -> None:
+    journal = Journal()
+
+    journal.take(Raw("incidents", 0, 0, START_MS, b"a", value))
+    journal.take(Raw("nobody-knows-this", 0, 0, START_MS, b"a", value))
+
+    assert (journal.n, journal.unreadable) == (0, 1)
+
+
+def test_an_undo_that_is_still_owed_waits_for_a_person_after_all_has_ended() -> None:
+    office = Office()
+    office.asked()
+    plan = office.journal.remediations["R-1"].ask
+    assert plan
+    concluded = e.Concluded(
+        cluster_id=CLUSTER,
+        incident_id="INC-1",
+        remediation_id="R-1",
+        attempt=1,
+        outcome="failed_partly",
+        code="undo_failed",
+        text="the undo did not go through",
+        owed=plan.plan.changes,
+    )
+    office.write("outcomes", concluded)
+    closed = e.RemediationClosed(
+        cluster_id=CLUSTER, incident_id="INC-1", remediation_id="R-1", code="failed_partly", text="x"
+    )
+    made = edge(closed, "x", START_MS)
+    office.journal.take(office.log.append("remediations", CLUSTER, encode(made.event, made.head)))
+
+    assert [w.what for w in office.journal.waiting()] == ["an undo is still owed"]
+
+
+def test_the_card_shows_what_is_approved_in_80_columns() -> None:
+    office = Office()
+    digest = office.asked()
+    office.let_pass(8)
+
+    text = card.asking(office.journal.remediations["R-1"], cluster_tier=1, now_ms=office.now)
+
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for expected in (
+        "APPROVE? prod-eu-7, tier 1. MEDIUM: 1 person. Expires ",
+        "then leads, then deny",
+        "Evict leaders from store 4 for 15 min",
+        "slow_store, 0.86: E1 slow_score 84",
+        "1 of 9 stores, 812 leaders (11%)",
+        "pd-ctl scheduler add evict-leader-scheduler 4",
+        "pd-ctl scheduler remove evict-leader-scheduler-4",
+        f"Facts 8 s old, plan {digest[:12]}; drift voids this",
+        f"steward approve R-1 --digest {digest[:12]} --reason",
+    ):
+        assert expected in " ".join(text.split()), text
+
+
+def test_a_ticket_is_headline_status_lines_and_nothing_that_moves_a_cursor() -> None:
+    office = Office()
+    office.incident()
+    office.write(
+        "tickets",
+        e.TicketWritten(
+            cluster_id=CLUSTER,
+            incident_id="INC-1",
+            version=2,
+            headline="prod-eu-7: store 4 disk stall",
+            status="FIXED, UNDONE",
+            lines=(
+                e.TicketLine(label="Cause", text="disk stall \x1b[31mred\x1b[0m"),
+                e.TicketLine(label="Ran", text="word " * 40),
+            ),
+            tier="notable",
+        ),
+    )
+
+    lines = card.ticket(office.journal.incidents["INC-1"], []).splitlines()
+
+    assert lines[0] == "prod-eu-7: store 4 disk stall    FIXED, UNDONE   INC-1"
+    assert lines[1] == "Cause     disk stall ?[31mred?[0m"
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_an_older_version_of_a_ticket_does_not_replace_a_newer_one() -> None:
+    office = Office()
+    for version in (2, 1):
+        office.write(
+            "tickets",
+            e.TicketWritten(
+                cluster_id=CLUSTER,
+                incident_id="INC-1",
+                version=version,
+                headline="h",
+                status=f"v{version}",
+                lines=(),
+                tier="routine",
+            ),
+        )
+
+    story = office.journal.incidents["INC-1"].ticket
+    assert story
+    assert story.version == 2
+
+
+def test_every_event_of_a_story_has_words() -> None:
+    for event in e.all_events().values():
+        assert event in words.WORDS or event in MACHINERY, event.__name__
+
+
+def test_words_of_others_lose_what_is_not_a_letter() -> None:
+    opened = e.IncidentOpened(
+        cluster_id=CLUSTER,
+        incident_id="INC-1",
+        family="x",
+        title="a\r\nFAKE LINE \u202e\x9b31m",
+        level="critical",
+        alert=AlertRef(fingerprint="f", name="n", starts_at_ms=1, level=""),
+    )
+
+    assert said(opened) == "opened: a FAKE LINE ??31m (critical)"
+    assert clean("é ü 中 🙂") == "é ü 中 🙂"
