@@ -39,6 +39,7 @@ from schemas.wire import digest_of
 ATTEMPTS_MAX = 3
 SAMPLES_MIN = 3
 SAMPLES_KEPT = 20
+PROGRESS_S = 15  # while PD is still at work, it is said so often how far it is
 ANSWERED_KEPT = 1000
 
 
@@ -51,6 +52,7 @@ class Rules:
     keys: Mapping[str, Mapping[str, str]]  # kid -> public JWK
     pinned: Mapping[str, int]  # cluster -> PD cluster id
     cluster_tiers: Mapping[str, int] = field(default_factory=dict)
+    mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
     window_s: float = 15.0
     proxy_margin_s: float = 5.0  # PD's follower may hold a request for 3 s before it passes it on
     poll_s: float = 2.0
@@ -120,6 +122,8 @@ def _refusal(
     mode = controls.policy.mode(order.action, order.cluster_id)
     if order.mode == "observe" or mode == "observe" or (order.mode == "on" and mode != "on"):
         return "mode", f"the mode in force is {mode}"
+    if order.mode == "on" and rules.mode_max != "on":
+        return "broker_not_safe", "this broker keeps neither isolation nor fencing: nothing is run over it"
     return enough(
         order.approvals,
         rule=controls.policy.approval_rule(order.tier),
@@ -132,6 +136,7 @@ def _refusal(
         keys=rules.keys,
         revoked_kids=controls.revoked_kids,
         proposer=order.proposed_by,
+        at_least=order.needed,
     )
 
 
@@ -160,8 +165,9 @@ def evolve(cluster: Cluster, event: Event, head: Head) -> Cluster:
 
 def _further(claim: Claim, event: Event, at: int) -> Claim:
     match event:
-        case TakenOver():
-            return replace(claim, taken_over=True, attempt=event.attempt)
+        case TakenOver():  # what was seen before is old: a forward step needs a new look
+            seen = claim.before if claim.has_effect() else None
+            return replace(claim, taken_over=True, attempt=event.attempt, before=seen)
         case Looked():
             return replace(claim, facts=event.facts, before=event.before)
         case StepIntended():
@@ -379,8 +385,11 @@ class _Here:
         last = self.claim.samples[-1].at_ms if self.claim.samples else 0
         if facts.taken_at_ms <= last:
             return self._rest_then_look(last)
+        done = self.action.is_done(facts)
+        if not done and last and facts.taken_at_ms < last + PROGRESS_S * 1000:
+            return self._rest_then_look(facts.taken_at_ms)
         sample = self._sample(facts)
-        figures = {**sample.figures, "done": float(self.action.is_done(facts))}
+        figures = {**sample.figures, "done": float(done)}
         return Say(
             (Sampled(**self._ids(), attempt=self.claim.attempt, sample=Sample(at_ms=sample.at_ms, figures=figures)),)
         )
@@ -475,9 +484,7 @@ class _Here:
         outcome: Outcome = "worse" if worse else "failed_partly" if stays else "failed_without_effect"
         return self.conclude(outcome, code, text)
 
-    def conclude(
-        self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()
-    ) -> Say:
+    def conclude(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Say:
         owed = () if outcome != "unknown" else tuple(self.claim.changes()[c] for c in self._maybe_owed())
         return Say(
             (
@@ -543,4 +550,3 @@ class _Here:
 
     def _sample(self, facts: Facts) -> Sample:
         return Sample(at_ms=facts.taken_at_ms, figures=self.action.figures(facts))
-

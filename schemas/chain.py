@@ -63,10 +63,9 @@ def follow(link: Link, decoded: Decoded) -> Link:
     return Link(head.seq, sha256(decoded.body))
 
 
-def mapped(stage: str, source: Head, index: int, event: Event, cause: Cause, now_ms: int) -> Stamped:
-    """The head of what a stateless stage makes: the same input gives the same ids, so repeats are seen as such."""
-    event_id = str(uuid.uuid5(_IDS, f"{stage}/{source.event_id}/{index}"))
-    head = Head(event_id=event_id, at_ms=now_ms, cause=cause)
+def identified(identity: str, event: Event, cause: Cause, now_ms: int) -> Stamped:
+    """The head of what a stateless stage makes: the same input gives the same id, so repeats are seen as such."""
+    head = Head(event_id=str(uuid.uuid5(_IDS, identity)), at_ms=now_ms, cause=cause)
     return Stamped(event, head, body_of(event, head))
 
 

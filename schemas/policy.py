@@ -88,6 +88,16 @@ class Policy(Model):
             return "dry_run"
         return rule.mode
 
+    def at_most(self, mode: str) -> Policy:
+        """The same policy where nothing goes beyond `dry_run`, should that be all that the broker is good for."""
+        if mode == "on":
+            return self
+        actions = {
+            name: rule.model_copy(update={"mode": "dry_run" if rule.mode == "on" else rule.mode})
+            for name, rule in self.actions.items()
+        }
+        return self.model_copy(update={"actions": actions})
+
     def approval_rule(self, tier: Tier) -> str:
         return "never" if tier == "FORBIDDEN" else str(getattr(self.approval, tier.lower()))
 

@@ -301,7 +301,9 @@ class _Here:
         r = self.state.open.get(event.remediation_id)
         if r is None:
             ended = self.state.closed.get(event.remediation_id)
-            code, text = ("closed", f"it has ended: {ended}") if ended else ("unknown_remediation", "no such remediation")
+            code, text = (
+                ("closed", f"it has ended: {ended}") if ended else ("unknown_remediation", "no such remediation")
+            )
             return (self._reject(event, code, text),)
         if refusal := self._judge(event, r):
             return (self._reject(event, *refusal),)
@@ -444,9 +446,7 @@ class _Here:
             return ()
         match event:
             case e.Claimed() if r.state == "authorised":
-                return (
-                    e.ExecutionStarted(cluster_id=event.cluster_id, remediation_id=r.id, attempt=event.attempt),
-                )
+                return (e.ExecutionStarted(cluster_id=event.cluster_id, remediation_id=r.id, attempt=event.attempt),)
             case e.ClaimRefused() if r.state == "authorised":
                 return (self._close(r, f"claim_{event.code}", event.text),)
             case e.Concluded(outcome="unknown") if r.state == "running":

@@ -26,7 +26,7 @@ from schemas.processors import Decides, Record, Tick
 from schemas.topics import partition_of
 from schemas.values import Cause, sha256
 from schemas.wire import Decoded, decode
-from streams.pipeline import BY_NAME, may_stand_on
+from streams.pipeline import BY_NAME, OWNER, may_stand_on
 
 S = TypeVar("S")
 RAW_KEPT_MAX = 64 * 1024
@@ -122,10 +122,9 @@ class Draft(Generic[S]):
                 self.poisoned = f"{raw.topic}/{raw.partition}@{raw.offset}: {error}"
             self._add(InputRejected(cluster_id=whole, code=error.code, text=str(error)[:500]), raw.cause())
             return
-        cluster_id = record.event.cluster_id
-        if cluster_id.startswith("~"):
-            self._ignore(cluster_id, raw.cause(), "of_an_owner")
+        if isinstance(record.event, OWNER):  # housekeeping of another owner; answering it would never end
             return
+        cluster_id = record.event.cluster_id
         try:
             decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls())
         except Exception as error:  # a poison input must not stop the partition

@@ -67,7 +67,9 @@ class KafkaSettings:
 def raw_of(message: Message, settings: KafkaSettings) -> Raw:
     at_ms = message.timestamp()[1]
     name = settings.name_of(message.topic() or "")
-    return Raw(name, message.partition() or 0, message.offset() or 0, at_ms, _bytes(message.key()), _bytes(message.value()))
+    return Raw(
+        name, message.partition() or 0, message.offset() or 0, at_ms, _bytes(message.key()), _bytes(message.value())
+    )
 
 
 def _bytes(value: Any) -> bytes | None:
@@ -166,7 +168,9 @@ class KafkaOwnLog:
                 if stable >= high:
                     return low, high
                 if time.monotonic() > give_up_s:
-                    raise NotSafe(f"{self.topic}/{self.partition}: stable up to {stable} of {high}: an open transaction hides records")
+                    raise NotSafe(
+                        f"{self.topic}/{self.partition}: stable up to {stable} of {high}: an open transaction hides records"
+                    )
                 time.sleep(0.1)
         finally:
             plain.close()
@@ -220,7 +224,9 @@ class KafkaOwnLog:
             if error.txn_requires_abort() and not error.fatal():
                 producer.abort_transaction(CALL_TIMEOUT_S)
                 raise Rebuild(error.str()) from failure
-            raise Fenced(error.str()) from failure  # fatal, timed out or unknown: what was committed is for a successor to read
+            raise Fenced(
+                error.str()
+            ) from failure  # fatal, timed out or unknown: what was committed is for a successor to read
         if failed:
             raise Fenced(f"committed, but a delivery failed: {failed[0].str()}")
         return appended[0]

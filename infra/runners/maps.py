@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from infra.runners.books import Raw, admit, dead_letter
-from schemas.chain import Stamped, mapped
+from schemas.chain import Stamped, identified
 from schemas.events import Event, Unreadable
 from schemas.processors import Record
+from streams import intake
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,24 @@ class MapStage:
         events = self.check(record, await self.look(record), raw.at_ms)
         return Mapped(
             events=tuple(
-                mapped(self.role, record.head, index, event, raw.cause(), raw.at_ms)
+                identified(f"{self.role}/{record.head.event_id}/{index}", event, raw.cause(), raw.at_ms)
                 for index, event in enumerate(events)
             )
+        )
+
+
+@dataclass
+class IntakeStage:
+    """The stage over foreign bytes. `clusters`: cluster -> the labels that an alert of it carries."""
+
+    partitions: int
+    clusters: Mapping[str, Mapping[str, str]]
+    misplaced: int = 0  # alerts whose producer does not use murmur2: re-keyed, and counted
+
+    async def handle(self, raw: Raw) -> Mapped:
+        checked = intake.check(raw, raw.at_ms, self.clusters, self.partitions)
+        self.misplaced += checked.wrong_partition
+        return Mapped(
+            events=tuple(identified(intake.identity(e), e, raw.cause(), raw.at_ms) for e in checked.events),
+            dead=tuple(dead_letter("intake", raw, d.error, d.cluster_id) for d in checked.dead),
         )

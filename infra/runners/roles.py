@@ -110,14 +110,18 @@ class OwnerRole:
             asyncio.run_coroutine_threadsafe(self._give_up(numbers, 0), loop)
             consumer.unassign()
 
-        topic = self._settings.topic(self._line.reads[0])  # one topic: range over several would split a partition number
+        topic = self._settings.topic(
+            self._line.reads[0]
+        )  # one topic: range over several would split a partition number
         try:
             member.subscribe([topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
             while not self._leaving.is_set():
                 message = member.poll(0.2)
                 if message is not None and (error := message.error()) and error.fatal():
                     raise KafkaException(error)
-                if self._given:  # not in the callback: from another thread, or in there, this call waits for poll to end
+                if (
+                    self._given
+                ):  # not in the callback: from another thread, or in there, this call waits for poll to end
                     self._metadata = member.consumer_group_metadata()
                     loop.call_soon_threadsafe(self._take_over, self._given)
                     self._given = []
@@ -137,7 +141,9 @@ class OwnerRole:
             if partition not in self._owners and not self._leaving.is_set():
                 task = asyncio.ensure_future(self._own(partition))
                 self._owners[partition] = task
-                task.add_done_callback(lambda t: None if t.cancelled() or t.exception() is None else self._fail(t.exception()))  # type: ignore[arg-type]  # noqa: E501
+                task.add_done_callback(
+                    lambda t: None if t.cancelled() or t.exception() is None else self._fail(t.exception())
+                )  # type: ignore[arg-type]  # noqa: E501
 
     async def _own(self, partition: int) -> None:
         while True:

@@ -1,0 +1,69 @@
+"""One process of Steward: the roles it runs side by side, and how they end.
+
+A role that fails takes its process with it, unacknowledged and uncommitted; the supervisor starts it anew. SIGTERM parks what
+is open and exits 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+STOP_WAIT_S = 12.0
+_log = structlog.get_logger()
+
+
+@dataclass
+class Role:
+    """`run` lasts until `stop` has been called, or fails."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Process:
+    roles: list[Role] = field(default_factory=list)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # clients, the last opened first
+    on_up: Callable[[str, bool], None] = lambda role, up: None
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Until SIGTERM, SIGINT or `stop`; raises what the first role that failed has raised."""
+        stop = stop or asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        tasks = {asyncio.ensure_future(role.run()): role for role in self.roles}
+        for role in self.roles:
+            self.on_up(role.name, True)
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                error = task.exception() if not task.cancelled() else None
+                _log.error("a role has ended", role=tasks[task].name, error=repr(error))
+                raise error or RuntimeError(f"{tasks[task].name} has ended by itself")
+        finally:
+            stopping.cancel()
+            await self._wind_up(list(tasks))
+
+    async def _wind_up(self, tasks: list[asyncio.Future[None]]) -> None:
+        for role in self.roles:
+            self.on_up(role.name, False)
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(STOP_WAIT_S):
+                    await role.stop()
+        running = [t for t in tasks if not t.done()]
+        if running:
+            await asyncio.wait(running, timeout=STOP_WAIT_S)
+        for task in running:
+            task.cancel()
+        for close in reversed(self.closing):
+            with contextlib.suppress(Exception):
+                await close()

@@ -1,0 +1,104 @@
+"""`steward up`: one child a kind of work, restarted when it fails, so that what acts can die without what observes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+QUIET_S = 30.0  # a child that ran for so long starts anew at once
+BACKOFF_S_MAX = 30.0
+STOP_WAIT_S = 30.0
+_log = structlog.get_logger()
+
+
+@dataclass
+class Child:
+    """`steward run ROLE...` as a process of its own."""
+
+    name: str
+    roles: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    failures: int = 0
+    not_before_s: float = 0.0
+
+
+class Supervisor:
+    """Runs in the foreground until SIGTERM or SIGINT. A child that exits for wrong configuration (2) is not restarted."""
+
+    def __init__(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "console.cli"),
+        on_tick: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.children = [Child(name, roles) for name, roles in groups.items() if roles]
+        self._arguments, self._environment, self._command = list(arguments), dict(environment), list(command)
+        self._on_tick = on_tick
+        self._stopping = threading.Event()
+
+    def run(self) -> int:
+        """0 after a stop that was asked for; 1 where everything has given up; the reason is logged."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        try:
+            while not self._stopping.is_set():
+                if why := self._on_tick():
+                    _log.error("stopping", reason=why)
+                    return 1
+                for child in self.children:
+                    self._look_after(child)
+                if all(c.process is None and c.not_before_s == float("inf") for c in self.children):
+                    return 1
+                self._stopping.wait(0.2)
+            return 0
+        finally:
+            self._stop_all()
+
+    def _look_after(self, child: Child) -> None:
+        now_s = time.monotonic()
+        if child.process is None:
+            if now_s >= child.not_before_s:
+                command = [*self._command, *self._arguments, "run", *child.roles]
+                child.process = subprocess.Popen(command, env=self._environment, stdin=subprocess.DEVNULL)
+                child.started_s = now_s
+                _log.info("started", child=child.name, pid=child.process.pid, roles=list(child.roles))
+            return
+        code = child.process.poll()
+        if code is None:
+            return
+        child.process = None
+        if code == 2:
+            _log.error("wrong configuration; not started again", child=child.name)
+            child.not_before_s = float("inf")
+            return
+        child.failures = 1 if now_s - child.started_s > QUIET_S else child.failures + 1
+        wait_s = min(BACKOFF_S_MAX, 0.5 * 2 ** min(child.failures, 10))
+        child.not_before_s = now_s + wait_s
+        _log.warning("ended; starting it again", child=child.name, code=code, in_s=round(wait_s, 1))
+
+    def _stop_all(self) -> None:
+        """The acting ones first, by their own pid; those that do not leave in time are killed."""
+        going = [c for c in reversed(self.children) if c.process is not None and c.process.poll() is None]
+        for child in going:
+            assert child.process is not None
+            child.process.send_signal(signal.SIGTERM)
+        give_up_s = time.monotonic() + STOP_WAIT_S
+        for child in going:
+            assert child.process is not None
+            try:
+                child.process.wait(max(0.1, give_up_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.error("killed: it did not stop in time", child=child.name)
+                child.process.kill()
+                child.process.wait()

@@ -1,0 +1,61 @@
+"""What a process tells about itself: structured lines on stderr, and counters for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIServer
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+
+class Metrics:
+    """The counters of one process. `serve` answers from a thread of its own, so nothing that roles do holds it up."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.events = Counter("steward_events_total", "Events committed", ["role"], registry=self.registry)
+        self.inputs = Counter("steward_inputs_total", "Inputs answered", ["role"], registry=self.registry)
+        self.dead = Counter("steward_dead_letters_total", "Records not read", ["role", "code"], registry=self.registry)
+        self.up = Gauge("steward_role_up", "1 while the role runs in this process", ["role"], registry=self.registry)
+        self.lag = Gauge("steward_audit_lag", "Records not yet in ClickHouse", ["topic"], registry=self.registry)
+        self._server: tuple[WSGIServer, Thread] | None = None
+
+    def committed(self, role: str, events: int, inputs: int) -> None:
+        self.events.labels(role).inc(events)
+        self.inputs.labels(role).inc(inputs)
+
+    def serve(self, listen: str) -> str:
+        """Serve /metrics on HOST:PORT (port 0: a free one); returns where."""
+        host, _, port = listen.rpartition(":")
+        self._server = start_http_server(int(port), host, self.registry)
+        return f"http://{host}:{self._server[0].server_port}/metrics"
+
+    def close(self) -> None:
+        if self._server:
+            self._server[0].shutdown()
+            self._server[0].server_close()
+
+
+def set_up_logging(process: str) -> None:
+    """One line an event on stderr: key=value for people at a terminal, JSON elsewhere."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    look: Any = (
+        structlog.dev.ConsoleRenderer(colors=True) if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, look],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    for noisy in ("httpx", "httpx2", "aiokafka", "faust", "mode"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

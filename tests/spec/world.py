@@ -1,0 +1,318 @@
+"""The whole pipeline in memory, for specs: the production parts over a simulated cluster, on a clock that jumps.
+
+A spec is three beats: given a world, when this happens, then these events. Nothing of ours is replaced; the edges are pdsim
+by an in-process transport, a sink that keeps what it is given, and the log in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import bootstrap
+from console.keys import make_key
+from executors.execute import WindowPassed
+from executors.pd import PdWriter
+from infra.pd import PdEndpoint, PdReader
+from infra.runners.books import Books
+from infra.runners.memory import JumpingLoop, MemoryClock, MemoryControls, MemoryLog, MemoryOwnLog, run_maps
+from infra.runners.owner import Owner, Rebuild
+from infra.settings import Settings
+from pdsim.faults import Faults
+from pdsim.http import transport
+from pdsim.model import Cluster
+from schemas import events as e
+from schemas.chain import edge
+from schemas.policy import Policy
+from schemas.signing import Claims, kid_of, public_of, sign
+from schemas.values import SignedApproval, canonical_json
+from schemas.wire import frame
+from streams.pipeline import ACT, OBSERVE, Processor
+
+T = TypeVar("T")
+E = TypeVar("E", bound=e.Event)
+START_S = 1_800_000_000.0
+PD_ID = 7168243901123456
+CLUSTER = "prod-eu-7"
+
+ACTING_POLICY: dict[str, Any] = {
+    "actions": {
+        name: {"mode": "on"} for name in ("evict_store_leaders", "transfer_region_leader", "remove_tombstones")
+    },
+    "limits": {"settling_s": 20, "pd_leader_age_s_min": 0, "cooldown_s": 0},
+}
+
+
+@dataclass
+class Sink:
+    """What was said to people."""
+
+    said: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def deliver(self, sink: str, title: str, body: str) -> None:
+        self.said.append((sink, title, body))
+
+
+class VirtualWindow:
+    """A step's window on the world's clock. Nothing pauses here; the kernel's timer is tested with real processes."""
+
+    def __init__(self, now_s: Callable[[], float], window_s: float) -> None:
+        self._now_s, self._ends_s = now_s, now_s() + window_s
+
+    def left_s(self) -> float:
+        return self._ends_s - self._now_s()
+
+    def arm(self) -> None:
+        if self.left_s() <= 0:
+            raise WindowPassed
+
+    def disarm(self) -> None:
+        return None
+
+
+class World:
+    """One cluster, `prod-eu-7`, and all of Steward. Use inside `live`."""
+
+    def __init__(self, *, processors: Sequence[Processor] = OBSERVE + ACT, partitions: int = 3, **cluster: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.processors = processors
+        self.pd = Cluster.healthy(**{"cluster_id": PD_ID, "now": self.now_s(), "stores": 5, "regions": 60, **cluster})
+        self.faults = Faults()
+        self.settings = Settings.model_validate(
+            {
+                "environment": "test",
+                "kafka": {"partitions": partitions},
+                "clusters": {
+                    CLUSTER: {"alert_labels": {"env": CLUSTER}, "pd": ["http://pd-0:2379"], "pd_cluster_id": PD_ID}
+                },
+            }
+        )
+        self.log = MemoryLog(partitions, self.now_ms)
+        self.controls = MemoryControls(self.log)
+        self.sink = Sink()
+        self.key = make_key()
+        self.owners: dict[str, list[Owner[Any]]] = {}
+        self.tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self.failures: list[BaseException] = []
+        self._said = 0
+        self.transport = transport(self.pd, self.now_s, self.faults)
+
+    # time
+
+    def now_s(self) -> float:
+        return self.loop.time()
+
+    def now_ms(self) -> int:
+        return int(self.loop.time() * 1000)
+
+    async def until(self, found: Callable[[], T | None], within_s: float = 600) -> T:
+        """Let time pass until this is found; fails with what happened last if it isn't."""
+        ends = self.loop.time() + within_s
+        while not (value := found()):
+            if self.failures:
+                raise self.failures[0]
+            assert self.loop.time() < ends, f"not within {within_s} s; the last events:\n{self.story(20)}"
+            await asyncio.sleep(0.2)
+        return value
+
+    async def passes(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if self.failures:
+            raise self.failures[0]
+
+    # running
+
+    def start(self, *roles: str) -> None:
+        """Start these roles, or all: each partition of each role is an owner of its own."""
+        hands = self.hands()
+        for line in self.processors:
+            if roles and line.role not in roles:
+                continue
+            if line.verb == "maps":
+                made: Any = bootstrap.stage(line, self.settings, hands)
+                work: list[Awaitable[None]] = [
+                    run_maps(self.log, line.reads[0], line.writes[0], line.role, made.handle)
+                ]
+            else:
+                work = [self._own(line, p, hands) for p in range(self.log.partitions)]
+            self.tasks[line.role] = [asyncio.ensure_future(self._watched(w)) for w in work]
+
+    def hands(self) -> bootstrap.Hands:
+        endpoint = PdEndpoint(urls=("http://pd-0:2379",), pd_cluster_id=PD_ID)
+        return bootstrap.Hands(
+            reader=PdReader(
+                {CLUSTER: endpoint}, monotonic_s=self.now_s, wall_s=self.now_s, transport=lambda cluster: self.transport
+            ),
+            writer=lambda cluster, may_call: PdWriter(
+                ("http://pd-0:2379",), may_call=may_call, transport=lambda: self.transport
+            ),
+            window=lambda window_s: VirtualWindow(self.now_s, window_s),
+            controls=self.controls,
+            deliver=self.sink,
+            keys={kid_of(self.key): public_of(self.key)},
+        )
+
+    async def _own(self, line: Processor, partition: int, hands: bootstrap.Hands) -> None:
+        while True:
+            rules = bootstrap.rules(line, self.settings, hands)
+            books = Books(line.role, line.writes[0], partition, self.log.partitions, rules)
+            log = MemoryOwnLog(self.log, line.role, line.writes[0], partition, line.reads)
+            owner: Owner[Any] = Owner(
+                books,
+                log,
+                MemoryClock(self.log),
+                self.controls,
+                works=rules if line.verb == "works" else None,  # type: ignore[arg-type]
+                consults=line.consults,
+                name=f"{line.role}-{partition}",
+            )
+            self.owners.setdefault(line.role, []).append(owner)
+            try:
+                await owner.run()
+                return
+            except Rebuild:
+                continue
+
+    async def _watched(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.failures.append(error)
+            raise
+
+    async def kill(self, *roles: str) -> None:
+        """As kill -9: nothing is said, nothing is finished."""
+        for role in roles or tuple(self.tasks):
+            tasks = self.tasks.pop(role, [])
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.owners.pop(role, None)
+
+    # what people and monitors do
+
+    def alert(self, name: str, *, status: str = "firing", cluster: str = CLUSTER, **labels: str) -> None:
+        """An alert as a monitor writes it."""
+        labels = {"alertname": name, "env": cluster, "level": "critical", **labels}
+        starts = labels.pop("starts_at_ms", str(self.now_ms()))
+        event = e.AlertReceived(
+            cluster_id=cluster,
+            name=name,
+            status=status,
+            starts_at_ms=int(starts),
+            ends_at_ms=self.now_ms() if status == "resolved" else 0,
+            labels=labels,
+            annotations={"summary": name},
+        )
+        self.log.write("alerts", edge(event, "", self.now_ms()))
+
+    def control(self, event: e.Event) -> None:
+        self.log.append(
+            "controls", event.cluster_id, frame(type(event), edge(event, f"c{self._next()}", self.now_ms()).body)
+        )
+
+    def adopt(self, policy: Mapping[str, Any] = ACTING_POLICY, version: int = 1) -> None:
+        draft = Policy.model_validate(policy).model_dump(exclude={"version"})
+        self.control(
+            e.PolicyAdopted(
+                cluster_id="*", by="anna", reason="spec", version=version, policy_json=canonical_json(draft)
+            )
+        )
+
+    def freeze(self, cluster: str = CLUSTER) -> None:
+        self.control(e.Frozen(cluster_id=cluster, by="anna", reason="spec"))
+
+    def lift(self, cluster: str = CLUSTER) -> None:
+        self.control(e.Lifted(cluster_id=cluster, by="anna", reason="spec"))
+
+    def signed(self, ask: e.ApprovalAsked, person: str, decision: str = "approve", **changed: Any) -> SignedApproval:
+        """A person's word as the console signs it; `changed` is for forgers."""
+        claims: dict[str, Any] = {
+            "environment": "test",
+            "pd_cluster_id": ask.plan.pd_cluster_id,
+            "remediation_id": ask.remediation_id,
+            "digest": ask.digest if decision in ("approve", "deny") else "",
+            "decision": decision,
+            "person": person,
+            "via": "cli",
+            "iat": self.now_ms(),
+            "exp": self.now_ms() + 600_000,
+            "approval_id": f"A{self._next()}",
+            "reason": "spec",
+            **changed,
+        }
+        return SignedApproval(
+            approval_id=claims["approval_id"],
+            person=claims["person"],
+            via=claims["via"],
+            kid=kid_of(self.key),
+            decided_at_ms=claims["iat"],
+            expires_at_ms=claims["exp"],
+            reason=claims["reason"],
+            jws=sign(self.key, Claims(**claims)),
+        )
+
+    def approve(self, ask: e.ApprovalAsked, person: str = "anna", **changed: Any) -> None:
+        self.says(
+            e.Approved(
+                cluster_id=ask.cluster_id,
+                remediation_id=ask.remediation_id,
+                digest=ask.digest,
+                approval=self.signed(ask, person, **changed),
+            )
+        )
+
+    def deny(self, ask: e.ApprovalAsked, person: str = "anna") -> None:
+        approval = self.signed(ask, person, "deny")
+        self.says(e.Denied(cluster_id=ask.cluster_id, remediation_id=ask.remediation_id, approval=approval))
+
+    def says(self, event: e.Event) -> None:
+        self.log.write("approvals", edge(event, f"a{self._next()}", self.now_ms()))
+
+    def _next(self) -> int:
+        self._said += 1
+        return self._said
+
+    # what happened
+
+    def found(self, kind: type[E], topic: str = "") -> list[E]:
+        """All events of a kind, in append order."""
+        return [r.event for r in self.log.all() if isinstance(r.event, kind) and (not topic or r.topic == topic)]
+
+    def one(self, kind: type[E]) -> E | None:
+        events = self.found(kind)
+        return events[-1] if events else None
+
+    def writes(self) -> list[str]:
+        """The cluster's own record of writes: the independent witness."""
+        return [f"{c.method} {c.path} {c.status}" for c in self.pd.calls if c.method != "GET"]
+
+    def story(self, last: int = 1000) -> str:
+        lines = [f"{r.at_ms / 1000 - START_S:8.1f} {r.topic:14} {type(r.event).__name__}" for r in self.log.all()]
+        return "\n".join(lines[-last:])
+
+
+def live(spec: Callable[[World], Awaitable[None]], **world: Any) -> World:
+    """Run one spec in a world of its own; returns the world as it was left."""
+    made: list[World] = []
+
+    async def run() -> None:
+        w = World(**world)
+        made.append(w)
+        try:
+            await spec(w)
+        finally:
+            await w.kill()
+
+    loop = JumpingLoop(START_S)
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(run())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    return made[0]
