@@ -18,12 +18,16 @@ test: $(INSTALLED) ## everything that proves the product on this machine; ends w
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, generated files fresh, lock consistent
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	@$(call run,schemas.generate) --check
-	$(BIN)/python requirements/lock.py --check
+	@failed=; \
+	try() { name=$$1; shift; echo "== $$name"; "$$@" || failed="$$failed $$name"; }; \
+	try format $(BIN)/ruff format --check .; \
+	try lint $(BIN)/ruff check .; \
+	try types $(BIN)/mypy; \
+	try imports $(BIN)/lint-imports; \
+	try generated $(BIN)/python -m schemas.generate --check; \
+	try lock $(BIN)/python requirements/lock.py --check; \
+	if [ -n "$$failed" ]; then echo "make check failed:$$failed" >&2; exit 1; fi; \
+	echo "make check passed"
 
 format: $(INSTALLED) ## put the code into the one format
 	$(BIN)/ruff format .
