@@ -86,6 +86,7 @@ class Incident:
     synthetic: bool
     heard_at_ms: int  # the last word of a monitor that changed something
     alerts: Mapping[str, Watched] = field(default_factory=dict)  # by fingerprint
+    whole: int = 0  # of them with their `ref`
     firing: int = 0
     folded: int = 0  # distinct alerts beside the first
     again: int = 0  # how often one has fired again
@@ -198,7 +199,8 @@ def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int
             asked = replace(asked, answers=answers, final=asked.final or event.final)
         case DiagnosisOverdue():
             asked = replace(asked, overdue=asked.overdue | {event.ask_id})
-    incident = replace(incident, round=asked)
+    if asked is not incident.round:
+        incident = replace(incident, round=asked)
     return replace(state, open={**state.open, _key(incident.family, incident.synthetic): incident})
 
 
@@ -207,14 +209,16 @@ def _watch(settings: IncidentSettings, incident: Incident, alert: AlertRef, at_m
     alerts = dict(incident.alerts)
     known = alerts.get(alert.fingerprint)
     if known is None and len(alerts) >= settings.alerts_known_max:
-        alerts.pop(next(f for f, w in alerts.items() if not w.firing))
-    whole = sum(1 for w in alerts.values() if w.ref) if len(alerts) > settings.alerts_kept_max else len(alerts)
-    keep = whole < settings.alerts_kept_max or (known is not None and known.ref is not None)
+        gone = alerts.pop(next(f for f, w in alerts.items() if not w.firing))
+        incident = replace(incident, whole=incident.whole - (gone.ref is not None))
+    whole = incident.whole - (known is not None and known.ref is not None)
+    keep = whole < settings.alerts_kept_max
     alerts[alert.fingerprint] = Watched(alert.starts_at_ms, True, alert if keep else None)
     is_new_name = alert.name not in incident.names
     return replace(
         incident,
         alerts=alerts,
+        whole=whole + keep,
         heard_at_ms=at_ms,
         firing=incident.firing + (known is None or not known.firing),
         folded=incident.folded + (known is None),
@@ -311,16 +315,18 @@ class _Said:
 
     def _fold(self, incident: Incident, event: AlertFired, *, again: bool) -> None:
         known = incident.alerts.get(event.fingerprint)
-        self.say(
-            AlertFolded(
-                cluster_id=self.state.cluster_id,
-                incident_id=incident.incident_id,
-                alert=event.ref(),
-                again=again,
-                folded=incident.folded + (known is None),
-                firing=incident.firing + (known is None or not known.firing),
-            )
+        folded = AlertFolded(
+            cluster_id=self.state.cluster_id,
+            incident_id=incident.incident_id,
+            alert=event.ref(),
+            again=again,
+            folded=incident.folded + (known is None),
+            firing=incident.firing + (known is None or not known.firing),
         )
+        if event.name in incident.names and not incident.unasked:
+            self.events.append(folded)  # the last word on this input, in a storm: not folded twice
+            return
+        self.say(folded)
         incident = self._now(incident)
         at = self.rules.asks_again_at(incident)
         if at is not None and at <= self.now_ms:

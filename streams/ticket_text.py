@@ -455,8 +455,9 @@ def _wrap(text: str, label: str = "") -> list[str]:
 
 def plain(text: str, chars_max: int = TEXT_MAX) -> str:
     """One bounded line without anything that moves a cursor, hides, or turns the text around."""
-    kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    kept = " ".join(kept.split())
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    kept = " ".join(text.split())
     return kept if len(kept) <= chars_max else kept[: chars_max - 1] + "…"
 
 

@@ -150,6 +150,7 @@ async def test_a_body_over_1_mib_is_refused_without_a_length(client: httpx.Async
             yield b" " * (1 << 16)
 
     assert error(await client.post(ALERTS, content=endless())) == (413, "too_large", "")
+    assert sent <= (1 << 20) + (1 << 17), "it stopped reading"
     assert kafka_edge.got == []
 
 

@@ -72,6 +72,8 @@ class Told:
         self.decided += decided
         for incident in self.state.open.values():
             assert incident.firing == sum(w.firing for w in incident.alerts.values())
+            assert incident.whole == sum(w.ref is not None for w in incident.alerts.values())
+            assert incident.whole <= self.rules.settings.alerts_kept_max
             assert len(incident.alerts) <= self.rules.settings.alerts_known_max
         assert (self.rules.wakes_at(self.state) is None) == (not self.state.open), "every open incident has a deadline"
         return decided
@@ -401,6 +403,35 @@ def test_an_incident_does_not_close_while_an_answer_is_awaited() -> None:
     told.resolved()
     assert told.after(59) == []
     assert kinds(told.after(1)) == ["DiagnosisOverdue", "DiagnosisAdopted", "IncidentClosed"]
+
+
+def test_an_incident_does_not_close_early_because_time_passes_for_another() -> None:
+    told = Told(Incidents(IncidentSettings(close_after_s=5, playbook_deadline_s=60)))
+    told.firing(ELSEWHERE, fp="f2")
+    told.now_s += 30
+    told.firing()
+    told.resolved()
+    assert kinds(told.after(31)) == ["DiagnosisOverdue"], "the other one's; this one's answer is awaited for 29 s more"
+
+
+def test_what_fires_no_more_is_not_asked_about_again() -> None:
+    told = Told()
+    told.firing(ONE, fp="f1")
+    told.made("playbook")
+    told.firing(TWO, fp="f2")
+    told.resolved(ONE, fp="f1")
+    told.now_s += 299
+    told.resolved(TWO, fp="f2")
+    assert kinds(told.after(3600)) == ["IncidentClosed"]
+
+
+def test_more_alerts_than_can_be_known_forget_those_that_are_over() -> None:
+    told = Told(Incidents(IncidentSettings(alerts_kept_max=2, alerts_known_max=4)))
+    for n in range(6):
+        told.firing(fp=f"f{n}")
+    assert kinds(told.decided).count("AlertFolded") == 3, "the fifth and the sixth are too many"
+    told.resolved(fp="f1")
+    assert kinds(told.firing(fp="f4")) == ["AlertFolded"]
 
 
 def test_a_new_kind_of_alert_is_asked_about_but_not_in_a_storm() -> None:
