@@ -1,0 +1,273 @@
+"""The audit store: one table, written block by block and read by questions. A server over HTTP, or chDB in this process.
+
+Connects when it is first used, so that a sink can start while ClickHouse is away. Readers have a client of their own, which
+can't write: chDB runs whatever stands behind a semicolon.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from infra.clickhouse.rows import COLUMNS, NAMES, Row
+
+INSERT_S_MAX = 60  # what the server may take for one block
+MARGIN_S = 5.0
+DATABASE = "steward"
+
+# One block, one part, or an error: what is not so would leave a half-written batch behind a kill.
+INSERT_SETTINGS: Mapping[str, Any] = {
+    "async_insert": 0,  # 1 by default nowadays: acknowledged before it is kept
+    "max_partitions_per_insert_block": 1,
+    "throw_on_max_partitions_per_insert_block": 1,
+    "min_insert_block_size_rows": 10_000_000,  # the client sends pieces of 2 MB; the engine joins them into one block
+    "min_insert_block_size_bytes": 1 << 34,
+    "max_execution_time": INSERT_S_MAX,
+}
+_FATE_UNKNOWN = frozenset({159, 209, 210, 236, 394, 999})  # time-outs, network, aborted, cancelled, keeper
+
+
+class AuditUnreachable(Exception):
+    """ClickHouse gave no answer, or none that says how it ended. Repeat the identical block later."""
+
+
+class AuditRefused(Exception):
+    """ClickHouse said no, or is not what the guarantees need; lists everything that is wrong."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Result:
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engine is. `path`: chDB in this process, else `url` without the database."""
+
+    database: str
+    url: str = ""
+    path: str = ""
+
+    @classmethod
+    def parse(cls, url: str, database: str | None = None) -> Place:
+        """`http(s)://HOST:PORT/DATABASE`, or `chdb:PATH` (also `chdb://PATH`)."""
+        if url.startswith("chdb:"):
+            path = url.removeprefix("chdb:")
+            path = "/" + path.lstrip("/") if path.startswith("//") else path
+            return cls(database or DATABASE, path=path)
+        parts = urlsplit(url)
+        server = parts._replace(path="", query="", fragment="").geturl()
+        return cls(database or parts.path.strip("/") or DATABASE, url=server)
+
+    @property
+    def embedded(self) -> bool:
+        return bool(self.path)
+
+    def __str__(self) -> str:
+        host = urlsplit(self.url).netloc.rpartition("@")[2] if self.url else self.path
+        return f"{host}/{self.database}"
+
+
+def connect(
+    place: Place, credentials: tuple[str, str] | None, *, database: str | None, settings: Mapping[str, Any]
+) -> Client:
+    """A client of the engine. Raises AuditUnreachable or AuditRefused."""
+    try:
+        if place.embedded:
+            Path(place.path).mkdir(parents=True, exist_ok=True)
+            return clickhouse_connect.get_client(
+                interface="chdb", path=place.path, database=database, settings=dict(settings), tz_mode="aware"
+            )
+        parts = urlsplit(place.url)
+        user, password = credentials or (parts.username or "default", parts.password or "")
+        return clickhouse_connect.get_client(
+            interface=parts.scheme,
+            host=parts.hostname,
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            username=user,
+            password=password,
+            database=database,
+            settings=dict(settings),
+            tz_mode="aware",
+            autogenerate_session_id=False,  # a session takes one query at a time
+            connect_timeout=10,
+            send_receive_timeout=INSERT_S_MAX + 10,
+        )
+    except ImportError as error:
+        raise AuditRefused("chDB is not installed: it comes with the extra `embedded`") from error
+    except (ClickHouseError, OSError) as error:
+        raise judged(error, place) from error
+
+
+def judged(error: Exception, place: object) -> Exception:
+    """What a client error means for the caller."""
+    text = f"{place}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
+    code = getattr(error, "code", None)
+    answered = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
+    if isinstance(code, int) and code not in _FATE_UNKNOWN:
+        return AuditRefused(text)
+    if answered and (code is None or code not in _FATE_UNKNOWN) and not _no_answer(error):
+        return AuditRefused(text)
+    return AuditUnreachable(text)
+
+
+def _no_answer(error: Exception) -> bool:
+    """A gateway's page, or nothing at all: not ClickHouse's own word."""
+    return getattr(error, "code", None) is None and "Code:" not in str(error)
+
+
+class Store:
+    """Calls block; run them on a thread. Any may raise AuditUnreachable or AuditRefused."""
+
+    def __init__(self, place: Place, credentials: tuple[str, str] | None = None) -> None:
+        self.place = place
+        self._credentials = credentials
+        self._clients: dict[str, Client] = {}
+        self._opening = threading.Lock()
+
+    @property
+    def insert_ends_within_s(self) -> float:
+        """An insert begun by a predecessor has ended after so long. Of chDB nobody else has one under way."""
+        return 0.0 if self.place.embedded else INSERT_S_MAX + MARGIN_S
+
+    # writing
+
+    def insert(self, batch: Sequence[Row]) -> None:
+        """All of it or nothing, as one block. The batch must be of one append month."""
+        if not batch:
+            return
+        client = self._client("write")
+        try:
+            client.insert(
+                "events",
+                list(zip(*batch, strict=True)),
+                column_names=NAMES,
+                column_type_names=[c.type for c in COLUMNS],
+                column_oriented=True,
+                settings=dict(INSERT_SETTINGS),
+            )
+        except (ClickHouseError, OSError) as error:
+            raise self._judged(error) from error
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Where each partition goes on: max(offset) + 1 of what is kept."""
+        sql = "SELECT topic, partition, max(offset) + 1 FROM events GROUP BY topic, partition"
+        return {(topic, partition): int(start) for topic, partition, start in self._select(sql, {}, "write").rows}
+
+    # reading
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None, readonly: bool = True) -> Result:
+        """Rows of one statement; `{name:Type}` in it is bound by the server. Times are aware, in UTC."""
+        return self._select(sql, params or {}, "read" if readonly else "write")
+
+    def stream(self, sql: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
+        """The same, block by block, for results that don't fit. `raw` comes as bytes."""
+        client = self._client("read")
+        try:
+            with client.query_row_block_stream(
+                sql, parameters=dict(params or {}), column_formats={"raw": "bytes"}
+            ) as blocks:
+                for block in blocks:
+                    yield from (tuple(row) for row in block)
+        except (ClickHouseError, OSError) as error:
+            raise self._judged(error) from error
+
+    def _select(self, sql: str, params: Mapping[str, Any], role: str) -> Result:
+        client = self._client(role)
+        formats = {"raw": "bytes"} if role == "read" else None
+        try:
+            found = client.query(sql, parameters=dict(params), column_formats=formats)
+        except (ClickHouseError, OSError) as error:
+            raise self._judged(error) from error
+        return Result(tuple(found.column_names), [tuple(row) for row in found.result_rows])
+
+    # looking after itself
+
+    def check_settings(self) -> None:
+        """Refuses an engine that would break the guarantees. Raises AuditRefused with everything that is wrong."""
+        from infra.clickhouse.migrate import unapplied
+
+        wrong = [f"{self.place}: {problem}" for problem in unapplied(self)]
+        if not wrong:
+            wrong = [f"{self.place}: {problem}" for problem in self._wrong_with_table()]
+        settings = {
+            name: (value, changeable)
+            for name, value, changeable in self._select(
+                "SELECT name, value, readonly = 0 FROM system.settings WHERE name IN {names:Array(String)}",
+                {"names": list(INSERT_SETTINGS)},
+                "write",
+            ).rows
+        }
+        for name, wanted in INSERT_SETTINGS.items():
+            if name not in settings:
+                wrong.append(f"{self.place}: the setting {name} is not known here: this ClickHouse is too old")
+            elif not settings[name][1] and settings[name][0] != str(wanted):
+                wrong.append(f"{self.place}: {name} is {settings[name][0]} and may not be changed; it must be {wanted}")
+        if wrong:
+            raise AuditRefused(*wrong)
+
+    def _wrong_with_table(self) -> list[str]:
+        found = self._select(
+            "SELECT engine, partition_key, sorting_key, create_table_query FROM system.tables"
+            " WHERE database = {database:String} AND name = 'events'",
+            {"database": self.place.database},
+            "write",
+        ).rows
+        if not found:
+            return ["the table events is not there"]
+        engine, partition_key, sorting_key, created = found[0]
+        wrong = []
+        if engine not in ("MergeTree", "ReplicatedMergeTree", "SharedMergeTree"):
+            wrong.append(f"events is a {engine}: rows may be replaced or dropped; it must be a MergeTree")
+        if partition_key != "toYYYYMM(appended_at)":
+            wrong.append(f"events is partitioned by {partition_key or 'nothing'}: batches are cut at the append month")
+        if sorting_key != "topic, partition, offset":
+            wrong.append(f"events is ordered by {sorting_key}, not by its place on the log")
+        if " TTL " in created:
+            wrong.append("events has a TTL: an audit does not forget")
+        return wrong
+
+    def close(self) -> None:
+        with self._opening:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _client(self, role: str) -> Client:
+        with self._opening:
+            if role not in self._clients:
+                self._clients[role] = self._opened(readonly=role == "read")
+            return self._clients[role]
+
+    def _opened(self, readonly: bool) -> Client:
+        if self.place.embedded:
+            client = connect(self.place, None, database=self.place.database, settings={})
+            if readonly:
+                client.command("SET readonly = 1")  # for good: nothing can set it back
+            return client
+        client = connect(self.place, self._credentials, database=self.place.database, settings={})
+        already = client.server_settings.get("readonly")
+        if readonly and (already is None or str(already.value) == "0"):
+            client.set_client_setting("readonly", 1)
+        return client
+
+    def _judged(self, error: Exception) -> Exception:
+        return judged(error, self.place)
+
+
+def open_store(url: str, credentials: tuple[str, str] | None = None, database: str | None = None) -> Store:
+    """The store at `http(s)://HOST:PORT/DATABASE` or `chdb:PATH`. Nothing is connected yet."""
+    return Store(Place.parse(url, database), credentials)
