@@ -69,6 +69,8 @@ def gateway(
 
     `token` None: no authentication, for a loopback or a mesh that does it.
     """
+    if token is not None and not token.strip():
+        raise ValueError("the bearer token is empty: that would let everybody in")
     registry = registry or CollectorRegistry()
     metrics = _Metrics.on(registry)
 

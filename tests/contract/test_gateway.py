@@ -185,6 +185,12 @@ async def test_without_the_token_nothing_is_read(kafka_edge: Kafka, header: str 
         assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize("token", ["", " \n"])
+def test_an_empty_token_is_no_token(kafka_edge: Kafka, token: str) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        gateway(kafka_edge.publish, CLUSTERS, token=token)
+
+
 async def test_other_methods_and_paths_get_the_ordinary_answers(client: httpx.AsyncClient) -> None:
     answer = await client.get(ALERTS)
     assert error(answer) == (405, "method_not_allowed", "")
