@@ -149,7 +149,10 @@ class Office:
         return digest_of(plan)
 
     def said(self, topic: str) -> list[str]:
-        return [type(event).__name__ for event in self.log.events(topic)]
+        return [type(event).__name__ for event in self.events(topic)]
+
+    def events(self, topic: str) -> list[e.Event]:
+        return [decode(raw.value).event for raw in self.log.read(topic, 0, 0)]
 
 
 def a_plan() -> Plan:

@@ -29,7 +29,7 @@ async def test_the_digest_shown_given_back_approves_what_was_shown(length: int) 
     answer = office.desk.answer(done)
     assert answer is not None
     assert answer.event == "ExecutionAuthorized"
-    (authorised,) = (x for x in office.log.events("remediations") if isinstance(x, e.ExecutionAuthorized))
+    (authorised,) = (x for x in office.events("remediations") if isinstance(x, e.ExecutionAuthorized))
     assert [(a.person, a.reason) for a in authorised.approvals] == [("anna", "disk known bad")]
 
 
@@ -159,7 +159,7 @@ async def test_a_reason_cannot_move_the_cursor_of_who_reads_it() -> None:
 
     await office.desk.deny(ANNA, "R-1", "no\x1b[2J\x1b]0;title\x07 \u202etfel\nApproved  ben")
 
-    (denied,) = office.log.events("approvals")
+    (denied,) = office.events("approvals")
     assert isinstance(denied, e.Denied)
     assert denied.approval.reason == "no?[2J?]0;title? ?tfel Approved ben"
 
@@ -246,7 +246,7 @@ async def test_a_test_alert_is_marked_and_carries_its_clusters_labels() -> None:
 
     done = await office.desk.test_alert(ANNA, CLUSTER)
 
-    (alert,) = office.log.events("alerts")
+    (alert,) = office.events("alerts")
     assert isinstance(alert, e.AlertReceived)
     assert alert.synthetic
     assert alert.labels["env"] == CLUSTER

@@ -1,0 +1,78 @@
+"""The console's HTTP API as the command line calls it. A no becomes Stopped, with the exit code of the contract."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+NO, WRONG_USE, UNREACHED = 1, 2, 3
+_CODES = {400: WRONG_USE, 401: WRONG_USE, 413: WRONG_USE, 422: WRONG_USE, 503: UNREACHED}
+ANSWER_WITHIN_S = 45.0
+
+
+class Stopped(Exception):
+    """The command ends here: its exit code, and what to say."""
+
+    def __init__(self, exit_code: int, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.exit_code, self.text, self.code = exit_code, text, code
+
+
+def token_from(file: Path | None) -> str | None:
+    """The token of --token-file, else $STEWARD_TOKEN, else none. Raises Stopped for a file that can't be read."""
+    if file is None:
+        return os.environ.get("STEWARD_TOKEN") or None
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Stopped(
+            WRONG_USE, f"--token-file: can't read {file}: {getattr(error, 'strerror', 'it is not text')}"
+        ) from None
+
+
+class Client:
+    """Talks to one console as one user. Follows no redirects, so that no token goes elsewhere."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        if not token:
+            raise Stopped(WRONG_USE, "who are you? Set STEWARD_TOKEN, or name --token-file")
+        if not token.isascii() or not token.isprintable():
+            raise Stopped(WRONG_USE, "the token is not one: it has other than printable ASCII characters")
+        self._url, self._token = url.rstrip("/"), token
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        return self._call("GET", path, params={k: v for k, v in params.items() if v not in (None, "")})
+
+    def post(self, path: str, body: Any) -> dict[str, Any]:
+        return self._call("POST", path, json=body)
+
+    def post_bytes(self, path: str, body: bytes) -> dict[str, Any]:
+        return self._call("POST", path, content=body)
+
+    def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {self._token}", "X-Steward-Via": "cli"}
+        try:
+            reply = httpx.request(
+                method, self._url + path, headers=headers, timeout=ANSWER_WITHIN_S, trust_env=False, **what
+            )
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise Stopped(WRONG_USE, f"{self._url} is no address of a console") from None
+        except httpx.HTTPError as error:
+            text = f"the console at {self._url} can't be reached: {error or type(error).__name__}"
+            raise Stopped(UNREACHED, text) from None
+        try:
+            said = reply.json()
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise Stopped(
+                UNREACHED, f"what answers at {self._url} is no console of Steward (status {reply.status_code})"
+            )
+        if reply.is_success:
+            return said
+        field = f"{said['field']}: " if said.get("field") else ""
+        text = f"{field}{said.get('reason', 'refused')} ({said.get('code', reply.status_code)})"
+        raise Stopped(_CODES.get(reply.status_code, NO), text, str(said.get("code", "")))

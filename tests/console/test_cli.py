@@ -1,0 +1,336 @@
+"""The command line against a running console: what it prints, and the exit code that scripts rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner, Result
+
+from console.cli import app
+from console.web import app as web
+from infra.settings import Secret, load
+from schemas import events as e
+from tests.console.desks import CLUSTER, PD, Office
+
+CONFIGURATION = f"""
+environment = "test"
+[clusters.{CLUSTER}]
+alert_labels = {{ env = "{CLUSTER}" }}
+pd = ["http://127.0.0.1:1"]
+pd_cluster_id = {PD}
+[policy.actions.evict_store_leaders]
+mode = "on"
+"""
+Steward = Callable[..., Result]
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+@pytest.fixture
+def console(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A console on a free port of the loopback; anna's token is in the environment."""
+    monkeypatch.setenv("TOKEN_OF_ANNA", "token-of-anna")
+    api = web(office.desk, {"anna": Secret.parse("env:TOKEN_OF_ANNA")}, answer_s=0.2)
+    server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def steward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steward:
+    """Runs one command in an empty directory with a configuration of one cluster."""
+    file = tmp_path / "steward.toml"
+    file.write_text(CONFIGURATION)
+    for name in ("STEWARD_CONFIG", "STEWARD_CONSOLE", "STEWARD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STEWARD_TOKEN", "token-of-anna")
+
+    def run(*args: str, **more: Any) -> Result:
+        return CliRunner().invoke(app, ["--config", str(file), *args], **more)
+
+    return run
+
+
+@pytest.fixture
+def at_console(steward: Steward, console: str, monkeypatch: pytest.MonkeyPatch) -> Steward:
+    monkeypatch.setenv("STEWARD_CONSOLE", console)
+    return steward
+
+
+def bootstrap(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
+    module = types.ModuleType("bootstrap")
+    for name, function in functions.items():
+        setattr(module, name, function)
+    monkeypatch.setitem(sys.modules, "bootstrap", module)
+
+
+# -- with the console -------------------------------------------------------------------------------------------------
+
+
+def test_show_then_approve_with_the_digest_that_it_showed(at_console: Steward, office: Office) -> None:
+    office.incident()
+    digest = office.asked()
+
+    shown = at_console("show", "R-1")
+    assert shown.exit_code == 0
+    assert f"--digest {digest[:12]}" in shown.stdout
+    done = at_console("approve", "R-1", "--digest", digest[:12], "--reason", "disk known bad")
+
+    assert (done.exit_code, done.stdout) == (0, 'authorised: evict_store_leaders {"keep_s":900,"store_id":4} (on)\n')
+    (approved,) = office.events("approvals")
+    assert isinstance(approved, e.Approved)
+    assert (approved.approval.person, approved.approval.via) == ("anna", "cli")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("approve", "R-1", "--digest", "0" * 12, "--reason", "x"), 1, "wrong_digest"),
+        (("approve", "R-2", "--digest", "0" * 12, "--reason", "x"), 1, "there is: R-1"),
+        (("approve", "../x", "--digest", "0" * 12, "--reason", "x"), 1, "not_found"),
+        (("approve", "R-1", "--digest", "short", "--reason", "x"), 2, "bad_digest"),
+        (("approve", "R-1", "--reason", "x"), 2, "--digest"),
+        (("deny", "R-1", "--reason", " "), 2, "no_reason"),
+        (("undo", "R-1"), 1, "wrong_state"),
+        (("resolve", "R-1", "--outcome", "fine", "--reason", "x"), 2, "bad_outcome"),
+        (("show", "INC-9"), 1, "unknown_id"),
+        (("incidents", "nowhere"), 1, "unknown_cluster"),
+        (("freeze", "nowhere", "--reason", "x"), 1, "unknown_cluster"),
+        (("freeze", "--reason", "x"), 2, "--all"),
+        (("freeze", CLUSTER, "--all", "--reason", "x"), 2, "--all"),
+        (("halt", "--reason", "x"), 2, "--all"),
+        (("lift", CLUSTER), 1, "nothing_to_lift"),
+        (("audit", "verify"), 3, "no_audit"),
+        (("audit", "query", "x", "--param", "novalue"), 2, "K=V"),
+        (("ingest", "/nowhere"), 2, "can't read"),
+        (("nonsense",), 2, "nonsense"),
+        (("connect", "nowhere"), 2, CLUSTER),
+        (("actions", "show", "reboot"), 1, "evict_store_leaders"),
+    ],
+)
+def test_a_no_has_its_exit_code_and_says_why(
+    at_console: Steward, office: Office, args: tuple[str, ...], code: int, says: str
+) -> None:
+    office.asked()
+
+    result = at_console(*args)
+
+    assert result.exit_code == code, result.output
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+    assert office.said("approvals") + office.said("controls") == []
+
+
+def test_every_list_prints_for_people_and_for_scripts(at_console: Steward, office: Office) -> None:
+    office.incident()
+    office.asked()
+    for command, expected in {
+        ("status",): CLUSTER,
+        ("incidents",): "INC-1",
+        ("waiting",): "approval by 1 person",
+        ("show", "INC-1"): "APPROVE?",
+        ("show", "INC-1", "--timeline"): "opened: store 4 disk stall",
+        ("why", "INC-1"): "nothing has stood in its way",
+        ("dead-letters",): "no dead letters",
+        ("watch", "--since", "0", "--for", "0.1"): "opened: store 4 disk stall",
+        ("actions", "list"): "evict_store_leaders",
+        ("actions", "show", "evict_store_leaders"): "keep_s",
+        ("connect", CLUSTER): "continue: true",
+    }.items():
+        plain, data = at_console(*command), at_console(*command, "--json")
+        assert plain.exit_code == data.exit_code == 0, plain.output + data.output
+        assert expected in plain.stdout
+        for line in data.stdout.splitlines() if command[0] == "watch" else [data.stdout]:
+            json.loads(line)
+
+
+def test_a_denied_word_of_the_ledger_is_exit_1(at_console: Steward, office: Office) -> None:
+    digest = office.asked()
+    office.controls = type(office.controls)(
+        live=True, policy=office.policy, revoked_kids=frozenset({office.key["kid"]})
+    )
+
+    result = at_console("approve", "R-1", "--digest", digest, "--reason", "x")
+
+    assert result.exit_code == 1
+    assert "revoked_key" in result.stdout
+
+
+def test_the_draft_in_the_file_is_compared_and_adopted(at_console: Steward, office: Office) -> None:
+    diff = at_console("policy", "diff")
+    assert diff.exit_code == 1
+    assert '+ actions.evict_store_leaders.mode = "on"' in diff.stdout
+
+    assert at_console("policy", "apply", "--reason", "go").exit_code == 2  # nobody is there to ask
+    assert at_console("policy", "apply", "--reason", "go", "--yes").exit_code == 0
+    assert office.journal.controls.policy.mode("evict_store_leaders", CLUSTER) == "on"
+    assert at_console("policy", "diff").exit_code == 0
+
+
+def test_a_test_alert_waits_for_its_ticket(at_console: Steward, office: Office) -> None:
+    result = at_console("test-alert", CLUSTER, "--wait", "1")
+
+    assert result.exit_code == 1
+    assert "no ticket" in result.stderr
+    assert office.said("alerts") == ["AlertReceived"]
+
+
+def test_who_has_no_token_or_a_wrong_one_is_told_so(at_console: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEWARD_TOKEN", "wrong")
+    assert at_console("waiting").exit_code == 2
+    monkeypatch.delenv("STEWARD_TOKEN")
+    result = at_console("waiting")
+
+    assert result.exit_code == 2
+    assert "STEWARD_TOKEN" in result.stderr
+
+
+def test_a_token_can_be_in_a_file(at_console: Steward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STEWARD_TOKEN")
+    (tmp_path / "token").write_text("token-of-anna\n")
+
+    assert at_console("--token-file", str(tmp_path / "token"), "waiting").exit_code == 0
+    assert at_console("--token-file", str(tmp_path / "absent"), "waiting").exit_code == 2
+
+
+# -- without it -------------------------------------------------------------------------------------------------------
+
+
+def test_a_console_that_does_not_answer_is_exit_3_and_named(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEWARD_CONSOLE", "http://127.0.0.1:1")
+
+    result = steward("waiting")
+
+    assert result.exit_code == 3
+    assert "http://127.0.0.1:1" in result.stderr
+    assert "token-of-anna" not in result.output
+
+
+def test_a_freeze_works_without_the_console(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[e.Event] = []
+    bootstrap(monkeypatch, publish_control=lambda settings, event: written.append(event))
+    monkeypatch.setenv("STEWARD_CONSOLE", "http://127.0.0.1:1")
+
+    assert steward("freeze", CLUSTER, "--reason", "it is on fire").exit_code == 0
+    assert steward("freeze", "--all", "--reason", "all of it").exit_code == 0
+    assert steward("freeze", "prod-eu-77", "--reason", "typo").exit_code == 2
+
+    assert [(x.cluster_id, x.via) for x in written if isinstance(x, e.Frozen)] == [(CLUSTER, "stop"), ("*", "stop")]
+
+
+def test_a_freeze_works_for_who_has_no_token(at_console: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[e.Event] = []
+    bootstrap(monkeypatch, publish_control=lambda settings, event: written.append(event))
+    monkeypatch.delenv("STEWARD_TOKEN")
+
+    assert at_console("freeze", CLUSTER, "--reason", "it is on fire").exit_code == 0
+    assert len(written) == 1
+
+
+def test_a_wrong_configuration_is_exit_2_with_field_kind_and_reason(steward: Steward, tmp_path: Path) -> None:
+    (tmp_path / "steward.toml").write_text('environment = "test"\n[kafka]\nbootstap = "x"\npartitions = "many"\n')
+
+    result = steward("connect", "a")
+
+    assert result.exit_code == 2
+    assert "kafka.bootstap: unknown key; did you mean bootstrap? (found: text)" in result.stderr
+    assert "kafka.partitions" in result.stderr
+
+
+def test_doctor_says_per_line_what_is_wrong_and_what_to_do(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("kafka", True, "3 brokers", ""), ("pd of prod-eu-7", False, "no answer", "open port 2379")]
+    bootstrap(monkeypatch, doctor=lambda settings: rows)
+
+    result = steward("doctor")
+
+    assert result.exit_code == 1
+    assert "WRONG  pd of prod-eu-7: no answer\n       -> open port 2379" in result.stdout
+    rows.pop()
+    assert steward("doctor").exit_code == 0
+
+
+def test_leftovers_are_exit_1(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["evict-leader-scheduler-4"]
+    bootstrap(monkeypatch, leftovers=lambda settings, cluster: found)
+
+    assert steward("leftovers", CLUSTER).exit_code == 1
+    found.clear()
+    assert steward("leftovers", CLUSTER).exit_code == 0
+
+
+def test_an_unknown_role_is_wrong_use_and_the_roles_are_named(
+    steward: Steward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap(monkeypatch, run=lambda settings, roles: 0)
+
+    result = steward("run", "gateway", "cook")
+
+    assert result.exit_code == 2
+    assert "validate" in result.stderr
+    assert steward("run", "gateway", "intake").exit_code == 0
+
+
+def test_init_writes_what_loads_observes_and_keeps_its_secrets_to_itself(tmp_path: Path) -> None:
+    where = tmp_path / "new"
+
+    result = CliRunner().invoke(app, ["init", str(where), "--environment", "prod", "--user", "anna"])
+
+    assert result.exit_code == 0, result.output
+    settings = load(where / "steward.toml", {})
+    assert settings.policy.default_mode == "observe"
+    assert settings.policy.actions == {}
+    for path in (where / "secrets").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.read_text().strip() not in result.output
+    again = CliRunner().invoke(app, ["init", str(where), "--user", "anna"])
+    assert again.exit_code == 1
+    assert "overwritten" in again.stderr
+
+
+@pytest.mark.parametrize("name", ['a"b', "a b", "../x", "a\nb"])
+def test_init_refuses_names_that_no_configuration_holds(tmp_path: Path, name: str) -> None:
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "new"), "--user", name])
+
+    assert result.exit_code == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    def commands(at: Any, path: list[str]) -> Iterator[list[str]]:
+        for info in at.registered_commands:
+            yield [*path, info.name or info.callback.__name__]
+        for group in at.registered_groups:
+            yield from commands(group.typer_instance, [*path, group.name])
+
+    for path in commands(app, []):
+        result = CliRunner().invoke(app, [*path, "--help"])
+        assert result.exit_code == 0
+        assert "Example: steward" in result.stdout, path
+
+
+def test_help_costs_less_than_half_a_second_of_cpu() -> None:
+    program = "import resource, sys; from console.cli import app; app(['--help'], standalone_mode=False); "
+    program += "u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert float(done.stderr.split()[-1]) < 0.5
