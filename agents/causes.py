@@ -66,3 +66,8 @@ CAUSES: dict[CauseName, Known] = {
     "etcd_nearly_full": Known("PD's etcd nearly full", "compact and defragment etcd, or raise its quota"),
     "unknown": Known("unknown", "look by hand"),
 }
+
+
+def known(cause: str) -> Known | None:
+    """The cause of that name, from an event or a reply; None: no such cause."""
+    return next((found for name, found in CAUSES.items() if name == cause), None)

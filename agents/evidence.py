@@ -214,16 +214,11 @@ def _alerts(alerts: tuple[AlertRef, ...], facts: Facts | None) -> Iterator[Seen]
     for alert in alerts[:ALERTS_MAX]:
         stores = stores_named((alert,), facts) if facts else ()
         regions = tuple(r for r in regions_named((alert,)) if facts and facts.region(r))
-        on = (
-            f" on {_list(stores)}"
-            if stores
-            else f" on {quoted(instance, 60)}"
-            if (instance := alert.labels.get("instance"))
-            else ""
-        )
-        said = alert.annotations.get("description") or alert.annotations.get("summary") or ""
-        head = f"alert {quoted(alert.name, 80)} ({quoted(alert.level, 20)}) since {_clock(alert.starts_at_ms)}{on}"
-        text = f'{head}; it says "{quoted(said)}"' if said else head
+        where = _list(stores) if stores else quoted(alert.labels.get("instance", ""), 60)
+        said = quoted(alert.annotations.get("description") or alert.annotations.get("summary") or "")
+        text = f"alert {quoted(alert.name, 80)} ({quoted(alert.level, 20)}) since {_clock(alert.starts_at_ms)}"
+        text += f" on {where}" if where else ""
+        text += f'; it says "{said}"' if said else ""
         entities = (*(f"store:{s}" for s in stores), *(f"region:{r}" for r in regions))
         yield Seen("alert", bounded(text), "alert", (*stores, *regions), entities)
     if (rest := len(alerts) - ALERTS_MAX) > 0:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from actions.action import CATALOGUE, Action, BadParameters, UnknownAction, params_schema, parse
-from agents.causes import CAUSES
+from agents.causes import known
 from agents.evidence import entities_of, quoted
 from agents.rendering import Prompt, evidence_spoken, section
 from agents.replies import BadReply, Cited, check_cited, shaped, wire_schema
@@ -35,7 +35,8 @@ def offered(cause: str) -> dict[str, type[Action]]:
     """The actions of the catalogue that a cause admits, by name."""
     import actions.catalogue  # noqa: F401  (fills CATALOGUE)
 
-    admits = next((known.admits for name, known in CAUSES.items() if name == cause), ())
+    found = known(cause)
+    admits = found.admits if found else ()
     return {name: CATALOGUE[name] for name in sorted(admits) if name in CATALOGUE}
 
 
@@ -78,9 +79,9 @@ def proposal_reply(
     text: str, evidence: Iterable[Evidence], admitted: Iterable[str]
 ) -> tuple[ProposalReply, Action | None]:
     """The reply and its action, or None where it proposes nothing. Raises BadReply."""
-    reply, known = shaped(ProposalReply, text), tuple(evidence)
+    reply, shown = shaped(ProposalReply, text), tuple(evidence)
     reply = reply.model_copy(update={"why": quoted(reply.why, 300)})
-    check_cited(reply.cited, known, text)
+    check_cited(reply.cited, shown, text)
     choice = reply.proposal
     if choice.action == NOTHING:
         return reply, None
@@ -92,7 +93,7 @@ def proposal_reply(
         raise BadReply("unknown_action", quoted(str(error)), text) from error
     except (BadParameters, ValueError) as error:
         raise BadReply("bad_parameters", quoted(str(error)), text) from error
-    named = entities_of(e for e in known if e.id in reply.cited)
+    named = entities_of(e for e in shown if e.id in reply.cited)
     if strange := [e for e in action.entities() if e not in named]:
         raise BadReply("entity_not_in_evidence", f"the evidence cited does not name {', '.join(strange)}", text)
     return reply, action

@@ -143,14 +143,18 @@ def _silent_stores(case: Case) -> Finding | Abstention | None:
         return Abstention(
             "pd_hears_nobody", "PD hears of no store at all: it has just changed leaders, or is cut off itself"
         )
+    if not silent:
+        return None
     down = [s for s in silent if s.state == "Down"]
-    for cause, confidence, stores in (("store_down", 0.9, down), ("store_disconnected", 0.8, silent)):
-        if stores:
-            ids = ", ".join(str(s.id) for s in stores)
-            cited = tuple(i for s in stores for i in case.seen.ids("state", s.id))
-            summary = f"{CAUSES[cause].words}: store {ids}"  # type: ignore[index]
-            return Finding(cause, confidence, summary, (*cited, *case.seen.ids("replicas"), *case.seen.ids("alert")))  # type: ignore[arg-type]
-    return None
+    cause: CauseName = "store_down" if down else "store_disconnected"
+    accused = down or silent
+    cited = tuple(i for s in accused for i in case.seen.ids("state", s.id))
+    return Finding(
+        cause,
+        0.9 if down else 0.8,
+        f"{CAUSES[cause].words}: store {', '.join(str(s.id) for s in accused)}",
+        (*cited, *case.seen.ids("replicas"), *case.seen.ids("alert")),
+    )
 
 
 def _unreachable_store(case: Case) -> Finding | None:

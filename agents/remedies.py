@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agents.causes import CAUSES
+from agents.causes import known
 from agents.evidence import (
     HOT_RATIO,
     entities_of,
@@ -40,11 +40,11 @@ class Nothing:
 
 def hopeless(diagnosis: DiagnosisAdopted) -> Nothing | None:
     """Why nothing can be proposed whatever PD says now, or None."""
-    known = CAUSES.get(diagnosis.cause)  # type: ignore[call-overload]
-    if diagnosis.cause == "unknown" or known is None:
+    cause = known(diagnosis.cause)
+    if cause is None or diagnosis.cause == "unknown":
         return Nothing("no_diagnosis", "no cause is known; nothing is done on a guess")
-    if not known.admits:
-        return Nothing("no_action_for_cause", f"no action mends «{known.words}»; by hand: {known.for_people}")
+    if not cause.admits:
+        return Nothing("no_action_for_cause", f"no action mends «{cause.words}»; by hand: {cause.for_people}")
     return None
 
 
