@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.runners.kafka import KafkaSettings
-from infra.topics import partition_for
+from schemas.topics import partition_of
+from streams.pipeline import BY_NAME
 
 DELIVERY_TIMEOUT_S = 5.0
 _POLL_S = 0.1
@@ -36,12 +37,19 @@ class Publishes(Protocol):
     ) -> tuple[int, int, int]: ...
 
 
+def partition_for(topic: str, key: str, partitions: int) -> int:
+    """Where a key lives on a topic, named without its prefix: everything with one partition has only that."""
+    known = BY_NAME.get(topic)
+    return 0 if known is None or known.partitions == 1 else partition_of(key, partitions)
+
+
 class Publisher:
     """Use from any loop; `topic` is the pipeline's name, without prefix."""
 
     def __init__(self, settings: KafkaSettings, *, delivery_timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
         self._settings, self._timeout_s = settings, delivery_timeout_s
         self._producer = self._new_producer()
+        self._closed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._thread.start()
@@ -72,15 +80,17 @@ class Publisher:
 
     async def close(self) -> None:
         """What is under way is waited for as long as a delivery may take. Harmless to repeat."""
-        if not self._closing.is_set():
+        if not self._closed:
+            self._closed = True
             await asyncio.to_thread(self._producer.flush, self._timeout_s)
             self._closing.set()
             await asyncio.to_thread(self._thread.join)
+            del self._producer  # the client ends its own threads and connections only when it is forgotten
 
     async def _hand_over(
         self, topic: str, key: bytes, value: bytes, partition: int, now_ms: int, delivered: Any
     ) -> None:
-        if self._closing.is_set():
+        if self._closed:
             raise Unreachable("this publisher is closed")
         give_up_at = asyncio.get_running_loop().time() + self._timeout_s
         while True:

@@ -1,33 +1,305 @@
-"""What has to be on the broker: topics, their configuration, and who may do what. Derived from streams.pipeline."""
+"""What has to be on the broker: topics, their configuration, and who may do what. Derived from streams.pipeline.
+
+`plan`, `apply` and `look` talk to a broker; all else is pure. Nothing here deletes, shrinks or alters a topic: what
+differs is reported, and a person decides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from schemas.topics import partition_of
-from streams.pipeline import BY_NAME, PROCESSORS, TOPICS, dead_letters
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not re-export
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from infra.publisher import Unreachable
+from infra.runners.kafka import KafkaSettings
+from streams.pipeline import EDGES, PROCESSORS, TOPICS, Processor, dead_letters
+
+SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
+STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
+CALL_TIMEOUT_S = 15.0
+REPLICATION_MAX = 3
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One topic as it should be. `name` includes the prefix; `config` holds what a broker's default would get wrong."""
+    """One topic as it should be. `name` includes the prefix; `config` holds what a broker's default may get wrong."""
 
     name: str
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def wanted(prefix: str, partitions: int) -> tuple[Wanted, ...]:
-    """Every topic of the pipeline, and the dead letters of each role."""
-    config = {"message.timestamp.type": "LogAppendTime"}
+@dataclass(frozen=True)
+class Found:
+    """One topic as it is, with every configuration value in force, wherever that comes from."""
+
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`what`: missing, partitions, replication, or the name of a configuration."""
+
+    topic: str
+    what: str
+    wanted: str
+    found: str
+
+    @property
+    def is_missing(self) -> bool:
+        return self.what == "missing"
+
+    def __str__(self) -> str:
+        if self.is_missing:
+            return f"{self.topic} is missing; it is to have {self.wanted}"
+        return f"{self.topic}: {self.what} is {self.found}, and should be {self.wanted}"
+
+
+def wanted(prefix: str, partitions: int, replication: int = 1) -> tuple[Wanted, ...]:
+    """Every topic of the pipeline, the dead letters of each role, and the self-test's."""
+    time = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
+    # Acknowledged means: on two brokers, and no broker without it may lead.
+    safe = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"} if replication > 1 else {}
+    for_ever = {"retention.ms": "-1", "retention.bytes": "-1"}
     return (
-        *(Wanted(prefix + t.name, t.partitions or partitions, config) for t in TOPICS),
-        *(Wanted(prefix + dead_letters(p.role), 1, config) for p in PROCESSORS),
+        *(
+            Wanted(prefix + t.name, t.partitions or partitions, {**time, **(for_ever if t.keeps_all else {}), **safe})
+            for t in TOPICS
+        ),
+        *(Wanted(prefix + dead_letters(p.role), 1, {**time, **for_ever, **safe}) for p in PROCESSORS),
+        Wanted(prefix + SELF_TEST, 1, {**time, "retention.ms": "86400000", **safe}),
     )
 
 
-def partition_for(topic: str, key: str, partitions: int) -> int:
-    """Where a key lives on a topic, named without its prefix: everything with one partition has only that."""
-    known = BY_NAME.get(topic)
-    return 0 if known is None or known.partitions == 1 else partition_of(key, partitions)
+def differences(want: Iterable[Wanted], found: Mapping[str, Found], replication: int) -> list[Difference]:
+    """All of them, topic by topic."""
+    return [difference for topic in want for difference in _compared(topic, found.get(topic.name), replication)]
+
+
+def _compared(topic: Wanted, found: Found | None, replication: int) -> Iterator[Difference]:
+    if found is None:
+        config = ", ".join(f"{key}={value}" for key, value in topic.config.items())
+        yield Difference(topic.name, "missing", f"{topic.partitions} partitions, {config}", "")
+        return
+    if found.partitions != topic.partitions:
+        yield Difference(topic.name, "partitions", str(topic.partitions), str(found.partitions))
+    if found.replication < replication:
+        yield Difference(topic.name, "replication", f"at least {replication}", str(found.replication))
+    for key, value in topic.config.items():
+        if found.config.get(key) != value:
+            yield Difference(topic.name, key, value, found.config.get(key, "unknown"))
+
+
+# on a broker
+
+
+def plan(admin: AdminClient, settings: KafkaSettings, replication: int | None = None) -> list[Difference]:
+    """What is not as it should be. `replication`: by default as many as there are brokers, at most 3.
+
+    Raises Unreachable where nobody answers (librdkafka's own broker answers no administrator).
+    """
+    replicas, found = look(admin, settings.prefix)
+    replicas = replication or replicas
+    return differences(wanted(settings.prefix, settings.partitions, replicas), found, replicas)
+
+
+def apply(
+    admin: AdminClient, settings: KafkaSettings, replication: int | None = None
+) -> tuple[list[str], list[Difference]]:
+    """Makes what is missing. Returns what it made, and what differs and is left to a person."""
+    replicas = replication or look(admin, settings.prefix)[0]
+    missing = {d.topic for d in plan(admin, settings, replicas) if d.is_missing}
+    new = [
+        NewTopic(t.name, num_partitions=t.partitions, replication_factor=replicas, config=dict(t.config))
+        for t in wanted(settings.prefix, settings.partitions, replicas)
+        if t.name in missing
+    ]
+    if not new:
+        return [], plan(admin, settings, replicas)
+    for name, made in admin.create_topics(new, operation_timeout=CALL_TIMEOUT_S).items():
+        try:
+            _answer(made)
+        except KafkaException as failure:
+            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was quicker: then it is compared
+                raise
+            missing.discard(name)
+    return sorted(missing), plan(admin, settings, replicas)
+
+
+def look(admin: AdminClient, prefix: str) -> tuple[int, dict[str, Found]]:
+    """(the replication that these brokers allow, at most 3; every topic under the prefix)."""
+    try:
+        cluster = admin.list_topics(timeout=CALL_TIMEOUT_S)
+    except KafkaException as failure:
+        raise Unreachable(f"Kafka: {failure.args[0].str()}") from failure
+    there = {name: topic for name, topic in cluster.topics.items() if name.startswith(prefix) and topic.error is None}
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in there]
+    configs: dict[str, dict[str, str]] = {}
+    if resources:
+        for resource, answer in admin.describe_configs(resources, request_timeout=CALL_TIMEOUT_S).items():
+            configs[resource.name] = {key: entry.value for key, entry in _answer(answer).items()}
+    found = {
+        name: Found(
+            partitions=len(topic.partitions),
+            replication=min((len(p.replicas) for p in topic.partitions.values()), default=0),
+            config=configs[name],
+        )
+        for name, topic in there.items()
+    }
+    return min(REPLICATION_MAX, len(cluster.brokers)), found
+
+
+def _answer(future: Any) -> Any:
+    """Raises Unreachable where nobody answered, and KafkaException where the answer is no."""
+    try:
+        return future.result(CALL_TIMEOUT_S + 5)
+    except TimeoutError as late:
+        raise Unreachable("Kafka: no answer in time") from late
+    except KafkaException as failure:
+        if failure.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            raise Unreachable(f"Kafka: {failure.args[0].str()}") from failure
+        raise
+
+
+# who may do what
+
+Operation = Literal["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"]
+Kind = Literal["topic", "group", "transactional-id"]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One permission. A principal is a role; whatever is not granted is denied."""
+
+    principal: str
+    kind: Kind
+    name: str  # with the prefix
+    operation: Operation
+    prefixed: bool = False  # everything that begins so
+
+
+def grants(prefix: str) -> tuple[Grant, ...]:
+    """The least that each role needs, and no more."""
+    found: dict[Grant, None] = {}
+    for line in (*EDGES, *PROCESSORS):
+        found |= dict.fromkeys(_of(line, prefix))
+    # It stops everything and can do nothing else.
+    found |= dict.fromkeys(_topic(STOP, prefix + "controls", "WRITE"))
+    return tuple(found)
+
+
+def _of(line: Processor, prefix: str) -> Iterator[Grant]:
+    role, owns = line.role, line.verb in ("decides", "works")
+    reads = {*line.reads, *(line.writes if owns else ()), *(("controls",) if line.consults else ())}
+    writes = {*line.writes, *(() if line.verb == "edge" else (dead_letters(role),))}
+    if line.verb == "edge" and line.reads:  # who shows or keeps everything, shows and keeps what could not be read too
+        reads |= {dead_letters(p.role) for p in PROCESSORS}
+    if owns:
+        reads.add(SELF_TEST)
+        writes.add(SELF_TEST)
+    for name in sorted(reads):
+        yield from _topic(role, prefix + name, "READ")
+    for name in sorted(writes):
+        yield from _topic(role, prefix + name, "WRITE")
+    if line.reads:
+        yield Grant(role, "group", prefix + role, "READ")
+        yield Grant(role, "group", f"{prefix}unused", "DESCRIBE")  # the name that hand-assigned consumers have to give
+    if owns:
+        yield Grant(role, "transactional-id", f"{prefix}{role}-", "WRITE", prefixed=True)
+        yield Grant(role, "transactional-id", f"{prefix}{role}-", "DESCRIBE", prefixed=True)
+    if role == "console":  # for `doctor` and `topics plan`
+        for topic in wanted(prefix, 1):
+            yield from _topic(role, topic.name, "DESCRIBE_CONFIGS")
+
+
+def _topic(role: str, name: str, operation: Operation) -> Iterator[Grant]:
+    yield Grant(role, "topic", name, operation)
+    yield Grant(role, "topic", name, "DESCRIBE")
+
+
+def matrix(prefix: str) -> Iterator[tuple[str, str, Operation, bool]]:
+    """Every principal x topic x operation, and whether it is allowed: what a test holds against a broker."""
+    table = grants(prefix)
+    allowed = {(g.principal, g.name, g.operation) for g in table if g.kind == "topic"}
+    operations: tuple[Operation, ...] = ("READ", "WRITE", "DESCRIBE")
+    for principal in dict.fromkeys(g.principal for g in table):
+        for topic in wanted(prefix, 1):
+            for operation in operations:
+                yield principal, topic.name, operation, (principal, topic.name, operation) in allowed
+
+
+def bindings(table: Sequence[Grant]) -> list[AclBinding]:
+    """The same for AdminClient.create_acls."""
+    kinds = {
+        "topic": ResourceType.TOPIC,
+        "group": ResourceType.GROUP,
+        "transactional-id": ResourceType.TRANSACTIONAL_ID,
+    }
+    return [
+        AclBinding(
+            kinds[g.kind],
+            g.name,
+            ResourcePatternType.PREFIXED if g.prefixed else ResourcePatternType.LITERAL,
+            f"User:{g.principal}",
+            "*",
+            AclOperation[g.operation],
+            AclPermissionType.ALLOW,
+        )
+        for g in table
+    ]
+
+
+def render(settings: KafkaSettings, replication: int = REPLICATION_MAX) -> str:
+    """For a platform team that makes topics and ACLs itself: the commands, with Kafka's own tools."""
+    lines = [
+        "# Topics and ACLs of TiKV Steward. Set BOOTSTRAP, and ADMIN to a client configuration that may do this.",
+        "# A principal is a role. Rename them as your users are named, one user a role.",
+        "",
+    ]
+    for topic in wanted(settings.prefix, settings.partitions, replication):
+        config = " ".join(f"--config {key}={value}" for key, value in topic.config.items())
+        lines.append(
+            f'kafka-topics.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" --create --if-not-exists'
+            f" --topic {topic.name} --partitions {topic.partitions} --replication-factor {replication} {config}"
+        )
+    by_role: dict[str, list[Grant]] = {}
+    for grant in grants(settings.prefix):
+        by_role.setdefault(grant.principal, []).append(grant)
+    for role, table in by_role.items():
+        lines += ["", f"# {role}"]
+        resources: dict[tuple[Kind, str, bool], list[str]] = {}
+        for grant in table:
+            operations = resources.setdefault((grant.kind, grant.name, grant.prefixed), [])
+            if grant.operation not in operations:
+                operations.append(grant.operation)
+        for (kind, name, prefixed), operations in resources.items():
+            pattern = " --resource-pattern-type prefixed" if prefixed else ""
+            asked = " ".join(f"--operation {_TOOL_NAMES[operation]}" for operation in operations)
+            lines.append(
+                f'kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" --add'
+                f" --allow-principal User:{role} {asked} --{kind} {name}{pattern}"
+            )
+    lines += [
+        "",
+        "# Your monitors write alerts themselves, each as a user of its own: Write and Describe on",
+        f"# {settings.prefix}alerts, keyed by cluster id, with the murmur2 partitioner.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_TOOL_NAMES = {"READ": "Read", "WRITE": "Write", "DESCRIBE": "Describe", "DESCRIBE_CONFIGS": "DescribeConfigs"}
