@@ -37,7 +37,7 @@ ORDER BY number
 
 @dataclass(frozen=True)
 class Migration:
-    """One file. Each of its statements may be repeated: a crash can come between it and the note that it was applied."""
+    """One file. Its statements may be repeated: a crash can come before the note that they were applied."""
 
     number: int
     name: str

@@ -215,7 +215,7 @@ def _row(raw: Raw, recorded_ms: int, said: dict[str, Any]) -> Row:
 
 @cache
 def _filled(event: type[Event]) -> tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Any], Any]], ...]:
-    """For one event class: which columns its fields fill, and by which paths. A class before a colon limits a path to it."""
+    """Which columns the fields of one event class fill, by which paths. `Class:` before a path limits it to that one."""
     plan = []
     for column in COLUMNS:
         paths = []
@@ -245,8 +245,8 @@ def month_of(at_ms: int) -> int:
 
 
 def cut(raws: Sequence[Raw], rows_max: int, bytes_max: int) -> list[list[Raw]]:
-    """Blocks to insert one after the other. Each is of one append month, and no record comes before an earlier one of its
-    partition: whichever of these inserts is the last to succeed, max(offset) + 1 is where to go on."""
+    """Blocks to insert one after the other: each of one append month, and no record before an earlier one of its
+    partition. Whichever of these inserts is the last to succeed, max(offset) + 1 is where to go on."""
     queues: dict[tuple[str, int], list[Raw]] = {}
     for raw in raws:
         queues.setdefault((raw.topic, raw.partition), []).append(raw)

@@ -1,7 +1,7 @@
-"""The audit store: one table, written block by block and read by questions. A server over HTTP, or chDB in this process.
+"""The audit store: one table, written block by block, read by questions. A server over HTTP, or chDB in this process.
 
-Connects when it is first used, so that a sink can start while ClickHouse is away. Readers have a client of their own, which
-can't write: chDB runs whatever stands behind a semicolon.
+Connects when it is first used, so that a sink can start while ClickHouse is away. Readers have a client of their own,
+which can't write: chDB runs whatever stands behind a semicolon.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, NotSupportedError, ProgrammingError
 
 from infra.clickhouse.rows import COLUMNS, NAMES, Row
 
@@ -32,6 +32,7 @@ INSERT_SETTINGS: Mapping[str, Any] = {
     "min_insert_block_size_bytes": 1 << 34,
     "max_execution_time": INSERT_S_MAX,
 }
+_NEVER_SENT = (ProgrammingError, DataError, NotSupportedError)
 _FATE_UNKNOWN = frozenset({159, 209, 210, 236, 394, 999})  # time-outs, network, aborted, cancelled, keeper
 
 
@@ -116,17 +117,9 @@ def judged(error: Exception, place: object) -> Exception:
     """What a client error means for the caller."""
     text = f"{place}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
     code = getattr(error, "code", None)
-    answered = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
-    if isinstance(code, int) and code not in _FATE_UNKNOWN:
-        return AuditRefused(text)
-    if answered and (code is None or code not in _FATE_UNKNOWN) and not _no_answer(error):
-        return AuditRefused(text)
-    return AuditUnreachable(text)
-
-
-def _no_answer(error: Exception) -> bool:
-    """A gateway's page, or nothing at all: not ClickHouse's own word."""
-    return getattr(error, "code", None) is None and "Code:" not in str(error)
+    if code is None:  # a gateway's page, or nothing at all, unless our own client would not even send it
+        return AuditRefused(text) if isinstance(error, _NEVER_SENT) else AuditUnreachable(text)
+    return AuditUnreachable(text) if code in _FATE_UNKNOWN else AuditRefused(text)
 
 
 class Store:
@@ -187,9 +180,8 @@ class Store:
 
     def _select(self, sql: str, params: Mapping[str, Any], role: str) -> Result:
         client = self._client(role)
-        formats = {"raw": "bytes"} if role == "read" else None
         try:
-            found = client.query(sql, parameters=dict(params), column_formats=formats)
+            found = client.query(sql, parameters=dict(params), column_formats={"raw": "bytes"})
         except (ClickHouseError, OSError) as error:
             raise self._judged(error) from error
         return Result(tuple(found.column_names), [tuple(row) for row in found.result_rows])

@@ -1,0 +1,150 @@
+"""The audit's reader on Kafka: one consumer, every partition of every topic of ours assigned by hand.
+
+Committed records alone, and no group: where to go on is what the table says. Works on librdkafka's broker too, which has no isolation to offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from infra.clickhouse.sink import Positions, RecordsLost
+from infra.runners.books import Raw
+from infra.runners.kafka import KafkaSettings, raw_of
+from streams.pipeline import BY_NAME
+
+REFRESH_S = 10.0
+CALL_TIMEOUT_S = 10.0
+_GONE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
+_NO_USE_WAITING = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION}
+)
+_log = structlog.get_logger()
+
+
+def is_ours(topic: str) -> bool:
+    """A topic of the pipeline, or dead letters; named without the prefix."""
+    return topic in BY_NAME or topic.startswith("dead-letters.")
+
+
+def may_lose_its_head(topic: str) -> bool:
+    """Foreign topics have the retention that their owners give them; all others keep everything."""
+    return topic in BY_NAME and not BY_NAME[topic].keeps_all
+
+
+class KafkaReader:
+    """infra.clickhouse.sink.TopicReader. One task at a time; the client's blocking calls run on threads."""
+
+    def __init__(self, settings: KafkaSettings, refresh_s: float = REFRESH_S) -> None:
+        self._settings, self._refresh_s = settings, refresh_s
+        # Nothing is subscribed, so nothing is revoked while ClickHouse is away for a day.
+        self._consumer = settings.consumer(**{"max.poll.interval.ms": 86_400_000})
+        self._wanted: dict[tuple[str, int], int] = {}
+        self._next: dict[tuple[str, int], int] = {}  # of what is assigned: the next offset to be handed out
+        self._refreshed_s = 0.0
+        self._lag: dict[str, int] = {}
+
+    async def seek(self, positions: Positions) -> None:
+        self._wanted = dict(positions)
+        if self._next:
+            self._next = {}
+            await asyncio.to_thread(self._consumer.unassign)
+        self._refreshed_s = 0.0
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        return await asyncio.to_thread(self._poll, max_records, timeout_s)
+
+    async def lag(self) -> Mapping[str, int]:
+        return await asyncio.to_thread(self._measure)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._consumer.close)
+
+    # on a thread
+
+    def _poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        if time.monotonic() >= self._refreshed_s + self._refresh_s or not self._next:
+            self._refresh()
+        if not self._next:  # no topic is there yet
+            time.sleep(timeout_s)
+            return []
+        first = self._consumer.consume(1, timeout_s)  # the first one at once, and what is there with it
+        return self._records(first + self._consumer.consume(max_records - 1, 0) if first and max_records > 1 else first)
+
+    def _records(self, messages: Sequence[Message]) -> list[Raw]:
+        found = []
+        for message in messages:
+            error = message.error()
+            place = (self._settings.name_of(message.topic() or ""), message.partition() or 0)
+            if error is None:
+                raw = raw_of(message, self._settings)
+                found.append(raw)
+                self._next[place] = raw.offset + 1
+            elif error.code() == KafkaError._PARTITION_EOF:  # behind the markers of the last transaction
+                self._next[place] = max(self._next.get(place, 0), message.offset() or 0)
+            elif error.code() in _GONE:
+                raise self._lost(place, error)
+            elif error.fatal() or error.code() in _NO_USE_WAITING:
+                raise KafkaException(error)
+        return found
+
+    def _lost(self, place: tuple[str, int], error: KafkaError) -> RecordsLost:
+        topic, partition = place
+        low, high = self._ends(place)
+        at = self._next.get(place, 0)
+        if 0 <= high < at:
+            return RecordsLost(f"{topic}/{partition} ends at {high}, and the audit holds up to {at}: records were lost")
+        return RecordsLost(f"{topic}/{partition} begins at {low}, and the audit has read up to {at} ({error.str()})")
+
+    def _refresh(self) -> None:
+        """Take up topics and partitions that have appeared. A broker that doesn't answer is asked again later."""
+        self._refreshed_s = time.monotonic()
+        try:
+            topics = self._consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
+            fresh = {}
+            for full, topic in topics.items():
+                name = self._settings.name_of(full)
+                if not full.startswith(self._settings.prefix) or not is_ours(name) or topic.error is not None:
+                    continue
+                for partition in topic.partitions:
+                    if (place := (name, partition)) not in self._next:
+                        fresh[place] = self._start(place)
+            if fresh:
+                self._consumer.incremental_assign(
+                    [TopicPartition(self._settings.topic(t), p, offset) for (t, p), offset in fresh.items()]
+                )
+                self._next.update(fresh)
+        except KafkaException as failure:
+            _log.warning("the topics can't be listed", error=failure.args[0].str())
+
+    def _start(self, place: tuple[str, int]) -> int:
+        start = self._wanted.get(place, 0)
+        if not may_lose_its_head(place[0]):
+            return start
+        low, _ = self._ends(place)
+        if low > start:
+            _log.warning("alerts have gone before they were read", topic=place[0], partition=place[1], lost=low - start)
+        return max(start, low)
+
+    def _ends(self, place: tuple[str, int], cached: bool = False) -> tuple[int, int]:
+        topic = TopicPartition(self._settings.topic(place[0]), place[1])
+        found = self._consumer.get_watermark_offsets(topic, CALL_TIMEOUT_S, cached=cached)
+        return found if found else (-1, -1)
+
+    def _measure(self) -> dict[str, int]:
+        lag: Counter[str] = Counter({topic: 0 for topic, _ in self._next})
+        try:
+            for place, at in self._next.items():
+                _, high = self._ends(place, cached=True)
+                if high < 0:  # nothing was fetched from it yet
+                    _, high = self._ends(place)
+                lag[place[0]] += max(0, high - at)
+        except KafkaException:
+            return self._lag  # as it was when it was last known
+        self._lag = dict(lag)
+        return self._lag
