@@ -144,6 +144,13 @@ EVICTIONS: list[tuple[str, Callable[[Facts], Facts]]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "code"), [({"evicting": (4,)}, "already_evicting"), ({"slow_evicting": (4,)}, "slow_evicted")]
+)
+def test_the_targets_own_eviction_is_not_another_one(changed: dict[str, Any], code: str) -> None:
+    assert codes(EVICT, healthy(**changed)) == [code]
+
+
 @pytest.mark.parametrize(("code", "spoil"), EVICTIONS)
 def test_why_leaders_are_not_evicted(code: str, spoil: Callable[[Facts], Facts]) -> None:
     assert code in codes(EVICT, spoil(healthy()))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actions.action import Limits, parse
+from actions.action import CATALOGUE, Limits, parse
 from actions.drift import drifted, exceeds
+from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from schemas.events import ActionProposed, NothingProposed, ProposalRefused, ProposalValidated
 from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
 from schemas.policy import ActionPolicy, Policy
 from schemas.processors import Record
-from schemas.values import Cause, Evidence, Head, Objection
+from schemas.values import Bounds, Cause, Evidence, Head, Objection
 from schemas.wire import body_of, digest_of
 from streams.validate import MAY_PASS, check, look_for
 from tests.actions.clusters import NOW, healthy, region, store, tombstone, with_store
@@ -213,6 +215,25 @@ def test_facts_of_another_cluster_are_refused() -> None:
 def test_an_unpinned_cluster_is_only_observed() -> None:
     assert kinds(refused(proposed(), healthy(), pd_cluster_id=None)) == [("pd_cluster_not_pinned", "no")]
     assert validated(proposed(), healthy(), pd_cluster_id=None, policy=Policy()).mode == "observe"
+
+
+class Greedy(EvictStoreLeaders):
+    """Not in the catalogue: plans more than it bounds."""
+
+    def bounds(self, facts: Facts) -> Bounds:
+        return Bounds(stores_max=1, regions_max=1, leaders_max=1)
+
+
+@pytest.fixture
+def greedy() -> Iterator[None]:
+    CATALOGUE["greedy"] = Greedy
+    yield
+    del CATALOGUE["greedy"]
+
+
+@pytest.mark.usefixtures("greedy")
+def test_a_plan_beyond_its_own_bounds_is_refused() -> None:
+    assert kinds(refused(proposed("greedy"), healthy())) == [("bound_exceeded", "no")] * 2
 
 
 # no facts, however odd

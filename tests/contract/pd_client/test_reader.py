@@ -383,6 +383,17 @@ def test_an_eviction_that_is_listed_and_not_shown_is_inconsistent() -> None:
     assert none.value.code == "pd_inconsistent"
 
 
+def test_no_more_troubled_regions_travel_in_an_event_than_fit() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    peer = {"role_name": "Voter", "id": 9, "store_id": 1}
+    regions = [
+        {"id": n, "epoch": {"conf_ver": 1, "version": 1}, "peers": [peer], "leader": peer} for n in range(1, 502)
+    ]
+    answers[pd_parse.CHECKS[2]] = {"count": 501, "regions": regions}
+    facts = parsed(answers)
+    assert (len(facts.troubled), facts.troubled_complete) == (500, False)
+
+
 def test_pd_without_a_leader() -> None:
     answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
     answers["/members"].pop("leader")

@@ -187,6 +187,18 @@ async def test_an_identity_that_cannot_be_read_is_no_identity(pd: Pd, fault: f.F
     assert pd.writes() == []
 
 
+async def test_an_identity_that_has_been_lost_is_not_used_again(pd: Pd) -> None:
+    writer = pd.writer("add_evict_leader")
+    await writer.cluster_id()
+    pd.faults.add(f.NoLeader(), times=None)
+    with pytest.raises(NoFacts):
+        await writer.cluster_id()
+    pd.faults.clear()
+    with pytest.raises(NoEndpoint):
+        await writer.send(EVICT, caller_id="x", within_s=1)
+    assert pd.writes() == []
+
+
 async def test_another_cluster_says_its_own_id(pd: Pd) -> None:
     pd.faults.add(f.WrongCluster(42), times=None)
     assert await pd.writer().cluster_id() == 42
