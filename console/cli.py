@@ -6,6 +6,7 @@ complete and ask for --help far more often than they run anything.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -150,7 +151,7 @@ def doctor(as_json: Json = False) -> None:
     """Reach everything in the configuration, read-only, and say per line what is wrong and what to do."""
     settings = _settings()
     rows = [("configuration", True, f"{len(settings.clusters)} clusters, environment {settings.environment}", "")]
-    rows += _secrets_there(settings)
+    rows += [*_secrets_there(settings), _policy_in_force()]
     rows += [tuple(row) for row in _bootstrap().doctor(settings)]
     lines = []
     for name, ok, text, what_to_do in rows:
@@ -161,6 +162,18 @@ def doctor(as_json: Json = False) -> None:
     _print(as_json, {"checks": [dict(zip(keys, row, strict=True)) for row in rows]}, "\n".join(lines))
     if not all(ok for _, ok, _, _ in rows):
         raise typer.Exit(NO)
+
+
+def _policy_in_force() -> tuple[str, bool, str, str]:
+    """How the draft differs from what is in force: to be known, not wrong."""
+    try:
+        said = _client().post("/api/v1/policy/diff", {"policy": _draft()})
+    except Stopped as stopped:
+        return ("policy", True, f"not compared with what is in force: {stopped.text}", "")
+    changes = f"{len(said['changes'])} keys of the draft differ: steward policy diff"
+    same = "the draft is what is in force"
+    adopted = f"version {said['version']} is in force" if said["version"] else "none is adopted: everything observes"
+    return ("policy", True, f"{adopted}; {changes if said['changes'] else same}", "")
 
 
 def _secrets_there(settings: Settings) -> list[tuple[str, bool, str, str]]:
@@ -352,7 +365,11 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Events as they come, until interrupted."""
-    client, until = _client(), time.monotonic() + seconds if seconds else None
+    with contextlib.suppress(KeyboardInterrupt):  # how one stops looking
+        _follow(_client(), since, time.monotonic() + seconds if seconds else None, as_json)
+
+
+def _follow(client: Client, since: int, until: float | None, as_json: bool) -> None:
     at = since if since >= 0 else client.get("/api/v1/events", since=2**53)["next"]
     while until is None or time.monotonic() < until:
         left = WATCH_WAIT_S if until is None else min(WATCH_WAIT_S, max(0.0, until - time.monotonic()))

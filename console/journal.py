@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from console.words import clock, objections, people, said
+from console.words import call, clock, objections, people, said
 from infra.runners.books import Raw, admit
 from schemas import controls as control_fold
 from schemas import events as e
 from schemas.controls import Controls
 from schemas.lifecycle import VERBS, State, after
 from schemas.processors import Record
-from schemas.values import AlertRef, SignedApproval
+from schemas.values import AlertRef, Call, SignedApproval
 from schemas.wire import decode
 from streams.pipeline import BY_NAME
 
@@ -102,6 +102,9 @@ class RemediationStory:
     approvals: list[SignedApproval] = field(default_factory=list)
     blocked: e.ExecutionBlocked | None = None
     flagged: e.RemediationFlagged | None = None
+    owed: dict[int, Call] = field(
+        default_factory=dict
+    )  # change of the plan -> its undo, from intent until it has stayed
     concluded: e.Concluded | None = None
     closed: e.RemediationClosed | None = None
     by: str = ""
@@ -278,7 +281,7 @@ class Journal:
 
     def waiting(self) -> list[Waits]:
         """What waits for whom, the most urgent first."""
-        found = [w for r in self.remediations.values() if (w := _waits(r))]
+        found = [w for r in self.remediations.values() if (w := _waits(r, self.controls))]
         return sorted(found, key=lambda w: (w.until_ms or 2**62, w.id))
 
     def why(self, id: str) -> list[Reason] | None:
@@ -361,6 +364,10 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
             because(event.code, event.text)
         case e.ClusterQuarantined():
             because("quarantined", event.text)
+        case e.StepIntended(kind="do") if event.undo:
+            story.owed[event.change] = event.undo
+        case e.ChangeUndone():
+            story.owed.pop(event.change, None)
         case e.Concluded():
             story.concluded = event
             because(event.code or event.outcome, event.text)
@@ -369,7 +376,7 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
             because(event.code, event.text)
 
 
-def _waits(story: RemediationStory) -> Waits | None:
+def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
     """For whom this remediation waits; None: for nobody, it goes on by itself."""
 
     def waits(what: str, who: str, until_ms: int = 0, reason: str = "") -> Waits:
@@ -390,6 +397,9 @@ def _waits(story: RemediationStory) -> Waits | None:
             return waits("better facts", "time", story.deferred.until_ms, objections(story.deferred.objections))
         case "unknown":
             return waits("a person must look and say how it ended", "anyone", 0, "its outcome is UNKNOWN")
+        case "authorised" | "running" if stopped := controls.refuses_undo(story.cluster_id):
+            owed = ", ".join(call(c) for c in story.owed.values()) or "nothing"
+            return waits("halted in the middle", "whoever can lift it", 0, f"{stopped[1]}; owed meanwhile: {owed}")
         case "authorised" | "running" if story.flagged:
             return waits(f"takes long: {story.flagged.code}", "the people who run Steward", 0, story.flagged.text)
         case "closed" if story.concluded and story.concluded.owed:

@@ -23,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -297,6 +298,16 @@ class Execution(Section):
     look_for_s: float = _seconds(60, 5, 3600)
 
 
+class MetricsSettings(Section):
+    """Where each of the three processes of `steward up` serves /metrics; port 0: a free one, said in the log."""
+
+    observe: Listen = "127.0.0.1:9097"
+    act: Listen = "127.0.0.1:9098"
+    execute: Listen = "127.0.0.1:9099"
+
+    _listens = field_validator("observe", "act", "execute")(_listen)
+
+
 RESERVED_SINKS = ("log", "all", "none")
 SinkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -305,6 +316,7 @@ class Settings(Section):
     """All of steward.toml."""
 
     environment: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    _path: str = PrivateAttr("")  # the file that it was read from, for child processes
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse | None = None  # None: nothing is kept there, `audit` is not run
     model: ModelSettings | None = None  # None: the playbook
@@ -316,6 +328,12 @@ class Settings(Section):
     approvals: Approvals = Approvals()
     incidents: Incidents = Incidents()
     execution: Execution = Execution()
+    metrics: MetricsSettings = MetricsSettings()
+
+    @property
+    def path(self) -> str:
+        """The file that these were read from; empty: the environment alone."""
+        return self._path
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -399,7 +417,9 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
         raise ConfigError(
             Problem("--config", "nothing", f"no {DEFAULT_FILE} here: name one, or make one: steward init")
         )
-    return parse(given, base=file.parent if file else Path())
+    settings = parse(given, base=file.parent if file else Path())
+    settings._path = str(file.resolve()) if file else ""
+    return settings
 
 
 def parse(given: Mapping[str, Any], base: Path = Path()) -> Settings:

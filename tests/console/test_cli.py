@@ -265,6 +265,7 @@ def test_doctor_says_per_line_what_is_wrong_and_what_to_do(steward: Steward, mon
 
     assert result.exit_code == 1
     assert "WRONG  pd of prod-eu-7: no answer\n       -> open port 2379" in result.stdout
+    assert "policy: not compared" in result.stdout
     rows.pop()
     assert steward("doctor").exit_code == 0
 

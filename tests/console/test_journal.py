@@ -130,6 +130,26 @@ def test_an_undo_that_is_still_owed_waits_for_a_person_after_all_has_ended() -> 
     assert [w.what for w in office.journal.waiting()] == ["an undo is still owed"]
 
 
+async def test_what_a_halt_leaves_undone_is_listed() -> None:
+    office = await told(Office())
+    ask = office.journal.remediations["R-1"].ask
+    assert ask
+    change = ask.plan.changes[0]
+    of_it = {"cluster_id": CLUSTER, "remediation_id": "R-1", "attempt": 1}
+    office.write(
+        "outcomes",
+        e.StepIntended(**of_it, step=1, change=0, kind="do", call=change.do, undo=change.undo, window_s=15),
+    )
+    await office.desk.halt(ANNA, "it does the wrong thing")
+
+    (waits,) = office.journal.waiting()
+
+    assert (waits.what, waits.who) == ("halted in the middle", "whoever can lift it")
+    assert "remove_evict_leader(store_id=4)" in waits.reason
+    office.write("outcomes", e.ChangeUndone(**of_it, change=0, settled=True))
+    assert "owed meanwhile: nothing" in office.journal.waiting()[0].reason
+
+
 def test_the_card_shows_what_is_approved_in_80_columns() -> None:
     office = Office()
     digest = office.asked()
