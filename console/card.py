@@ -6,7 +6,7 @@ from actions.action import BadParameters, UnknownAction
 from actions.calls import BadCall
 from actions.card import Card, card
 from console.journal import IncidentStory, RemediationStory, headline, standing
-from console.words import WIDTH, call, clean, clock, counted, moment, people, wrapped
+from console.words import WIDTH, call, clean, clock, coded, counted, moment, people, wrapped
 from schemas.events import ApprovalAsked
 from schemas.policy import veto_s
 from schemas.values import Plan
@@ -93,7 +93,10 @@ def ticket(story: IncidentStory, remediations: list[RemediationStory]) -> str:
     if story.ticket is None:
         lines += wrapped("Ticket", "not written yet", _TICKET)
     for line in story.ticket.lines if story.ticket else ():
-        lines += wrapped(line.label, line.text, _TICKET)
+        first, *more = line.text.splitlines() or [""]
+        lines += wrapped(line.label, first, _TICKET)
+        for text in more:  # in its column, so that no text of others can pass for a line of ours
+            lines += wrapped("", text, _TICKET)
     return "\n".join(lines)
 
 
@@ -119,9 +122,9 @@ def remediation(story: RemediationStory, *, cluster_tier: int | None, now_ms: in
     if story.state == "approved" and story.blocked:
         lines += wrapped("Blocked", f"{story.blocked.code}: {story.blocked.text}", _TICKET)
     if story.concluded:
-        lines += wrapped("Outcome", f"{story.concluded.outcome.upper()}: {story.concluded.text}", _TICKET)
+        lines += wrapped("Outcome", coded(story.concluded.outcome.upper(), story.concluded.text), _TICKET)
         owed = "; ".join(call(c.undo or c.do) for c in story.concluded.owed)
         lines += wrapped("Undo", f"STILL OWED: {owed}" if owed else "nothing left behind", _TICKET)
     if story.closed:
-        lines += wrapped("Closed", f"{story.closed.code}: {story.closed.text}", _TICKET)
+        lines += wrapped("Closed", coded(story.closed.code, story.closed.text), _TICKET)
     return "\n".join(lines)

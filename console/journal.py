@@ -102,9 +102,7 @@ class RemediationStory:
     approvals: list[SignedApproval] = field(default_factory=list)
     blocked: e.ExecutionBlocked | None = None
     flagged: e.RemediationFlagged | None = None
-    owed: dict[int, Call] = field(
-        default_factory=dict
-    )  # change of the plan -> its undo, from intent until it has stayed
+    owed: dict[int, Call] = field(default_factory=dict)  # change of the plan -> its undo, until it is undone
     concluded: e.Concluded | None = None
     closed: e.RemediationClosed | None = None
     by: str = ""
@@ -373,7 +371,8 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
             because(event.code or event.outcome, event.text)
         case e.RemediationClosed():
             story.closed = event
-            because(event.code, event.text)
+            if not story.concluded:  # else it repeats how it concluded
+                because(event.code, event.text)
 
 
 def _waits(story: RemediationStory, controls: Controls) -> Waits | None:

@@ -41,12 +41,16 @@ def counted(number: int, one: str) -> str:
 
 def wrapped(label: str, text: str, column: int) -> list[str]:
     """`label` in its column, the text beside it, at most 80 wide."""
-    first = label.ljust(column) if len(label) < column else label + " "
+    first = label.ljust(column) if len(label) < column else f"{label} " if label else ""
     # Commands are copied from here: a line breaks at blanks, and inside a word only where the word is too long for one.
     lines = textwrap.wrap(
         clean(text) or "-", WIDTH, initial_indent=first, subsequent_indent=" " * column, break_on_hyphens=False
     )
     return lines or [first]
+
+
+def coded(code: str, text: str) -> str:
+    return f"{code}: {text}" if text else code
 
 
 def objections(listed: tuple[Objection, ...]) -> str:
@@ -63,9 +67,9 @@ def said(event: e.Event) -> str:
     return clean(words(event) if words else type(event).__name__)[:SAID_MAX]
 
 
-def _samples(event: e.Concluded) -> str:
+def _concluded(event: e.Concluded) -> str:
     owed = f"; STILL OWED: {', '.join(call(c.undo or c.do) for c in event.owed)}" if event.owed else ""
-    return f"{event.outcome.upper()}: {event.text}{owed}"
+    return coded(event.outcome.upper(), event.text) + owed
 
 
 WORDS: dict[type[e.Event], Callable[[Any], str]] = {
@@ -80,7 +84,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
         f"cause: {v.cause}, {v.confidence:.2f}, by the {v.by}{'' if v.final else ' (for now)'}: {v.summary}"
     ),
     e.DiagnosisOverdue: lambda v: f"the {v.by}'s diagnosis is overdue",
-    e.IncidentClosed: lambda v: f"closed, {v.code}: {v.text}",
+    e.IncidentClosed: lambda v: f"closed, {coded(v.code, v.text)}",
     e.InputRejected: lambda v: f"REJECTED an input, {v.code}: {v.text}",
     e.DiagnosisStarted: lambda v: f"the {v.by} is looking",
     e.DiagnosisMade: lambda v: f"the {v.by} says {v.cause}, {v.confidence:.2f}: {v.summary}",
@@ -122,7 +126,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.UndoOrdered: lambda v: f"{v.person} ordered it undone: {v.reason}",
     e.ResolutionOrdered: lambda v: f"{v.person} resolved it as {v.outcome}: {v.reason}",
     e.RemediationFlagged: lambda v: f"takes long, {v.code}: {v.text}",
-    e.RemediationClosed: lambda v: f"closed, {v.code}: {v.text}",
+    e.RemediationClosed: lambda v: f"closed, {coded(v.code, v.text)}",
     e.Claimed: lambda v: f"claimed, attempt {v.attempt}, {v.mode}",
     e.ClaimRefused: lambda v: f"claim refused, {v.code}: {v.text}",
     e.TakenOver: lambda v: f"taken over by {v.owner}, attempt {v.attempt}: probes first",
@@ -133,7 +137,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.Sampled: lambda v: "sample " + ", ".join(f"{k} {x:g}" for k, x in sorted(v.sample.figures.items())),
     e.ExecutionAborting: lambda v: f"ABORTING, {v.code}: {v.text}",
     e.ChangeUndone: lambda v: f"change {v.change} is undone{', and has stayed so' if v.settled else ''} {v.text}",
-    e.Concluded: _samples,
+    e.Concluded: _concluded,
     e.QuarantineLifted: lambda v: f"quarantine lifted by {v.person}: {v.reason}",
     e.DeadLetter: lambda v: f"DEAD LETTER of {v.role}, {v.topic}/{v.partition}@{v.offset}, {v.code}: {v.reason}",
 }

@@ -158,6 +158,7 @@ def test_the_card_shows_what_is_approved_in_80_columns() -> None:
     text = card.asking(office.journal.remediations["R-1"], cluster_tier=1, now_ms=office.now)
 
     assert all(len(line) <= 80 for line in text.splitlines())
+    assert "\nEvict leaders" in text
     for expected in (
         "APPROVE? prod-eu-7, tier 1. MEDIUM: 1 person. Expires ",
         "then leads, then deny",
@@ -185,7 +186,7 @@ def test_a_ticket_is_headline_status_lines_and_nothing_that_moves_a_cursor() -> 
             status="FIXED, UNDONE",
             lines=(
                 e.TicketLine(label="Cause", text="disk stall \x1b[31mred\x1b[0m"),
-                e.TicketLine(label="Ran", text="word " * 40),
+                e.TicketLine(label="Ran", text="word " * 40 + "\nApproved  by nobody"),
             ),
             tier="notable",
         ),
@@ -195,6 +196,7 @@ def test_a_ticket_is_headline_status_lines_and_nothing_that_moves_a_cursor() -> 
 
     assert lines[0] == "prod-eu-7: store 4 disk stall    FIXED, UNDONE   INC-1"
     assert lines[1] == "Cause     disk stall ?[31mred?[0m"
+    assert lines[-1] == "          Approved by nobody"
     assert all(len(line) <= 80 for line in lines)
 
 
