@@ -483,9 +483,14 @@ def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
         _cluster(settings, scope)
     _say(f"{why}; writing the freeze to Kafka directly")
     by = f"{getpass.getuser()} (unverified)"
-    _bootstrap().publish_control(
-        settings, Frozen(cluster_id=scope, by=by, reason=_clean(reason)[:500] or NOT_SAID, via="stop")
-    )
+    event = Frozen(cluster_id=scope, by=by, reason=_clean(reason)[:500] or NOT_SAID, via="stop")
+    try:
+        _bootstrap().publish_control(settings, event)
+    except Exception as error:
+        if _exit_code(error) != UNREACHED:
+            raise
+        text = f"Kafka at {settings.kafka.bootstrap} has not acknowledged the freeze: {error}. Don't count on it; try again"
+        raise Stopped(UNREACHED, text) from None
     return {
         "text": f"FROZEN {'everything' if scope == EVERY_CLUSTER else scope} by {by}: {_clean(reason)}",
         "via": "stop",

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from console.cli import app
 from console.web import app as web
+from infra.publisher import Unreachable
 from infra.settings import Secret, load
 from schemas import events as e
 from tests.console.desks import CLUSTER, PD, Office
@@ -236,6 +237,22 @@ def test_a_freeze_works_without_the_console(steward: Steward, monkeypatch: pytes
     assert steward("freeze", "prod-eu-77", "--reason", "typo").exit_code == 2
 
     assert [(x.cluster_id, x.via) for x in written if isinstance(x, e.Frozen)] == [(CLUSTER, "stop"), ("*", "stop")]
+
+
+def test_a_freeze_that_nobody_has_acknowledged_names_kafka_and_promises_nothing(
+    steward: Steward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(settings: Any, event: e.Event) -> None:
+        raise Unreachable("timed out")
+
+    bootstrap(monkeypatch, publish_control=lost)
+    monkeypatch.delenv("STEWARD_TOKEN")
+
+    result = steward("freeze", CLUSTER, "--reason", "it is on fire")
+
+    assert result.exit_code == 3
+    assert "Kafka at 127.0.0.1:9092 has not acknowledged the freeze" in result.stderr
+    assert "FROZEN" not in result.stdout
 
 
 def test_a_freeze_works_for_who_has_no_token(at_console: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
