@@ -1,6 +1,7 @@
 """The audit's reader on Kafka: one consumer, every partition of every topic of ours assigned by hand.
 
-Committed records alone, and no group: where to go on is what the table says. Works on librdkafka's broker too, which has no isolation to offer.
+Committed records alone, and no group: where to go on is what the table says. Works on librdkafka's broker too, which
+has no isolation to offer.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ Row = tuple[Any, ...]
 ROW_VERSION = 1  # a change of how a column is filled raises it, so that older rows are not taken for edited ones
 UNREADABLE = "unreadable"
 FOREIGN = "foreign"  # an alert in a monitor's own JSON: intake reads it, the audit keeps it
+_ENTITY = re.compile(r"(?:[a-z_]+_)?(store|region)_ids?")
 LATEST_MS = 7_258_118_399_000  # the end of 2199, which DateTime64 and Python both know
 
 
@@ -39,16 +41,20 @@ def _people(value: Any) -> list[str]:
 
 
 def _entities(value: Any) -> list[str]:
-    """What a call or an action's parameters name, as `store:4`, `region:180`."""
-    named = json.loads(value) if isinstance(value, str) else value
+    """What a call, parameters or a snapshot of stores name: `store:4`, `region:180`. Nothing in what can't be read."""
+    try:
+        named = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return []
+    if isinstance(named, list):  # a snapshot: the stores that will be forgotten
+        named = {"store_ids": [s.get("id") for s in named if isinstance(s, dict)]}
     if not isinstance(named, dict):
         return []
-    found = {
-        f"{entity}:{number}"
-        for field, number in named.items()
-        for entity in ("store", "region")
-        if field == f"{entity}_id" or field.endswith(f"_{entity}_id")
-    }
+    found = set()
+    for key, said in named.items():
+        if entity := _ENTITY.fullmatch(key):
+            numbers = said if isinstance(said, list) else [said]
+            found |= {f"{entity[1]}:{n}" for n in numbers if str(n).isdecimal()}
     return sorted(found)
 
 
@@ -87,7 +93,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("via", _WORD, "", ("via", "approval.via", "source")),
     Column("approvers", "Array(String)", [], ("approvals", "approval"), _people),
     Column("action_type", _WORD, "", ("action", "plan.action")),
-    Column("target", "Array(String)", [], ("call.args", "params", "plan.params"), _entities),
+    Column("target", "Array(String)", [], ("call.args", "snapshot", "params", "plan.params"), _entities),
     Column("call", _WORD, "", ("call.name",)),
     Column("undo_call", _WORD, "", ("undo.name",)),
     Column("direction", _WORD, "", ("StepIntended:kind",)),
@@ -215,7 +221,7 @@ def _row(raw: Raw, recorded_ms: int, said: dict[str, Any]) -> Row:
 
 @cache
 def _filled(event: type[Event]) -> tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Any], Any]], ...]:
-    """Which columns the fields of one event class fill, by which paths. `Class:` before a path limits it to that one."""
+    """Which columns an event class fills, by which paths. `Class:` before a path limits it to that one."""
     plan = []
     for column in COLUMNS:
         paths = []
