@@ -489,7 +489,7 @@ def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
     except Exception as error:
         if _exit_code(error) != UNREACHED:
             raise
-        text = f"Kafka at {settings.kafka.bootstrap} has not acknowledged the freeze: {error}. Don't count on it; try again"
+        text = f"Kafka at {settings.kafka.bootstrap} has not acknowledged the freeze: {error}. Don't rely on it"
         raise Stopped(UNREACHED, text) from None
     return {
         "text": f"FROZEN {'everything' if scope == EVERY_CLUSTER else scope} by {by}: {_clean(reason)}",
