@@ -50,7 +50,6 @@ class Claim:
 
     claimed: Claimed
     attempt: int
-    taken_over: bool = False  # found open by a new owner, which has waited and said so
     facts: Facts | None = None  # what it looked at before its first step
     before: Sample | None = None
     steps: tuple[Step, ...] = ()
@@ -75,6 +74,10 @@ class Claim:
     def done(self, change: int) -> Step | None:
         """The step that made this change, if it was made."""
         return next((s for s in self.steps if s.change == change and s.kind == "do" and s.is_done()), None)
+
+    def may_have_effect(self) -> bool:
+        """Is there any call of ours that was made, or whose fate is not known?"""
+        return any(not s.had_no_effect() for s in self.steps)
 
     def has_effect(self) -> bool:
         return any(self.done(c) for c in range(len(self.changes())))

@@ -19,6 +19,7 @@ from schemas.events import (
     ResolutionOrdered,
     StepIntended,
     StepTaken,
+    TakenOver,
     UndoOrdered,
 )
 from schemas.facts import FactsReader, NoFacts
@@ -123,6 +124,8 @@ class Execute:
             match next_move(claim, seen, lane.now_ms(), self.rules):
                 case Say(events):
                     await lane.commit(*events)
+                    if any(isinstance(event, TakenOver) for event in events):
+                        seen = replace(seen, resumed=False)
                 case Look():
                     seen = await self._look(lane, seen)
                 case Send(intended):
@@ -196,5 +199,5 @@ def _taken(intended: StepIntended, answer: Answer, **said: object) -> StepTaken:
         attempt=intended.attempt,
         step=intended.step,
         answer=answer,
-        **said,  # type: ignore[arg-type]
+        **said,
     )

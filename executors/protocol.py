@@ -1,7 +1,7 @@
 """The execution protocol: what comes next in an open claim. Pure: a fold of `outcomes`, and one function that decides.
 
-The shell (executors/execute.py) does what `next_move` says and nothing else: says an event, looks at the cluster, sends one
-call, or rests. Read `next_move` from top to bottom: it is the order of precedence.
+The shell (executors/execute.py) does what `next_move` says and nothing else: says an event, looks at the cluster, sends
+one call, or rests. Read `next_move` from top to bottom: it is the order of precedence.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Cluster:
 def claim_or_refuse(
     cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules
 ) -> Claimed | ClaimRefused:
-    """Everything is checked again here, independently of who authorised it. The first refusal is said; unknown means no."""
+    """Everything is checked again here, independently of who authorised it. The first refusal is said; unknown is no."""
     if refusal := _refusal(cluster, order, now_ms, controls, rules):
         code, text = refusal
         return ClaimRefused(cluster_id=order.cluster_id, remediation_id=order.remediation_id, code=code, text=text)
@@ -166,8 +166,8 @@ def evolve(cluster: Cluster, event: Event, head: Head) -> Cluster:
 def _further(claim: Claim, event: Event, at: int) -> Claim:
     match event:
         case TakenOver():  # what was seen before is old: a forward step needs a new look
-            seen = claim.before if claim.has_effect() else None
-            return replace(claim, taken_over=True, attempt=event.attempt, before=seen)
+            seen = claim.before if claim.may_have_effect() else None
+            return replace(claim, attempt=event.attempt, before=seen)
         case Looked():
             return replace(claim, facts=event.facts, before=event.before)
         case StepIntended():
@@ -196,7 +196,8 @@ def _further(claim: Claim, event: Event, at: int) -> Claim:
             made = next(s for s in steps if s.number == event.step)
             if event.finding == "applied" and not made.taken_at_ms:
                 steps = _with(steps, event.step, taken_at_ms=made.intended_at_ms)
-            return replace(claim, steps=steps)
+            probed = replace(claim, steps=steps)  # where nothing has been done, time has passed: a new look comes first
+            return probed if probed.may_have_effect() else replace(probed, before=None)
         case Sampled():
             return replace(claim, samples=(*claim.samples, event.sample)[-SAMPLES_KEPT:])
         case ExecutionAborting():
@@ -248,13 +249,13 @@ class Seen:
     no_facts: tuple[str, str] | None = None  # why the latest look failed
     no_facts_since_ms: int = 0
     owner_since_ms: int = 0  # when this process came to own the partition
-    resumed: bool = False  # and the claim was open already
+    resumed: bool = False  # the claim was open already, and this process has not said yet that it takes it over
 
 
 def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look | Send | Rest:
     """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD."""
     here = _Here(claim, seen, now_ms, rules, parse(claim.claimed.action, claim.claimed.params))
-    if seen.resumed and not claim.taken_over:
+    if seen.resumed:
         return here.take_over()
     if step := claim.unknown_step():
         return here.probe(step)
@@ -354,7 +355,8 @@ class _Here:
         finding = self.action.probe(step.call, facts)
         if finding in ("applied", "not_started"):
             return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
-        if self.now_ms <= step.window_ends_ms() + int(self.rules.probe_for_s * 1000):
+        led_since_ms = facts.taken_at_ms - int(facts.pd_leader_age_s * 1000)  # a PD new to us has to settle first
+        if self.now_ms <= max(step.window_ends_ms(), led_since_ms) + int(self.rules.probe_for_s * 1000):
             return self._rest_then_look(facts.taken_at_ms)
         text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
         probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)

@@ -1,7 +1,7 @@
 """The whole pipeline in memory, for specs: the production parts over a simulated cluster, on a clock that jumps.
 
-A spec is three beats: given a world, when this happens, then these events. Nothing of ours is replaced; the edges are pdsim
-by an in-process transport, a sink that keeps what it is given, and the log in memory.
+A spec is three beats: given a world, when this happens, then these events. Nothing of ours is replaced; the edges are
+pdsim by an in-process transport, a sink that keeps what it is given, and the log in memory.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ ACTING_POLICY: dict[str, Any] = {
     },
     "limits": {"settling_s": 20, "pd_leader_age_s_min": 0, "cooldown_s": 0},
 }
+DRY_RUN_POLICY: dict[str, Any] = {
+    **ACTING_POLICY,
+    "actions": {name: {"mode": "dry_run"} for name in ACTING_POLICY["actions"]},
+}
+# Of a World: enough for one repair, and quick.
+SMALL: dict[str, Any] = {"stores": 4, "regions": 12, "partitions": 1, "poll_s": 5.0}
+TRUST = ("validate", "remediations", "execute")  # all that carries a proposal to its end
 
 
 @dataclass
@@ -75,7 +82,14 @@ class VirtualWindow:
 class World:
     """One cluster, `prod-eu-7`, and all of Steward. Use inside `live`."""
 
-    def __init__(self, *, processors: Sequence[Processor] = OBSERVE + ACT, partitions: int = 3, **cluster: Any) -> None:
+    def __init__(
+        self,
+        *,
+        processors: Sequence[Processor] = OBSERVE + ACT,
+        partitions: int = 3,
+        poll_s: float = 2.0,
+        **cluster: Any,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.processors = processors
         self.pd = Cluster.healthy(**{"cluster_id": PD_ID, "now": self.now_s(), "stores": 5, "regions": 60, **cluster})
@@ -84,6 +98,7 @@ class World:
             {
                 "environment": "test",
                 "kafka": {"partitions": partitions},
+                "execution": {"poll_s": poll_s},
                 "clusters": {
                     CLUSTER: {"alert_labels": {"env": CLUSTER}, "pd": ["http://pd-0:2379"], "pd_cluster_id": PD_ID}
                 },
@@ -184,6 +199,17 @@ class World:
             self.failures.append(error)
             raise
 
+    async def kill_after(self, role: str, kind: type[e.Event], nth: int = 1, *, late: bool = False) -> None:
+        """As kill -9 in the very moment when this event is durable; `late`: its lane has gone on to its next commit,
+        so that what it had to send has been sent, and the answer is lost."""
+        while len(self.found(kind)) < nth:
+            await self.log.changed()
+        if not late:
+            for owner in self.owners[role]:
+                for lane in owner._lanes.values():
+                    lane.cancel()
+        await self.kill(role)
+
     async def kill(self, *roles: str) -> None:
         """As kill -9: nothing is said, nothing is finished."""
         for role in roles or tuple(self.tasks):
@@ -210,6 +236,35 @@ class World:
         )
         self.log.write("alerts", edge(event, "", self.now_ms()))
 
+    def proposes(self, action: str, remediation_id: str = "R-1", /, *, attempt: int = 1, **params: Any) -> str:
+        """A proposal as `propose` would write it; returns the remediation's id. Not for worlds where `propose` runs."""
+        event = e.ActionProposed(
+            cluster_id=CLUSTER,
+            incident_id="INC-1",
+            remediation_id=remediation_id,
+            proposal_id=f"P-{remediation_id}-{attempt}",
+            attempt=attempt,
+            action=action,
+            params=canonical_json(params),
+            why="spec",
+            cause="slow_store",
+            confidence=0.9,
+            disputed=False,
+            evidence=(),
+            by="playbook",
+        )
+        self.log.write("proposals", edge(event, f"p{self._next()}", self.now_ms()))
+        return remediation_id
+
+    async def asks(self, action: str, **params: Any) -> e.ApprovalAsked:
+        """The acting roles run, this is proposed, and people are asked."""
+        self.adopt()
+        self.start(*TRUST)
+        await self.passes(1)
+        asked = len(self.found(e.ApprovalAsked))
+        self.proposes(action, **params)
+        return await self.until(lambda: next(iter(self.found(e.ApprovalAsked)[asked:]), None), 60)
+
     def control(self, event: e.Event) -> None:
         self.log.append(
             "controls", event.cluster_id, frame(type(event), edge(event, f"c{self._next()}", self.now_ms()).body)
@@ -225,6 +280,9 @@ class World:
 
     def freeze(self, cluster: str = CLUSTER) -> None:
         self.control(e.Frozen(cluster_id=cluster, by="anna", reason="spec"))
+
+    def halt(self) -> None:
+        self.control(e.Halted(cluster_id="*", by="anna", reason="spec"))
 
     def lift(self, cluster: str = CLUSTER) -> None:
         self.control(e.Lifted(cluster_id=cluster, by="anna", reason="spec"))
@@ -270,6 +328,20 @@ class World:
         approval = self.signed(ask, person, "deny")
         self.says(e.Denied(cluster_id=ask.cluster_id, remediation_id=ask.remediation_id, approval=approval))
 
+    def orders(self, kind: type[e.CancelAsked | e.UndoAsked | e.DoneByHand], ask: e.ApprovalAsked) -> None:
+        """Cancel, undo, or `I did it myself`."""
+        decision = {"CancelAsked": "cancel", "UndoAsked": "undo", "DoneByHand": "by_hand"}[kind.__name__]
+        approval = self.signed(ask, "anna", decision)
+        self.says(kind(cluster_id=ask.cluster_id, remediation_id=ask.remediation_id, approval=approval))
+
+    def resolve(self, ask: e.ApprovalAsked, outcome: Any) -> None:
+        approval = self.signed(ask, "anna", f"resolve:{outcome}")
+        self.says(
+            e.OutcomeResolved(
+                cluster_id=ask.cluster_id, remediation_id=ask.remediation_id, outcome=outcome, approval=approval
+            )
+        )
+
     def says(self, event: e.Event) -> None:
         self.log.write("approvals", edge(event, f"a{self._next()}", self.now_ms()))
 
@@ -290,6 +362,16 @@ class World:
     def writes(self) -> list[str]:
         """The cluster's own record of writes: the independent witness."""
         return [f"{c.method} {c.path} {c.status}" for c in self.pd.calls if c.method != "GET"]
+
+    def applied(self) -> list[str]:
+        """The writes that changed the cluster, whatever their caller was told."""
+        return [f"{c.method} {c.path}" for c in self.pd.calls if c.method != "GET" and c.applied]
+
+    async def closed(self, within_s: float = 900) -> e.RemediationClosed:
+        return await self.until(lambda: self.one(e.RemediationClosed), within_s)
+
+    async def concluded(self, within_s: float = 900) -> e.Concluded:
+        return await self.until(lambda: self.one(e.Concluded), within_s)
 
     def story(self, last: int = 1000) -> str:
         lines = [f"{r.at_ms / 1000 - START_S:8.1f} {r.topic:14} {type(r.event).__name__}" for r in self.log.all()]
