@@ -11,6 +11,7 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -31,6 +32,7 @@ class Role:
 class Process:
     roles: list[Role] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # clients, the last opened first
+    background: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # as roles, but cut off at the end
     on_up: Callable[[str, bool], None] = lambda role, up: None
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -39,7 +41,9 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        tasks = {asyncio.ensure_future(role.run()): role for role in self.roles}
+        tasks: dict[asyncio.Future[Any], str] = {asyncio.ensure_future(r.run()): r.name for r in self.roles}
+        for work in self.background:
+            tasks[asyncio.ensure_future(work())] = getattr(work, "__qualname__", "background")
         for role in self.roles:
             self.on_up(role.name, True)
         stopping = asyncio.ensure_future(stop.wait())
@@ -47,18 +51,20 @@ class Process:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 error = task.exception() if not task.cancelled() else None
-                _log.error("a role has ended", role=tasks[task].name, error=repr(error))
-                raise error or RuntimeError(f"{tasks[task].name} has ended by itself")
+                _log.error("a role has ended", role=tasks[task], error=repr(error))
+                raise error or RuntimeError(f"{tasks[task]} has ended by itself")
         finally:
             stopping.cancel()
             await self._wind_up(list(tasks))
 
-    async def _wind_up(self, tasks: list[asyncio.Future[None]]) -> None:
+    async def _wind_up(self, tasks: list[asyncio.Future[Any]]) -> None:
         for role in self.roles:
             self.on_up(role.name, False)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(STOP_WAIT_S):
                     await role.stop()
+        for task in tasks[len(self.roles) :]:
+            task.cancel()
         running = [t for t in tasks if not t.done()]
         if running:
             await asyncio.wait(running, timeout=STOP_WAIT_S)

@@ -6,6 +6,7 @@ It is idempotent within its own life; who repeats a publish that ended in Unreac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any, Protocol
@@ -16,9 +17,11 @@ from infra.runners.kafka import KafkaSettings
 from schemas.topics import partition_of
 from streams.pipeline import BY_NAME
 
+READY_S = 3.0
 DELIVERY_TIMEOUT_S = 5.0
 _POLL_S = 0.1
 _FULL_WAIT_S = 0.02
+_REPLACE_WAIT_S = 1.0
 
 
 class Unreachable(Exception):
@@ -48,6 +51,7 @@ class Publisher:
 
     def __init__(self, settings: KafkaSettings, *, delivery_timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
         self._settings, self._timeout_s = settings, delivery_timeout_s
+        self._broken = ""
         self._producer = self._new_producer()
         self._closed = False
         self._closing = threading.Event()
@@ -69,7 +73,7 @@ class Publisher:
                 at_ms = message.timestamp()[1] if self._settings.isolated else now_ms
                 acknowledged.set_result((message.partition() or 0, message.offset() or 0, at_ms))
             else:
-                acknowledged.set_exception(_judged(error))
+                acknowledged.set_exception(_judged(error, self._broken))
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if not loop.is_closed():
@@ -78,11 +82,19 @@ class Publisher:
         await self._hand_over(self._settings.topic(topic), key.encode(), value, where, now_ms, delivered)
         return await acknowledged
 
+    async def ready(self) -> None:
+        """Does a broker answer? Raises Unreachable."""
+        try:
+            await asyncio.to_thread(self._producer.list_topics, timeout=READY_S)
+        except KafkaException as failure:
+            raise Unreachable(f"no broker answers: {failure.args[0].str()}") from failure
+
     async def close(self) -> None:
         """What is under way is waited for as long as a delivery may take. Harmless to repeat."""
         if not self._closed:
             self._closed = True
-            await asyncio.to_thread(self._producer.flush, self._timeout_s)
+            with contextlib.suppress(KafkaException):
+                await asyncio.to_thread(self._producer.flush, self._timeout_s)
             self._closing.set()
             await asyncio.to_thread(self._thread.join)
             del self._producer  # the client ends its own threads and connections only when it is forgotten
@@ -94,27 +106,36 @@ class Publisher:
             raise Unreachable("this publisher is closed")
         give_up_at = asyncio.get_running_loop().time() + self._timeout_s
         while True:
+            why = "the client's queue has been full for too long"
             try:
                 self._producer.produce(topic, value, key, partition, on_delivery=delivered, timestamp=now_ms)
-            except BufferError:  # the client's own queue is full: it drains only as the broker acknowledges
-                if asyncio.get_running_loop().time() > give_up_at:
-                    raise Unreachable("the client's queue has been full for too long") from None
-                await asyncio.sleep(_FULL_WAIT_S)
+                return
+            except BufferError:
+                pass  # it drains as the broker acknowledges
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
-                if error.code() == KafkaError._FATAL:
-                    self._replace()
-                raise _judged(error) from failure
-            else:
-                return
+                if error.code() != KafkaError._FATAL:
+                    raise _judged(error) from failure
+                why = self._broken or error.str()  # the polling thread is about to replace it
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise Unreachable(why)
+            await asyncio.sleep(_FULL_WAIT_S)
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(_POLL_S)
+            try:
+                self._producer.poll(_POLL_S)
+            except KafkaException as fatal:  # the only kind that it raises
+                self._broken = fatal.args[0].str()
+                self._replace()
 
     def _replace(self) -> None:
-        """An idempotent producer whose sequence is broken writes nothing more; a new one has a new sequence."""
-        self._producer = self._new_producer()
+        """An idempotent producer whose sequence is broken, or that got none, writes nothing more. A new one may."""
+        self._producer.purge()
+        with contextlib.suppress(KafkaException):
+            self._producer.flush(1)  # tells those who wait
+        self._closing.wait(_REPLACE_WAIT_S)
+        self._producer, self._broken = self._new_producer(), ""
 
     def _new_producer(self) -> Producer:
         return Producer(
@@ -129,8 +150,8 @@ class Publisher:
         )
 
 
-def _judged(error: KafkaError) -> Exception:
-    return (Refused if error.code() in _REFUSALS else Unreachable)(error.str())
+def _judged(error: KafkaError, broken: str = "") -> Exception:
+    return (Refused if error.code() in _REFUSALS else Unreachable)(broken or error.str())
 
 
 _REFUSALS = frozenset(
@@ -139,7 +160,6 @@ _REFUSALS = frozenset(
         KafkaError.RECORD_LIST_TOO_LARGE,
         KafkaError.INVALID_RECORD,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.POLICY_VIOLATION,
         KafkaError._UNKNOWN_TOPIC,

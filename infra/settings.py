@@ -298,6 +298,12 @@ class Execution(Section):
     look_for_s: float = _seconds(60, 5, 3600)
 
 
+class Playbook(Section):
+    """What the playbook proposes where nothing else says so."""
+
+    keep_s: int = Field(900, ge=60, le=3600)  # how long what is temporary is kept
+
+
 class MetricsSettings(Section):
     """Where each of the three processes of `steward up` serves /metrics; port 0: a free one, said in the log."""
 
@@ -328,6 +334,7 @@ class Settings(Section):
     approvals: Approvals = Approvals()
     incidents: Incidents = Incidents()
     execution: Execution = Execution()
+    playbook: Playbook = Playbook()
     metrics: MetricsSettings = MetricsSettings()
 
     @property

@@ -491,7 +491,7 @@ class _Here:
 
     def _ask_expired(self, r: Remediation) -> Sequence[e.Event]:
         assert r.ask is not None
-        if veto_s(r.ask.rule):
+        if veto_s(r.ask.rule) and not r.ask.needed:
             return self.authorise(r)
         step = r.step + 1
         if step < len(r.ask.escalation):
