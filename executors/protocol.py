@@ -76,7 +76,7 @@ class Cluster:
 def claim_or_refuse(
     cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules
 ) -> Claimed | ClaimRefused:
-    """Everything is checked again here, independently of who authorised it. The first refusal is said; unknown is no."""
+    """Everything is checked again here, independently of who authorised it. The first refusal is said. Unknown: no."""
     if refusal := _refusal(cluster, order, now_ms, controls, rules):
         code, text = refusal
         return ClaimRefused(cluster_id=order.cluster_id, remediation_id=order.remediation_id, code=code, text=text)
