@@ -13,6 +13,7 @@ import pytest
 
 from agents.claude import Claude
 from agents.diagnose import Diagnose
+from agents.thinking import ModelTimedOut, Request
 from schemas.events import DiagnosisAbstained, DiagnosisMade
 from tests.agents.cases import alert, asked, facts, store
 from tests.agents.lane import FakeLane, FixedFacts, of_kind
@@ -147,6 +148,24 @@ def test_an_answer_that_does_not_come_is_given_up_before_the_deadline(play: Play
     assert abstained.code == "model_timed_out"
     assert took_s < 1.6
     assert len(api.bodies) == 1
+
+
+@pytest.mark.parametrize("play", [hangs, drips], ids=["hangs", "drips"])
+def test_the_wire_keeps_the_deadline_by_itself(play: Play) -> None:
+    """Whoever asks may have no clock of its own; and each byte that drips in is in time for the SDK."""
+    with messages_api(play) as api:
+
+        async def run() -> float:
+            claude = Claude("claude", KEY, api.url)
+            await claude._connected()
+            started = time.monotonic()
+            with pytest.raises(ModelTimedOut):
+                await claude.ask(Request("diagnosis", "diagnosis-1", "system", "user", '{"type":"object"}', 0.5))
+            took_s = time.monotonic() - started
+            await claude.aclose()
+            return took_s
+
+        assert 0.4 < asyncio.run(run()) < 2
 
 
 @pytest.mark.parametrize("key", ["", "two words", "line\nend", "k\u00e9y"])
