@@ -1,4 +1,5 @@
-"""`make demo`: a store goes slow, and Steward relieves it, asks, acts, takes its change back, and proves what it did."""
+"""`make demo`: a store goes slow, and Steward relieves it, asks, acts, takes its change back, and proves what it
+did."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The kernel's deadline of one step: a process paused between its check and its send dies instead of sending late.
 
-A timer of `timer_create(CLOCK_BOOTTIME)` each (monotonic clocks stop in suspend; `setitimer` is one a process, so a second
-lane would lose the first one's deadline). Its signal has the default action, which ends the process: execute therefore has
-a process of its own.
+A timer of `timer_create(CLOCK_BOOTTIME)` each (monotonic clocks stop in suspend; `setitimer` is one a process, so a
+second lane would lose the first one's deadline). Its signal has the default action, which ends the process: execute
+therefore has a process of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One process of Steward: the roles it runs side by side, and how they end.
 
-A role that fails takes its process with it, unacknowledged and uncommitted; the supervisor starts it anew. SIGTERM parks what
-is open and exits 0.
+A role that fails takes its process with it, unacknowledged and uncommitted; the supervisor starts it anew. SIGTERM
+parks what is open and exits 0.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class Child:
 
 
 class Supervisor:
-    """Runs in the foreground until SIGTERM or SIGINT. A child that exits for wrong configuration (2) is not restarted."""
+    """Runs in the foreground until SIGTERM or SIGINT. A child that exits for wrong configuration (2) is not
+    restarted."""
 
     def __init__(
         self,

@@ -22,13 +22,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class Controls:
-    """What a person has said to all of Steward. `live`: proven read up to the end of the topic; if not, the answer is stop."""
+    """What a person has said to all of Steward. `live`: proven read up to the end of the topic; if not, the answer is
+    stop."""
 
     offset: int = -1
     live: bool = False
     poisoned: str = ""  # a record that could not be read: it could be a freeze, so execution stops
     stops: dict[str, Stop] = field(default_factory=dict)
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     policy_by: str = ""
     revoked_kids: frozenset[str] = frozenset()
 
@@ -64,7 +65,8 @@ def evolve(controls: Controls, event: events.Event, offset: int, at_ms: int) -> 
                 return controls
             return replace(controls, stops={**controls.stops, event.cluster_id: stop})
         case events.Halted():
-            return replace(controls, stops={**controls.stops, EVERY_CLUSTER: Stop("halt", event.by, event.reason, at_ms)})
+            halt = Stop("halt", event.by, event.reason, at_ms)
+            return replace(controls, stops={**controls.stops, EVERY_CLUSTER: halt})
         case events.Lifted():
             return replace(controls, stops={k: s for k, s in controls.stops.items() if k != event.cluster_id})
         case events.PolicyAdopted():

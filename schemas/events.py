@@ -768,8 +768,6 @@ class Unreadable(Exception):
         self.code, self.reason, self.field = code, reason, field
 
 
-
-
 def all_events() -> dict[str, type[Event]]:
     """Every concrete event by name, in the order of this page."""
     return {c.__name__: c for c in Event.__subclasses__()}

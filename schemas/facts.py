@@ -119,7 +119,8 @@ class Facts(Model):
         return (now_ms - self.taken_at_ms) / 1000
 
     def warming_up(self) -> str | None:
-        """Why these are no facts yet (pd-seen.md, section 2), or None. A restarted PD shows zeros and 404s for a while."""
+        """Why these are no facts yet (pd-seen.md, section 2), or None. A restarted PD shows zeros and 404s for a
+        while."""
         if not self.schedulers:
             return "PD lists no schedulers: it has just started"
         silent = [s.id for s in self.living() if s.state in ("Up", "Disconnected") and s.last_heartbeat_ms == 0]

@@ -1,6 +1,7 @@
 """Writes the Avro schemas out, a file a version: schemas/avro/<Event>/v<N>.avsc. Versions are only ever added.
 
-`python -m schemas.generate` writes a new version where an event changed; `--check` says what is missing or incompatible.
+`python -m schemas.generate` writes a new version where an event changed; `--check` says what is missing or
+incompatible.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ def round_trip(writer: dict[str, Any], reader: dict[str, Any], value: dict[str, 
     fastavro.schemaless_writer(out, fastavro.parse_schema(json.loads(json.dumps(writer))), value)
     out.seek(0)
     return fastavro.schemaless_reader(
-        out, fastavro.parse_schema(json.loads(json.dumps(writer))), fastavro.parse_schema(json.loads(json.dumps(reader)))
+        out,
+        fastavro.parse_schema(json.loads(json.dumps(writer))),
+        fastavro.parse_schema(json.loads(json.dumps(reader))),
     )
 
 

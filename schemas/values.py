@@ -74,7 +74,8 @@ class Objection(Model):
 
 
 class Call(Model):
-    """One request to a cluster as a typed value. Built by actions/calls.py alone, which also renders it for the wire."""
+    """One request to a cluster as a typed value. Built by actions/calls.py alone, which also renders it for the
+    wire."""
 
     name: str
     args: dict[str, str] = {}

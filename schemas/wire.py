@@ -1,7 +1,7 @@
 """Bytes on a topic: Avro single-object encoding (C3 01, CRC-64-AVRO fingerprint, body).
 
-Every schema version ever committed ships in schemas/avro/, so decoding needs no server. The hash of an event is over its
-body, without framing, so that re-framing (a schema registry) changes no chain.
+Every schema version ever committed ships in schemas/avro/, so decoding needs no server. The hash of an event is over
+its body, without framing, so that re-framing (a schema registry) changes no chain.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def body_of(event: Event, head: Head | None) -> bytes:
     record = event.model_dump()
     if not event.headless:
         assert head is not None, f"{type(event).__name__} without a head"
-        record["head"] = head.model_dump()
+        cause = head.cause
+        record["head"] = {**head.__dict__, "cause": None if cause is None else cause.__dict__}  # as model_dump, quicker
     out = io.BytesIO()
     fastavro.schemaless_writer(out, _current(type(event)).parsed, record)
     return out.getvalue()
@@ -101,7 +102,9 @@ def decode(raw: bytes | None) -> Decoded:
     body = raw[10:]
     source = io.BytesIO(body)
     try:
-        record: Any = fastavro.schemaless_reader(source, schema.parsed, _current(schema.event).parsed)
+        current = _current(schema.event)
+        same = schema.print == current.print  # nothing to resolve, and no two whole schemas to compare
+        record: Any = fastavro.schemaless_reader(source, schema.parsed, None if same else current.parsed)
     except Exception as error:  # fastavro raises whatever the bytes provoke
         raise Unreadable("undecodable", f"not a {schema.event.__name__}: {type(error).__name__}: {error}") from error
     if source.tell() != len(body):

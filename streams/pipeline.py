@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.events import *  # noqa: F403  (the page names nearly all of them)
+from schemas.events import *
 from schemas.events import Event
 from schemas.topics import Topic
 

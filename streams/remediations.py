@@ -1,13 +1,14 @@
 """The acting ledger: follows each proposal until it is closed. Decides who is asked, when, and what may run.
 
-Read `Remediations.decide` first: one line an input. From ExecutionAuthorized on, only outcomes and recorded orders of people
-move a remediation; timers flag it.
+Read `Remediations.decide` first: one line an input. From ExecutionAuthorized on, only outcomes and recorded orders of
+people move a remediation; timers flag it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from schemas import events as e
 from schemas.approvals import counted, judge
@@ -531,14 +532,14 @@ class _Here:
             synthetic=o.synthetic,
         )
 
-    def _close(self, r: Remediation, code: str, text: str, **more: object) -> e.RemediationClosed:
+    def _close(self, r: Remediation, code: str, text: str, **more: Any) -> e.RemediationClosed:
         return e.RemediationClosed(
             cluster_id=self.state.cluster_id,
             incident_id=r.opened.incident_id,
             remediation_id=r.id,
             code=code,
             text=text,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
     def _flag(self, r: Remediation, code: str, text: str) -> e.RemediationFlagged:

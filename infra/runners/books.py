@@ -1,6 +1,8 @@
-"""The books of one partition: states, chains, and how far each input has been answered. Pure; runners commit what it drafts.
+"""The books of one partition: states, chains, and how far each input has been answered. Pure; runners commit what it
+drafts.
 
-A draft is decided on top of what is already in it and changes nothing: only `accept`, after its commit, moves the books.
+A draft is decided on top of what is already in it and changes nothing: only `accept`, after its commit, moves the
+books.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from schemas.chain import Link, Stamped, edge, follow, stamp
@@ -29,6 +32,7 @@ from schemas.wire import Decoded, decode
 from streams.pipeline import BY_NAME, OWNER, may_stand_on
 
 S = TypeVar("S")
+FIRST = Link()
 RAW_KEPT_MAX = 64 * 1024
 LOOK_AGAIN_MS = 1000
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
@@ -58,12 +62,18 @@ def admit(raw: Raw, partitions: int) -> Record:
     if event.cluster_id.startswith("~"):
         belongs = event.cluster_id == f"~{raw.partition}"
     else:
-        belongs = BY_NAME[raw.topic].partitions == 1 or partition_of(event.cluster_id, partitions) == raw.partition
+        belongs = BY_NAME[raw.topic].partitions == 1 or _place(event.cluster_id, partitions) == raw.partition
     if not belongs:
         raise Unreadable("wrong_partition", f"{event.cluster_id} does not live on partition {raw.partition}", "key")
     if raw.key is not None and raw.key.decode("utf-8", "replace") != event.cluster_id:
         raise Unreadable("wrong_key", f"the key says {raw.key!r}, the event {event.cluster_id}", "key")
     return record_of(raw, decoded)
+
+
+@lru_cache(maxsize=100_000)
+def _place(cluster_id: str, partitions: int) -> int:
+    """Few clusters, many records."""
+    return partition_of(cluster_id, partitions)
 
 
 def record_of(raw: Raw, decoded: Decoded) -> Record:
@@ -133,9 +143,9 @@ class Draft(Generic[S]):
             self._add(InputRejected(cluster_id=cluster_id, code="impossible", text=reason[:500]), raw.cause())
             return
         for event in decided:
-            self._add(event, raw.cause())
+            self._add(event, record.cause)
         if not decided:
-            self._ignore(cluster_id, raw.cause(), "changes_nothing")
+            self._ignore(cluster_id, record.cause, "changes_nothing")
 
     def tick(self, cluster_id: str, now_ms: int) -> None:
         """Let time pass for one cluster; the tick is the cause of what it brings about."""
@@ -168,7 +178,7 @@ class Draft(Generic[S]):
         if not may_stand_on(self.books.topic, event):
             raise AssertionError(f"{self.books.role} may not write {type(event).__name__} on {self.books.topic}")
         key = event.cluster_id
-        link = self.links.get(key) or self.books.links.get(key, Link())
+        link = self.links.get(key) or self.books.links.get(key, FIRST)
         made, self.links[key] = stamp(self.books.topic, link, event, cause, self.now_ms, self.controls.offset)
         if not key.startswith("~"):
             self.states[key] = self.books.rules.evolve(self.state(key), event, made.head)
@@ -199,11 +209,12 @@ class Books(Generic[S]):
         return self.rules.initial(cluster_id) if found is None else found
 
     def restore(self, raw: Raw) -> None:
-        """Fold one record of the own topic. Raises BrokenChain or Unreadable: then this cluster's books can't be trusted."""
+        """Fold one record of the own topic. Raises BrokenChain or Unreadable: then this cluster's books can't be
+        trusted."""
         record_decoded = decode(raw.value)
         event, head = record_decoded.event, record_decoded.head
         key = event.cluster_id
-        self.links[key] = follow(self.links.get(key, Link()), record_decoded)
+        self.links[key] = follow(self.links.get(key, FIRST), record_decoded)
         self.now_ms = max(self.now_ms, raw.at_ms, head.at_ms)
         for cause in _causes(event, head.cause):
             if cause.topic != "tick" and cause.partition == self.partition:
@@ -247,7 +258,8 @@ class Books(Generic[S]):
         return self._wakes[0][0] if self._wakes else None
 
     def due(self, now_ms: int) -> list[str]:
-        """Clusters whose tick is due. Each is looked at again after a while, should its tick bring nothing about yet."""
+        """Clusters whose tick is due. Each is looked at again after a while, should its tick bring nothing about
+        yet."""
         found: dict[str, None] = {}
         while self._wakes and self._wakes[0][0] <= now_ms:
             at, key = heapq.heappop(self._wakes)

@@ -1,8 +1,8 @@
 """Kafka for the owners: one transactional producer and one hand-assigned consumer a partition, and membership apart.
 
-Membership is a consumer subscribed to one topic with the `range` strategy, whose partitions are paused: it only says which
-partition numbers are ours, and lends its group metadata to every transaction (a live but evicted member is stopped by
-nothing else). Blocking client calls run on threads of their own.
+Membership is a consumer subscribed to one topic with the `range` strategy, whose partitions are paused: it only says
+which partition numbers are ours, and lends its group metadata to every transaction (a live but evicted member is
+stopped by nothing else). Blocking client calls run on threads of their own.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class MonotonicLogClock:
 
 @dataclass
 class KafkaOwnLog:
-    """infra.runners.owner.OwnLog on Kafka. `group_metadata` is the membership consumer's, asked anew for each transaction."""
+    """infra.runners.owner.OwnLog on Kafka. `group_metadata` is the membership consumer's, asked anew for each
+    transaction."""
 
     settings: KafkaSettings
     role: str
@@ -169,7 +170,7 @@ class KafkaOwnLog:
                     return low, high
                 if time.monotonic() > give_up_s:
                     raise NotSafe(
-                        f"{self.topic}/{self.partition}: stable up to {stable} of {high}: an open transaction hides records"
+                        f"{self.topic}/{self.partition}: stable up to {stable} of {high}: a transaction hides records"
                     )
                 time.sleep(0.1)
         finally:
@@ -214,8 +215,9 @@ class KafkaOwnLog:
                 (self.topic, self.partition, stamped),
                 (dead_letters(self.role), 0, dead),
             ):
-                for made in batch:
-                    _produce(producer, self.settings.topic(topic), partition, made, delivered)
+                name, last = self.settings.topic(topic), len(batch) - 1
+                for index, made in enumerate(batch):  # one that isn't delivered fails the commit, callback or not
+                    _produce(producer, name, partition, made, delivered if index == last else None)
             offsets = [TopicPartition(self.settings.topic(t), self.partition, o) for t, o in self._positions.items()]
             producer.send_offsets_to_transaction(offsets, self.group_metadata(), CALL_TIMEOUT_S)
             producer.commit_transaction(CALL_TIMEOUT_S)
@@ -240,7 +242,7 @@ class KafkaOwnLog:
             pool.shutdown(wait=False)
 
 
-def _produce(producer: Producer, topic: str, partition: int, made: Stamped, delivered: Callable[..., None]) -> None:
+def _produce(producer: Producer, topic: str, partition: int, made: Stamped, delivered: Any) -> None:
     value = frame(type(made.event), made.body)
     while True:
         try:
@@ -260,7 +262,8 @@ def _judged(call: Callable[[], T]) -> T:
 
 
 class KafkaControls:
-    """`controls` read uncommitted (a freeze behind an open transaction must be seen), whole, and proven up to its live end."""
+    """`controls` read uncommitted (a freeze behind an open transaction must be seen), whole, and proven up to its live
+    end."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings

@@ -23,7 +23,8 @@ class Mapped:
 
 @dataclass(frozen=True)
 class MapStage:
-    """A stage over our own events. `look` is its only contact with the world and never raises for the world's trouble."""
+    """A stage over our own events. `look` is its only contact with the world and never raises for the world's
+    trouble."""
 
     role: str
     partitions: int
@@ -31,7 +32,8 @@ class MapStage:
     check: Callable[[Record, Any, int], Sequence[Event]]
 
     async def handle(self, raw: Raw) -> Mapped:
-        """Everything that can come of this record. Raises only for a bug of ours, which stops the process unacknowledged."""
+        """Everything that can come of this record. Raises only for a bug of ours, which stops the process
+        unacknowledged."""
         try:
             record = admit(raw, self.partitions)
         except Unreadable as error:

@@ -1,7 +1,7 @@
 """The log in memory, and a loop whose time jumps to the next thing due: the same owners and stages, for specs.
 
-It has transactions that are atomic, append time, partitions and fencing by owner; what a real broker does beyond that is the
-business of the contract suites and of the simulator.
+It has transactions that are atomic, append time, partitions and fencing by owner; what a real broker does beyond that
+is the business of the contract suites and of the simulator.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class MemoryLog:
 
 @dataclass
 class MemoryOwnLog:
-    """infra.runners.owner.OwnLog for one partition in memory. A second one of the same role and partition fences the first."""
+    """infra.runners.owner.OwnLog for one partition in memory. A second one of the same role and partition fences the
+    first."""
 
     log: MemoryLog
     role: str

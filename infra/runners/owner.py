@@ -1,7 +1,8 @@
 """The owner of one partition of a decides or works role: restore, then one transaction after another, and its lanes.
 
-The log, the clock and the controls are ports: real Kafka, memory and the simulator carry the same owner. Memory moves on only
-after a commit has succeeded; a commit that fails in any way ends this owner, and a successor rebuilds from the log.
+The log, the clock and the controls are ports: real Kafka, memory and the simulator carry the same owner. Memory moves
+on only after a commit has succeeded; a commit that fails in any way ends this owner, and a successor rebuilds from the
+log.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ IDLE_S = 1.0
 
 
 class NotSafe(Exception):
-    """The log is not what it has to be (a cut head, hidden records, a foreign genesis): nothing may be decided on it."""
+    """The log is not what it has to be (a cut head, hidden records, a foreign genesis): nothing may be decided on
+    it."""
 
 
 class Rebuild(Exception):
-    """This transaction was aborted, but the partition is still ours: forget what is in memory and fold the log again."""
+    """This transaction was aborted, but the partition is still ours: forget what is in memory and fold the log
+    again."""
 
 
 class OwnLog(Protocol):

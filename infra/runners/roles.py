@@ -1,6 +1,7 @@
 """A decides or works role in a process: membership of its group, and an owner for each partition that it is given.
 
-A role that is fenced, or whose log is not safe, ends with that exception: the process leaves, and its supervisor starts anew.
+A role that is fenced, or whose log is not safe, ends with that exception: the process leaves, and its supervisor
+starts anew.
 """
 
 from __future__ import annotations
@@ -141,9 +142,11 @@ class OwnerRole:
             if partition not in self._owners and not self._leaving.is_set():
                 task = asyncio.ensure_future(self._own(partition))
                 self._owners[partition] = task
-                task.add_done_callback(
-                    lambda t: None if t.cancelled() or t.exception() is None else self._fail(t.exception())
-                )  # type: ignore[arg-type]  # noqa: E501
+                task.add_done_callback(self._ended)
+
+    def _ended(self, owner: asyncio.Task[None]) -> None:
+        if not owner.cancelled() and (error := owner.exception()):
+            self._fail(error)
 
     async def _own(self, partition: int) -> None:
         while True:
