@@ -167,7 +167,8 @@ def row_of_event(raw: Raw, decoded: Decoded, recorded_ms: int) -> Row:
         }
     for name, paths, of in _filled(type(event)):
         for path in paths:
-            if found := _follow(event, path):
+            found = _follow(event, path)
+            if not (found is None or found == "" or found == () or found == {}):  # 0 and False do say something
                 said[name] = of(found)
                 break
     if type(event).__name__ == "ClaimRefused" and not said.get("outcome"):

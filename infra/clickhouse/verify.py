@@ -145,7 +145,7 @@ class _Reading:
         try:
             decoded = decode(raw.value)
         except Unreadable as error:
-            self._unreadable(kept, error, first=again is None)
+            self._unreadable(kept, error, again, digest)
             return
         cluster_id = decoded.event.cluster_id
         if self._is_other(cluster_id) and (kept.stored is None or self._is_other(kept.stored[AT["cluster_id"]])):
@@ -167,13 +167,17 @@ class _Reading:
     def _is_other(self, cluster_id: str) -> bool:
         return self.cluster is not None and cluster_id != self.cluster
 
-    def _unreadable(self, kept: Kept, error: Unreadable, first: bool) -> None:
+    def _unreadable(self, kept: Kept, error: Unreadable, again: bytes | None, digest: bytes) -> None:
         raw = kept.raw
         cluster_id = kept.stored[AT["cluster_id"]] if kept.stored else (raw.key or b"").decode("utf-8", "replace")
         if self._is_other(cluster_id):
             return
-        self.records += first
-        self.unreadable += first
+        if again is not None and again != digest:
+            self._break("twofold", cluster_id, raw, 0, "the same offset is on record with other bytes")
+            return
+        self.repeated_rows += again is not None
+        self.records += again is None
+        self.unreadable += again is None
         if raw.topic in OWNED:  # its sole writer writes nothing that can't be read
             self._break("edited", cluster_id, raw, 0, f"it can't be read: {error}")
         elif kept.stored is not None and (wrong := self._differing(kept.stored, raw, None)):

@@ -1,0 +1,234 @@
+"""The record proves itself: each kind of tampering is named, with its place; an untouched record is whole."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from infra.clickhouse.rows import AT, row_of
+from infra.clickhouse.verify import Break, Kept, Verdict, compare, verify, verify_topics
+from infra.runners.books import Raw
+from schemas import events as e
+from schemas.chain import Link
+from schemas.wire import decode
+from tests.integration.audit_fixtures import CLUSTER, START_MS, StoryReader, long_story, the_main_story
+
+
+def first(verdict: Verdict, topic: str = "outcomes") -> Break:
+    return next(b for b in verdict.breaks if b.topic == topic)
+
+
+def outcomes(kept: list[Kept]) -> list[int]:
+    """Where the chain of outcomes is, among all."""
+    return [n for n, k in enumerate(kept) if k.raw.topic == "outcomes"]
+
+
+def with_value(kept: Kept, value: bytes) -> Kept:
+    assert kept.stored is not None
+    stored = list(kept.stored)
+    stored[AT["raw"]] = value
+    return Kept(replace(kept.raw, value=value), tuple(stored))
+
+
+def with_column(kept: Kept, name: str, value: object) -> Kept:
+    assert kept.stored is not None
+    stored = list(kept.stored)
+    stored[AT[name]] = value
+    return Kept(kept.raw, tuple(stored))
+
+
+def test_an_untouched_record_is_whole() -> None:
+    verdict = verify(the_main_story().kept())
+    assert verdict.breaks == ()
+    assert verdict.counts["causes"] > 10
+    assert verdict.to_text().startswith("whole")
+
+
+def test_every_event_there_is_can_be_verified() -> None:
+    verdict = verify(k for k in long_story(600).kept() if k.raw.value is not None and len(k.raw.value) > 2)
+    assert verdict.breaks == ()
+    assert verdict.counts["chains"] > 20
+
+
+def test_one_byte_of_the_bytes_is_edited() -> None:
+    kept = the_main_story().kept()
+    at = outcomes(kept)[3]
+    value = kept[at].raw.value or b""
+    kept[at] = with_value(kept[at], value[:-3] + bytes([value[-3] ^ 1]) + value[-2:])
+    found = first(verify(kept))
+    assert (found.kind, found.offset) == ("edited", kept[at].raw.offset)
+
+
+@pytest.mark.parametrize(
+    "name", ["payload", "outcome", "actor", "cluster_id", "hash", "seq", "occurred_at", "approvers"]
+)
+def test_a_column_that_is_not_what_the_bytes_say_is_edited(name: str) -> None:
+    kept = the_main_story().kept()
+    at = outcomes(kept)[2]
+    other = {"payload": '{"a":1}', "seq": 77, "occurred_at": 5, "approvers": ["mallory"]}
+    kept[at] = with_column(kept[at], name, other.get(name, "mallory"))
+    found = first(verify(kept))
+    assert (found.kind, found.offset) == ("edited", kept[at].raw.offset)
+    assert name in found.text
+
+
+def test_an_edit_with_its_hash_made_to_fit_is_found_by_what_came_after() -> None:
+    kept = the_main_story().kept()
+    at = outcomes(kept)[3]
+    value = kept[at].raw.value or b""
+    forged = replace(kept[at].raw, value=value.replace(b"R-1", b"R-9"))
+    kept[at] = Kept(forged, row_of(forged, START_MS))
+    found = first(verify(kept))
+    assert (found.kind, found.offset) == ("edited", forged.offset)
+    assert "is not what it was when seq" in found.text
+
+
+def test_a_removed_row_is_missing() -> None:
+    kept = the_main_story().kept()
+    del kept[outcomes(kept)[3]]
+    found = first(verify(kept))
+    assert (found.kind, found.seq) == ("missing", 5)
+    assert "seq 4" in found.text
+
+
+def test_an_added_row_is_repeated() -> None:
+    kept = the_main_story().kept()
+    at = outcomes(kept)
+    kept.insert(at[-1] + 1, Kept(replace(kept[at[2]].raw, offset=9999)))
+    found = first(verify(kept))
+    assert (found.kind, found.offset, found.seq) == ("repeated", 9999, 3)
+
+
+def test_two_swapped_rows_are_out_of_order() -> None:
+    kept = the_main_story().kept()
+    a, b = outcomes(kept)[3:5]
+    one, two = kept[a].raw, kept[b].raw
+    kept[a], kept[b] = Kept(replace(two, offset=one.offset)), Kept(replace(one, offset=two.offset))
+    found = first(verify(kept))
+    assert (found.kind, found.seq) == ("out_of_order", 4)
+
+
+def test_an_identical_row_twice_is_harmless_and_counted() -> None:
+    kept = the_main_story().kept()
+    verdict = verify([k for one in kept for k in (one, one)])
+    assert verdict.ok
+    assert verdict.counts["repeated_rows"] == len(kept)
+    assert verdict.counts["records"] == len(kept)
+
+
+def test_one_offset_with_two_contents_is_twofold() -> None:
+    kept = the_main_story().kept()
+    at = outcomes(kept)
+    kept.insert(at[2] + 1, Kept(replace(kept[at[3]].raw, offset=kept[at[2]].raw.offset)))
+    found = first(verify(kept))
+    assert (found.kind, found.offset) == ("twofold", kept[at[2]].raw.offset)
+
+
+def test_an_input_that_is_not_what_was_answered_is_named() -> None:
+    kept = the_main_story().kept()
+    at = next(n for n, k in enumerate(kept) if k.raw.topic == "approvals")
+    forged = replace(kept[at].raw, value=(kept[at].raw.value or b"").replace(b"disk known bad", b"disk known god"))
+    kept[at] = Kept(forged)
+    found = first(verify(kept), "remediations")
+    assert found.kind == "cause"
+    assert f"approvals/{forged.partition}@{forged.offset}" in found.text
+
+
+def test_a_removed_input_that_was_answered_is_missing() -> None:
+    story = the_main_story()
+    story.says("controls", e.Frozen(cluster_id=CLUSTER, by="a", reason="r"))
+    story.alerted("INC-2")
+    kept = story.kept()
+    gone = next(k for k in kept if k.raw.topic == "signals")
+    found = first(verify(k for k in kept if k is not gone), "incidents")
+    assert found.kind == "missing"
+    assert f"signals/{gone.raw.partition}@{gone.raw.offset}" in found.text
+
+
+def test_a_cut_tail_shows_against_what_is_known_from_elsewhere() -> None:
+    kept = the_main_story().kept()
+    whole = verify(kept)
+    for n in reversed(outcomes(kept)[-3:]):
+        del kept[n]
+    assert [b for b in verify(kept).breaks if b.topic == "outcomes"] == []
+    found = first(verify(kept, tails=whole.links))
+    assert (found.kind, found.seq) == ("cut", whole.links[CLUSTER, "outcomes"].seq - 3)
+
+
+def test_a_chain_that_ends_in_another_event_than_is_known_is_edited() -> None:
+    kept = the_main_story().kept()
+    end = verify(kept).links[CLUSTER, "outcomes"]
+    assert first(verify(kept, tails={(CLUSTER, "outcomes"): Link(end.seq, b"x" * 32)})).kind == "edited"
+
+
+def cut_tail(raws: list[Raw]) -> list[Raw]:
+    return [r for r in raws if r.topic != "outcomes"] + [r for r in raws if r.topic == "outcomes"][:-2]
+
+
+def edited_last(raws: list[Raw]) -> list[Raw]:
+    last = [r for r in raws if r.topic == "outcomes"][-1]
+    return [replace(r, value=(r.value or b"").replace(b"succeeded", b"succeedee")) if r is last else r for r in raws]
+
+
+def one_removed(raws: list[Raw]) -> list[Raw]:
+    gone = [r for r in raws if r.topic == "outcomes"][4]
+    return [r for r in raws if r is not gone]
+
+
+@pytest.mark.parametrize(("harm", "kind"), [(cut_tail, "cut"), (edited_last, "edited"), (one_removed, "missing")])
+def test_two_sources_are_compared_and_the_poorer_one_is_named(
+    harm: Callable[[list[Raw]], list[Raw]], kind: str
+) -> None:
+    raws = the_main_story().all()
+    here, there = verify(map(Kept, harm(raws)), source="clickhouse"), verify(map(Kept, raws), source="kafka")
+    found = first(compare(here, there))
+    assert found.kind == kind
+    assert "clickhouse" in found.text
+    assert compare(there, there).ok
+
+
+def test_one_cluster_alone_can_be_judged() -> None:
+    story = the_main_story()
+    story.alerted("INC-9", "lab-3")
+    kept = [k for k in story.kept() if not (k.raw.topic == "diagnoses" and k.raw.key == b"lab-3")]
+    assert verify(kept, cluster=CLUSTER).ok
+    assert verify(kept, cluster=CLUSTER).counts["records"] < len(kept)
+    broken = [k for k in story.kept() if not (k.raw.key == b"lab-3" and decode_seq(k.raw) == 2)]
+    assert verify(broken, cluster=CLUSTER).ok
+    assert not verify(broken, cluster="lab-3").ok
+
+
+def decode_seq(raw: Raw) -> int:
+    try:
+        return decode(raw.value).head.seq
+    except e.Unreadable:
+        return 0
+
+
+def test_a_payload_of_a_build_that_knew_fewer_fields_is_no_edit() -> None:
+    kept = the_main_story().kept()
+    at = next(n for n, k in enumerate(kept) if k.stored and k.stored[AT["kind"]] == "AlertFired")
+    payload = json.loads((kept[at].stored or ())[AT["payload"]])
+    kept[at] = with_column(kept[at], "payload", json.dumps({k: v for k, v in payload.items() if k != "synthetic"}))
+    assert verify(kept).ok
+    kept[at] = with_column(kept[at], "payload", json.dumps({k: v for k, v in payload.items() if k != "name"}))
+    assert first(verify(kept), "signals").kind == "edited"
+
+
+def test_the_answer_is_text_and_json() -> None:
+    kept = the_main_story().kept()
+    del kept[outcomes(kept)[3]]
+    verdict = verify(kept)
+    said = json.loads(verdict.to_json())
+    assert said["ok"] is False
+    assert "missing" in {b["kind"] for b in said["breaks"]}
+    assert "missing: prod-eu-7 outcomes/" in verdict.to_text()
+
+
+async def test_the_log_alone_can_be_judged() -> None:
+    story = the_main_story()
+    verdict = await verify_topics(StoryReader(story.all()))
+    assert verdict.ok
+    assert verdict.source == "kafka"
+    assert verdict.counts["records"] == len(story.all())
