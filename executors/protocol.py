@@ -347,6 +347,9 @@ class _Here:
 
     def probe(self, step: Step) -> Say | Look | Rest:
         """Look before anything is repeated; what can't be told in time is UNKNOWN, and a person's matter."""
+        if self.claim.claimed.mode != "on":  # of a rehearsal nothing is ever sent
+            taken = StepTaken(**self._ids(), attempt=self.claim.attempt, step=step.number, answer="rehearsed")
+            return Say((taken,))
         if self.now_ms <= step.window_ends_ms():
             return Rest(step.window_ends_ms() + 1)
         facts = self._fresh(after_ms=step.window_ends_ms())
@@ -435,9 +438,9 @@ class _Here:
         change = self.claim.changes()[index]
         assert change.undo is not None
         last = self.claim.last(index, "undo")
+        if self.seen.controls.refuses_undo(self.claim.claimed.cluster_id):
+            return Rest(self.now_ms + int(self.rules.poll_s * 1000))  # halted: owed, and listed, until it is lifted
         if last is None or last.had_no_effect():
-            if self.seen.controls.refuses_undo(self.claim.claimed.cluster_id):
-                return Rest(self.now_ms + int(self.rules.poll_s * 1000))  # halted: owed, and listed, until it is lifted
             wait = 0 if last is None else min(60, 5 * sum(s.kind == "undo" for s in self.claim.steps))
             if last and self.now_ms < last.taken_at_ms + wait * 1000:
                 return Rest(last.taken_at_ms + wait * 1000)

@@ -256,6 +256,8 @@ class _Here:
         r = self._awaiting(event)
         if r is None:
             return ()
+        if r.opened.synthetic:
+            return (self._close(r, "synthetic", "an injected incident: it ends before anybody is asked"),)
         if event.mode == "observe":
             return (self._close(r, "mode_observe", f"{event.action} only observes on {event.cluster_id}"),)
         policy = self.controls.policy
@@ -388,7 +390,7 @@ class _Here:
         """All have agreed: the one place from which execution comes. Blocked: says why once, and looks again."""
         ask = r.ask
         assert ask is not None
-        if ask.plan.policy_version != self.controls.policy.version:
+        if self.controls.live and ask.plan.policy_version != self.controls.policy.version:
             return (self._ask_again(r),)
         late = [a.person for a in r.approvals if a.expires_at_ms < self.now_ms]
         if late or self.now_ms > self._patience_ends(r):

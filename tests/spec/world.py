@@ -256,9 +256,9 @@ class World:
         self.log.write("proposals", edge(event, f"p{self._next()}", self.now_ms()))
         return remediation_id
 
-    async def asks(self, action: str, **params: Any) -> e.ApprovalAsked:
-        """The acting roles run, this is proposed, and people are asked."""
-        self.adopt()
+    async def asks(self, action: str, policy: Mapping[str, Any] = ACTING_POLICY, /, **params: Any) -> e.ApprovalAsked:
+        """The acting roles run under this policy, this is proposed, and people are asked."""
+        self.adopt(policy)
         self.start(*TRUST)
         await self.passes(1)
         asked = len(self.found(e.ApprovalAsked))
