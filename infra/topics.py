@@ -6,6 +6,7 @@ differs is reported, and a person decides.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -71,17 +72,17 @@ class Difference:
 
 def wanted(prefix: str, partitions: int, replication: int = 1) -> tuple[Wanted, ...]:
     """Every topic of the pipeline, the dead letters of each role, and the self-test's."""
-    time = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
+    times = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
     # Acknowledged means: on two brokers, and no broker without it may lead.
     safe = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"} if replication > 1 else {}
     for_ever = {"retention.ms": "-1", "retention.bytes": "-1"}
     return (
         *(
-            Wanted(prefix + t.name, t.partitions or partitions, {**time, **(for_ever if t.keeps_all else {}), **safe})
+            Wanted(prefix + t.name, t.partitions or partitions, {**times, **(for_ever if t.keeps_all else {}), **safe})
             for t in TOPICS
         ),
-        *(Wanted(prefix + dead_letters(p.role), 1, {**time, **for_ever, **safe}) for p in PROCESSORS),
-        Wanted(prefix + SELF_TEST, 1, {**time, "retention.ms": "86400000", **safe}),
+        *(Wanted(prefix + dead_letters(p.role), 1, {**times, **for_ever, **safe}) for p in PROCESSORS),
+        Wanted(prefix + SELF_TEST, 1, {**times, "retention.ms": "86400000", **safe}),
     )
 
 
@@ -137,7 +138,17 @@ def apply(
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was quicker: then it is compared
                 raise
             missing.discard(name)
-    return sorted(missing), plan(admin, settings, replicas)
+    return sorted(missing), _settled(admin, settings, replicas)
+
+
+def _settled(admin: AdminClient, settings: KafkaSettings, replication: int) -> list[Difference]:
+    """What differs once what was made has reached the broker that is asked: it trails the one that made it."""
+    give_up_s = time.monotonic() + CALL_TIMEOUT_S
+    while True:
+        left = plan(admin, settings, replication)
+        if not any(d.is_missing for d in left) or time.monotonic() > give_up_s:
+            return left
+        time.sleep(0.1)
 
 
 def look(admin: AdminClient, prefix: str) -> tuple[int, dict[str, Found]]:
@@ -208,19 +219,18 @@ def _of(line: Processor, prefix: str) -> Iterator[Grant]:
     writes = {*line.writes, *(() if line.verb == "edge" else (dead_letters(role),))}
     if line.verb == "edge" and line.reads:  # who shows or keeps everything, shows and keeps what could not be read too
         reads |= {dead_letters(p.role) for p in PROCESSORS}
-    if owns:
-        reads.add(SELF_TEST)
-        writes.add(SELF_TEST)
+    reads.add(SELF_TEST)  # each process judges its broker at start
+    writes.add(SELF_TEST)
     for name in sorted(reads):
         yield from _topic(role, prefix + name, "READ")
     for name in sorted(writes):
         yield from _topic(role, prefix + name, "WRITE")
     if line.reads:
         yield Grant(role, "group", prefix + role, "READ")
-        yield Grant(role, "group", f"{prefix}unused", "DESCRIBE")  # the name that hand-assigned consumers have to give
-    if owns:
-        yield Grant(role, "transactional-id", f"{prefix}{role}-", "WRITE", prefixed=True)
-        yield Grant(role, "transactional-id", f"{prefix}{role}-", "DESCRIBE", prefixed=True)
+    yield Grant(role, "group", f"{prefix}unused", "DESCRIBE")  # the name that hand-assigned consumers have to give
+    transactions = f"{prefix}{role}-" if owns else f"{prefix}{role}-{SELF_TEST}-"
+    yield Grant(role, "transactional-id", transactions, "WRITE", prefixed=True)
+    yield Grant(role, "transactional-id", transactions, "DESCRIBE", prefixed=True)
     if role == "console":  # for `doctor` and `topics plan`
         for topic in wanted(prefix, 1):
             yield from _topic(role, topic.name, "DESCRIBE_CONFIGS")

@@ -33,8 +33,10 @@ _log = structlog.get_logger()
 
 START_TIMEOUT_S = 60.0
 STOP_WAIT_S = 5.0
+LEAVE_WAIT_S = 5.0
 RETRY_S, RETRY_MAX_S = 0.5, 5.0
 COMMIT_INTERVAL_S = 1.0
+SESSION_TIMEOUT_S = 10.0  # after it, the partitions of a process that died are given to others
 
 
 class NotCarried(ValueError):
@@ -89,8 +91,7 @@ class FaustStage:
             _prove_read_committed(self._app)
         except Exception as error:
             self._leaving = True
-            with contextlib.suppress(Exception):
-                await self._app.stop()
+            await self.stop()
             raise Unreachable(f"{self._role}: Faust did not start: {type(error).__name__}: {error}") from error
         self._watch = asyncio.create_task(self._watched())
 
@@ -103,7 +104,11 @@ class FaustStage:
         if self._watch is not None:
             self._watch.cancel()
         if self._app is not None:
-            await self._app.stop()
+            # Not `timeout`: Faust swallows cancellations, and waits as long as it likes for a broker that is gone.
+            leaving = asyncio.ensure_future(self._app.stop())
+            await asyncio.wait([leaving], timeout=LEAVE_WAIT_S)
+            if not leaving.done():
+                _log.warning("Faust does not stop: left behind, to end with the process", role=self._role)
 
     def _new_app(self) -> Any:
         app = _App(
@@ -113,6 +118,7 @@ class FaustStage:
             processing_guarantee="at_least_once",
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=COMMIT_INTERVAL_S,
+            broker_session_timeout=SESSION_TIMEOUT_S,
             broker_check_crcs=self._settings.isolated,  # librdkafka's broker writes transaction markers without one
             topic_allow_declare=False,
             topic_disable_leader=True,
