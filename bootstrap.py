@@ -489,21 +489,18 @@ class AuditAnswers:
     store: Store
 
     async def query(self, name: str, params: Mapping[str, str]) -> Mapping[str, Any]:
-        """{"columns": [...], "rows": [[...], ...]}. Raises Refusal."""
+        """{"columns": [...], "rows": [[...], ...], "ok": bool}. Raises Refusal."""
         from console.desk import Refusal
-        from infra.clickhouse import questions
+        from infra.clickhouse.questions import QuestionRefused, ask
         from infra.clickhouse.store import AuditRefused, AuditUnreachable
 
         try:
-            question = questions.named(name)
-            answer = await asyncio.to_thread(question.ask, self.store, params)
-        except KeyError as error:
-            raise Refusal("not_found", "no_such_question", str(error.args[0]), "name") from None
-        except (AuditRefused, ValueError) as error:
-            raise Refusal("invalid", "bad_question", str(error), "params") from None
-        except AuditUnreachable as error:
+            answer = await asyncio.to_thread(ask, self.store, name, params)
+        except QuestionRefused as error:
+            raise Refusal("not_found", "bad_question", str(error), "name") from None
+        except (AuditRefused, AuditUnreachable) as error:
             raise Refusal("unavailable", "audit_unreachable", str(error)) from None
-        return {"columns": list(answer.columns), "rows": [list(row) for row in answer.rows]}
+        return answer.to_dict()
 
     async def verify(self, cluster_id: str) -> Mapping[str, Any]:
         """{"ok": bool, "text": ...}. Raises Refusal."""
@@ -703,8 +700,21 @@ def open_audit(settings: Settings) -> Store:
 
     if settings.clickhouse is None:
         raise ConfigError(Problem("clickhouse.url", "nothing", "there is no audit store without it"))
-    credentials = None
-    if settings.clickhouse.credentials:
-        user, _, password = settings.clickhouse.credentials.member("audit").read().partition(":")
-        credentials = (user, password)
-    return open_store(settings.clickhouse.url, credentials)
+    return open_store(settings.clickhouse.url, _audit_user(settings, "audit"))
+
+
+def migrate_audit(settings: Settings) -> list[str]:
+    """The names of the migrations that were applied. Raises ConfigError, AuditRefused or AuditUnreachable."""
+    from infra.clickhouse.migrate import migrate
+
+    if settings.clickhouse is None:
+        raise ConfigError(Problem("clickhouse.url", "nothing", "there is no audit store without it"))
+    return migrate(settings.clickhouse.url, _audit_user(settings, "migrator"))
+
+
+def _audit_user(settings: Settings, role: str) -> tuple[str, str] | None:
+    """(user, password) of a role, `user:password` in its file."""
+    if settings.clickhouse is None or settings.clickhouse.credentials is None:
+        return None
+    user, _, password = settings.clickhouse.credentials.member(role).read().partition(":")
+    return user, password

@@ -624,6 +624,15 @@ def audit_query(
         params[key] = value
     said = _client().post("/api/v1/audit/query", {"name": name, "params": params})
     _print(as_json, said, _table(said["columns"], said["rows"], "no rows"))
+    if not said.get("ok", True):
+        raise typer.Exit(NO)
+
+
+@audit_app.command("migrate", epilog="Example: steward audit migrate")
+def audit_migrate(as_json: Json = False) -> None:
+    """Make the audit's table, or bring it up to this build. Wants a user that may create tables."""
+    applied = _bootstrap().migrate_audit(_settings())
+    _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
 
 
 @audit_app.command("verify", epilog="Example: steward audit verify prod-eu-7")
@@ -673,7 +682,13 @@ def _scope(cluster: str | None, everything: bool) -> str:
 def _exit_code(error: Exception) -> int | None:
     """The exit code of trouble that people can do something about; None: a bug. Only what is loaded can have raised."""
     known = (("infra.settings", "ConfigError", WRONG_USE), ("infra.publisher", "Unreachable", UNREACHED))
-    for module, name, code in (*known, ("infra.publisher", "Refused", NO), ("schemas.facts", "NoFacts", UNREACHED)):
+    for module, name, code in (
+        *known,
+        ("infra.publisher", "Refused", NO),
+        ("schemas.facts", "NoFacts", UNREACHED),
+        ("infra.clickhouse.store", "AuditRefused", NO),
+        ("infra.clickhouse.store", "AuditUnreachable", UNREACHED),
+    ):
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(error, kind):
             return code
