@@ -384,7 +384,8 @@ class _Here:
         """Sample until PD has ended what was set going, and then three times more."""
         if self._all_rehearsed():
             return self.conclude("rehearsed", "dry_run", "everything but the calls")
-        facts = self._fresh()
+        made_ms = max((s.taken_at_ms for s in self.claim.steps), default=0)
+        facts = self._fresh(after_ms=made_ms)  # what was read before the call was made shows nothing of it
         if facts is None:
             return Look()
         last = self.claim.samples[-1].at_ms if self.claim.samples else 0
