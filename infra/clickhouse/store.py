@@ -167,8 +167,8 @@ class Store:
         return self._select(sql, params or {}, "read" if readonly else "write")
 
     def stream(self, sql: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
-        """The same, block by block, for results that don't fit. `raw` comes as bytes."""
-        client = self._client("read")
+        """The same, block by block, for what doesn't fit. On a client of its own: chDB does one thing at a time on each."""
+        client = self._client("stream")
         try:
             with client.query_row_block_stream(
                 sql, parameters=dict(params or {}), column_formats={"raw": "bytes"}
@@ -241,7 +241,7 @@ class Store:
     def _client(self, role: str) -> Client:
         with self._opening:
             if role not in self._clients:
-                self._clients[role] = self._opened(readonly=role == "read")
+                self._clients[role] = self._opened(readonly=role != "write")
             return self._clients[role]
 
     def _opened(self, readonly: bool) -> Client:

@@ -1,0 +1,338 @@
+"""Each named question has a known answer, over stories written by hand, on the real engine."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from infra.clickhouse.migrate import migrate
+from infra.clickhouse.questions import Answer, QuestionRefused, ask, parse, question, questions
+from infra.clickhouse.rows import row_of
+from infra.clickhouse.store import Store, open_store
+from infra.runners.books import Raw
+from schemas import events as e
+from schemas.values import Objection, SignedApproval
+from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, keep, plan_of, the_main_story
+from tests.servers import ClickhouseDatabase
+
+
+@pytest.fixture
+def store(clickhouse: ClickhouseDatabase) -> Iterator[Store]:
+    migrate(clickhouse.url, database=clickhouse.name)
+    made = open_store(clickhouse.url, database=clickhouse.name)
+    yield made
+    made.close()
+
+
+def tell(store: Store, story: Story, without: tuple[Raw, ...] = ()) -> None:
+    keep(store, [row_of(raw, story.now_ms) for raw in story.all() if raw not in without])
+
+
+def answer(store: Store, name: str, /, **params: str) -> list[dict[str, object]]:
+    found: Answer = ask(store, name, params)
+    return [dict(zip(found.result.columns, row, strict=True)) for row in found.result.rows]
+
+
+def values(rows: list[dict[str, object]], *names: str) -> list[tuple[object, ...]]:
+    return [tuple(row[n] for n in names) for row in rows]
+
+
+# -- the files
+
+
+def test_every_question_says_what_it_is_for_and_binds_what_it_declares() -> None:
+    assert len(questions()) >= 12
+    for name, found in questions().items():
+        assert found.purpose.endswith("."), name
+        assert f"steward audit query {name}" in found.example
+        for param in found.params:
+            assert param.default is not None or f"--param {param.name}=" in found.example
+
+
+def test_the_checks_are_those_that_must_be_empty() -> None:
+    checks = {name for name, found in questions().items() if found.must_be_empty}
+    assert checks == {"writes-without-approval", "overlapping-claims", "chain-breaks"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-- purpose: x\n-- rows: any\nSELECT 1", "says nothing of example"),
+        ("-- purpose: x\n-- rows: some\n-- example: y\nSELECT 1", "neither any nor none"),
+        ("-- purpose: x\n-- param a String: b\n-- rows: any\n-- example: y\nSELECT 1", "declares"),
+        ("-- purpose: x\n-- param a Tuple: b\n-- rows: any\n-- example: y\nSELECT 1", "is no parameter"),
+    ],
+)
+def test_a_question_that_does_not_document_itself_is_a_bug(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse("q", text)
+
+
+def test_wrong_parameters_are_refused_all_at_once(store: Store) -> None:
+    with pytest.raises(QuestionRefused) as refused:
+        ask(store, "what-touched-store", {"store": "four", "shop": "4"})
+    assert len(refused.value.problems) == 3
+    with pytest.raises(QuestionRefused, match="there are chain-breaks"):
+        question("who-did-it")
+
+
+def test_an_answer_is_plain_json(store: Store) -> None:
+    tell(store, the_main_story())
+    said = ask(store, "policy-history").to_dict()
+    assert (said["ok"], said["must_be_empty"]) == (True, False)
+    assert said["rows"][0][said["columns"].index("adopted_at")] == "2027-01-15T08:00:02.000Z"
+
+
+# -- the answers
+
+
+def test_what_touched_store(store: Store) -> None:
+    tell(store, the_main_story())
+    rows = answer(store, "what-touched-store", cluster=CLUSTER, store="4")
+    assert values(rows, "remediation", "incident", "step", "direction", "call", "answer", "approvers", "mode") == [
+        ("R-1", "INC-1", 1, "do", "add_evict_leader", "accepted", ["anna"], "on"),
+        ("R-1", "INC-1", 2, "undo", "remove_evict_leader", "accepted", ["anna"], "on"),
+    ]
+    assert answer(store, "what-touched-store", cluster=CLUSTER, store="44") == []
+
+
+def test_who_approved(store: Store) -> None:
+    story = the_main_story()
+    late = e.Denied(cluster_id=CLUSTER, remediation_id="R-1", approval=story.word("ben", "R-1"))
+    heard = story.says("approvals", late)
+    rejected = e.ApprovalRejected(
+        cluster_id=CLUSTER,
+        remediation_id="R-1",
+        approval_id="A-R-1-ben",
+        person="ben",
+        code="closed",
+        text="it has ended",
+    )
+    story.says("remediations", rejected, heard)
+    tell(store, story)
+    rows = answer(store, "who-approved", remediation="R-1")
+    assert values(rows, "person", "word", "via", "counted", "reason", "tier", "action") == [
+        ("anna", "Approved", "cli", "counted", "disk known bad", "MEDIUM", "evict_store_leaders"),
+        ("ben", "Denied", "cli", "rejected: closed", "disk known bad", "", ""),
+    ]
+    assert '"add_evict_leader"' in str(rows[0]["changes"])
+
+
+def writes(store: Store) -> list[tuple[object, ...]]:
+    return values(answer(store, "writes-without-approval"), "remediation", "call", "why")
+
+
+def both_steps(why: str) -> list[tuple[object, ...]]:
+    return [("R-1", "add_evict_leader", why), ("R-1", "remove_evict_leader", why)]
+
+
+def test_writes_without_approval_an_approved_repair_has_none(store: Store) -> None:
+    tell(store, the_main_story())
+    assert ask(store, "writes-without-approval").ok
+
+
+def test_writes_without_approval_a_claim_with_nobodys_word(store: Store) -> None:
+    story = Story()
+    story.alerted("INC-1")
+    story.repaired("R-1", "INC-1", people=())
+    tell(store, story)
+    assert writes(store) == both_steps("only 0 of its approvals are on record and valid")
+    assert not ask(store, "writes-without-approval").ok
+
+
+def test_writes_without_approval_a_claim_that_names_somebody_who_said_nothing(store: Store) -> None:
+    story = Story()
+    story.alerted("INC-1")
+    story.repaired("R-1", "INC-1", people=(), claims=("anna",))
+    tell(store, story)
+    assert writes(store) == both_steps("only 0 of its approvals are on record and valid")
+
+
+def test_writes_without_approval_no_claim_or_one_that_is_over(store: Store) -> None:
+    story = the_main_story()
+    call = plan_of().changes[0].do
+    story.step("R-1", 3, "do", call)
+    story.step("R-7", 1, "do", call)
+    tell(store, story)
+    assert writes(store) == [
+        ("R-1", "add_evict_leader", "its claim was concluded before it"),
+        ("R-7", "add_evict_leader", "no claim before it"),
+    ]
+
+
+def test_writes_without_approval_a_plan_that_nobody_authorised(store: Store) -> None:
+    story = the_main_story()
+    order = next(r for r in story.all() if r.topic == "remediations" and row_of(r, 0)[5] == "ExecutionAuthorized")
+    tell(store, story, without=(order,))
+    assert writes(store) == both_steps("nobody authorised this plan")
+
+
+def test_writes_without_approval_a_word_that_had_expired(store: Store) -> None:
+    class Hasty(Story):
+        def word(self, person: str, remediation: str, lives_s: int = 600) -> SignedApproval:
+            return super().word(person, remediation, lives_s=20)
+
+    story = Hasty()
+    story.alerted("INC-1")
+    story.repaired("R-1", "INC-1")  # it is given 60 s after it was signed
+    tell(store, story)
+    assert writes(store) == both_steps("only 0 of its approvals are on record and valid")
+
+
+def test_overlapping_claims(store: Store) -> None:
+    story = the_main_story()
+    story.repaired("R-2", "INC-1", concluded=False)
+    tell(store, story)
+    assert ask(store, "overlapping-claims").ok
+    more = Story(now_ms=story.now_ms, links=story.links, records={})
+    more.records = {place: list(held) for place, held in story.records.items()}
+    more.repaired("R-3", "INC-1")
+    tell(store, more)
+    rows = answer(store, "overlapping-claims")
+    assert values(rows, "cluster", "remediation", "still_open") == [(CLUSTER, "R-3", "R-2")]
+
+
+def test_owed_undos(store: Store) -> None:
+    story = the_main_story()
+    story.repaired("R-2", "INC-1", undone=False, concluded=False)
+    tell(store, story)
+    rows = answer(store, "owed-undos", cluster=CLUSTER)
+    assert values(rows, "remediation", "change", "call", "undo_call", "state") == [
+        ("R-2", 0, "add_evict_leader", "remove_evict_leader", "under way")
+    ]
+    due, since = rows[0]["due_at"], rows[0]["since"]
+    assert isinstance(due, datetime)
+    assert isinstance(since, datetime)
+    assert (due - since).total_seconds() == 900
+
+
+def test_owed_undos_of_a_claim_that_ended_without_them(store: Store) -> None:
+    story = the_main_story()
+    story.repaired("R-2", "INC-1", undone=False)
+    tell(store, story)
+    assert values(answer(store, "owed-undos"), "remediation", "state") == [("R-2", "concluded without it")]
+
+
+def test_why_nothing(store: Store) -> None:
+    story = Story()
+    adopted = story.alerted("INC-1")
+    of = {"cluster_id": CLUSTER, "incident_id": "INC-1", "remediation_id": "R-1"}
+    found = (
+        Objection(code="store_busy", kind="wait", text="busy"),
+        Objection(code="too_few_replicas", kind="no", text="2"),
+    )
+    refused = story.says(
+        "validations",
+        e.ProposalRefused(**of, proposal_id="P", attempt=1, action="evict_store_leaders", objections=found),
+        adopted,
+    )
+    blocked = e.ExecutionBlocked(cluster_id=CLUSTER, remediation_id="R-1", code="quarantined", text="R-0 ended UNKNOWN")
+    story.says("remediations", blocked, refused)
+    story.says("remediations", e.RemediationClosed(**of, code="too_few_replicas", text="2 left"), refused)
+    tell(store, story)
+    rows = answer(store, "why-nothing", incident="INC-1")
+    assert values(rows, "what", "code") == [
+        ("ProposalRefused", "store_busy, too_few_replicas"),
+        ("ExecutionBlocked", "quarantined"),
+        ("RemediationClosed", "too_few_replicas"),
+    ]
+
+
+def test_policy_history(store: Store) -> None:
+    story = the_main_story()
+    story.says("controls", e.PolicyAdopted(cluster_id="*", by="ben", reason="calmer", version=2, policy_json="{}"))
+    tell(store, story)
+    rows = answer(store, "policy-history")
+    assert values(rows, "version", "adopted_by", "reason", "executions", "policy") == [
+        (1, "anna", "trial", 1, '{"default_mode":"dry_run"}'),
+        (2, "ben", "calmer", 0, "{}"),
+    ]
+    assert (rows[0]["until"], rows[1]["until"]) == (rows[1]["adopted_at"], None)
+
+
+def test_what_the_model_said(store: Store) -> None:
+    tell(store, the_main_story())
+    rows = answer(store, "what-the-model-said", incident="INC-1")
+    assert values(rows, "what", "model", "prompt_version", "diagnosis", "confidence", "reply") == [
+        ("DiagnosisMade", "claude", "3", "disk_stall", 0.86, "It is the disk."),
+        ("ActionProposed", "claude", "", "disk_stall", 0.86, ""),
+    ]
+
+
+def test_freezes(store: Store) -> None:
+    story = the_main_story()
+    story.says("controls", e.Frozen(cluster_id=CLUSTER, by="ben", reason="maintenance"))
+    story.step("R-1", 9, "do", plan_of().changes[0].do)  # intended 1 s after the freeze
+    story.step("R-1", 10, "undo", plan_of().changes[0].do)
+    story.says("controls", e.Lifted(cluster_id=CLUSTER, by="anna", reason="over"))
+    story.step("R-1", 11, "do", plan_of().changes[0].do)
+    story.says("controls", e.Halted(cluster_id="*", by="ben", reason="all"))
+    tell(store, story)
+    rows = answer(store, "freezes", cluster=CLUSTER)
+    assert values(rows, "cluster", "what", "by", "lifted_by", "forward_steps_after", "last_effect_after_s") == [
+        (CLUSTER, "Frozen", "ben", "anna", 1, 1.0),
+        ("*", "Halted", "ben", "", 0, None),
+    ]
+    assert rows[1]["lifted_at"] is None
+
+
+def test_completeness(store: Store) -> None:
+    story = the_main_story()
+    gone = [r for r in story.all() if r.topic == "outcomes"][3]
+    story.stands("signals", "x", b"\xff", 2)
+    tell(store, story, without=(gone,))
+    rows = answer(store, "completeness")
+    by_place = {(r["topic"], r["partition"]): r for r in rows}
+    outcomes = by_place["outcomes", gone.partition]
+    held = story.records["outcomes", gone.partition]
+    assert (outcomes["events"], outcomes["chains"], outcomes["missing_seqs"]) == (len(held) - 1, 1, 1)
+    assert outcomes["last_offset"] == held[-1].offset
+    assert by_place["signals", 2]["unreadable"] == 1
+    assert {r["topic"] for r in answer(store, "completeness", topic="incidents")} == {"incidents"}
+
+
+def test_lead_times(store: Store) -> None:
+    tell(store, the_main_story())
+    took = {r["stretch"]: r["p50_s"] for r in answer(store, "lead-times")}
+    assert took == {
+        "alert -> incident": 0.96,
+        "incident -> diagnosis": 5.0,
+        "diagnosis -> proposal": 2.0,
+        "proposal -> asked": 1.0,
+        "asked -> authorised": 62.0,
+        "authorised -> claim": 1.0,
+        "claim -> effect": 2.0,
+        "effect -> verified": 5.0,
+        "alert -> verified": 78.96,
+    }
+    assert answer(store, "lead-times", since="2027-02-01 00:00:00") == []
+
+
+def test_incident_story(store: Store) -> None:
+    story = the_main_story()
+    story.alerted("INC-2", "lab-3")
+    tell(store, story)
+    rows = answer(store, "incident-story", incident="INC-1")
+    kinds = [str(r["what"]) for r in rows]
+    assert kinds[0] == "IncidentOpened"
+    assert kinds[-2:] == ["Concluded", "RemediationClosed"]
+    assert "Approved" in kinds
+    assert len(kinds) == len([r for r in story.all() if b"INC-1" in (r.value or b"") or b"R-1" in (r.value or b"")])
+    opened = rows[0]
+    assert opened["at"] == datetime.fromtimestamp((START_MS + 4000) / 1000, UTC)
+    assert str(opened["caused_by"]).startswith("signals/")
+
+
+def test_chain_breaks(store: Store, clickhouse: ClickhouseDatabase) -> None:
+    story = the_main_story()
+    gone = [r for r in story.all() if r.topic == "outcomes"][3]
+    tell(store, story)
+    assert ask(store, "chain-breaks").ok
+    client = clickhouse.client()
+    client.command(
+        f"ALTER TABLE events DELETE WHERE topic = 'outcomes' AND offset = {gone.offset} SETTINGS mutations_sync = 2"
+    )
+    second = "topic = 'incidents' AND seq = 2 SETTINGS mutations_sync = 2"
+    client.command(f"ALTER TABLE events UPDATE raw = concat(raw, 'x') WHERE {second}")
+    rows = answer(store, "chain-breaks", cluster=CLUSTER)
+    assert values(rows, "seq", "why") == [(2, "its bytes are not those that were hashed"), (5, "follows seq 3")]
