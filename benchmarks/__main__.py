@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.lanes import run_lanes, run_turns
 from benchmarks.rows import Broker, Row, Say, Size
 from benchmarks.storm import run_restore, run_storm
 from infra.local.kafka import LocalKafka
@@ -20,6 +21,8 @@ from infra.local.process import DidNotStart, NotAvailable
 
 ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
     "storm": run_storm,
+    "lanes": run_lanes,
+    "turns": run_turns,
     "restore": run_restore,
 }
 EXAMPLE = """example:

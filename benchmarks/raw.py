@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import fastavro
@@ -19,6 +20,27 @@ from schemas.avro import schema_of
 from schemas.events import Event
 
 TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Wall clock, and CPU of this process with all threads."""
+
+    s: float
+    cpu_s: float
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.s + other.s, self.cpu_s + other.cpu_s)
+
+
+class Clock:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._began = Spent(time.perf_counter(), time.process_time())
+
+    def spent(self) -> Spent:
+        return Spent(time.perf_counter() - self._began.s, time.process_time() - self._began.cpu_s)
 
 
 def make_topics(settings: KafkaSettings) -> None:
@@ -82,12 +104,12 @@ def pipe(
     show: Callable[[], None],
     *,
     batch: int = 1000,
-) -> float:
-    """Consume, decode, encode, produce, in transactions with offsets. Seconds from the input's commit on."""
+) -> Spent:
+    """Consume, decode, encode, produce, in transactions with offsets; measured from the input's commit on."""
     consumer, writer = reader(settings, reads), producer(settings, "raw-pipe")
     consumer.consume(1, 0.1)  # connected
     show()
-    began, done = time.perf_counter(), 0
+    clock, done = Clock(), 0
     while done < count:
         messages = consumer.consume(batch, 0.05)
         if not messages:
@@ -100,14 +122,14 @@ def pipe(
         )
         writer.commit_transaction(TIMEOUT_S)
         done += len(messages)
-    took_s = time.perf_counter() - began
+    spent = clock.spent()
     consumer.close()
-    return took_s
+    return spent
 
 
-def fold(settings: KafkaSettings, topic: str, partition: int, read: Callable[[bytes], Any]) -> tuple[int, float]:
-    """Consume and decode one partition to its end. (records, seconds)."""
-    began, count = time.perf_counter(), 0
+def fold(settings: KafkaSettings, topic: str, partition: int, read: Callable[[bytes], Any]) -> tuple[int, Spent]:
+    """Consume and decode one partition to its end: how many records, and what it cost."""
+    clock, count = Clock(), 0
     consumer = settings.consumer(**{"group.id": f"{settings.prefix}raw-fold"})
     consumer.assign([TopicPartition(settings.topic(topic), partition, 0)])
     while True:
@@ -115,7 +137,7 @@ def fold(settings: KafkaSettings, topic: str, partition: int, read: Callable[[by
             if error := message.error():
                 if error.code() == KafkaError._PARTITION_EOF:
                     consumer.close()
-                    return count, time.perf_counter() - began
+                    return count, clock.spent()
                 raise RuntimeError(error.str())
             read(_value(message))
             count += 1
@@ -162,9 +184,14 @@ def settled(consumer: Consumer, wanted: int, seconds: float = 60) -> list[Messag
 
 
 class Committer:
-    """The least that makes what lanes ask for durable: whoever asks while a transaction is open shares the next."""
+    """The least that makes what lanes ask for durable: whoever asks while a transaction is open shares the next.
 
-    def __init__(self, settings: KafkaSettings, topic: str, partition: int) -> None:
+    Each transaction carries the group's metadata and a position, as every one of ours must.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, partition: int, reads: str) -> None:
+        self._group = settings.consumer(**{"group.id": f"{settings.prefix}raw-lanes"})
+        self._position = [TopicPartition(settings.topic(reads), partition, 1)]
         self._topic, self._partition = settings.topic(topic), partition
         self._producer = producer(settings, f"raw-lanes-{partition}")
         self._asked: list[tuple[bytes, bytes, asyncio.Future[None]]] = []
@@ -188,4 +215,5 @@ class Committer:
         self._producer.begin_transaction()
         for key, value in records:
             self._producer.produce(self._topic, value, key, self._partition)
+        self._producer.send_offsets_to_transaction(self._position, self._group.consumer_group_metadata(), TIMEOUT_S)
         self._producer.commit_transaction(TIMEOUT_S)

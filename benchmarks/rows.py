@@ -64,10 +64,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """One repetition: both figures, taken right after each other."""
+    """One repetition: both figures, taken right after each other. `cpu`: our CPU time / the raw client's."""
 
     raw: float
     ours: float
+    cpu: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -78,6 +79,12 @@ def middle(pairs: Sequence[Pair]) -> Pair:
     """The repetition with the median ratio (of an even number, the lower one of the two in the middle)."""
     wanted = sorted(p.ratio for p in pairs)[(len(pairs) - 1) // 2]
     return next(p for p in pairs if p.ratio == wanted)
+
+
+def cpu_note(pairs: Sequence[Pair]) -> str:
+    """CPU time moves less than the clock where others use the machine too."""
+    low, high = min(p.cpu for p in pairs), max(p.cpu for p in pairs)
+    return f"CPU of this process: {middle(pairs).cpu:.1f} times the raw client's ({low:.1f}-{high:.1f})"
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

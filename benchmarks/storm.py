@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import raw
 from benchmarks.roles import Running
-from benchmarks.rows import Broker, Pair, Row, Say, Size, middle
+from benchmarks.rows import Broker, Pair, Row, Say, Size, cpu_note, middle
 from infra.runners.books import Books
 from infra.runners.kafka import KafkaOwnLog, KafkaSettings
 from schemas.avro import schema_of
@@ -58,20 +57,30 @@ def run_storm(broker: Broker, size: Size, say: Say) -> Row:
     pairs = []
     for number in range(rounds):
         theirs, ours = broker.settings(f"storm-raw-{number}"), broker.settings(f"storm-{number}")
-        raw_s = raw_storm(theirs, clusters, each)
-        ours_s = asyncio.run(own_storm(ours, clusters, each))
-        pairs.append(Pair(clusters * each / raw_s, clusters * each / ours_s))
+        one, other = raw_storm(theirs, clusters, each), asyncio.run(own_storm(ours, clusters, each))
+        pairs.append(Pair(clusters * each / one.s, clusters * each / other.s, other.cpu_s / one.cpu_s))
         say(f"  {number + 1}/{rounds}: raw {pairs[-1].raw:,.0f}/s, ours {pairs[-1].ours:,.0f}/s")
     best = middle(pairs)
     measured = (
-        f"{clusters * each:,} AlertFired of {clusters} clusters, all distinct, {broker.partitions} partitions, by Incidents "
-        "in OwnerRole; raw: consume, decode, encode, produce as many AlertFolded, in transactions of 1,000 with offsets"
+        f"{clusters * each:,} AlertFired of {clusters} clusters, all distinct, {broker.partitions} partitions, "
+        "by Incidents in OwnerRole; raw: consume, decode, encode, produce as many AlertFolded, in transactions of 1,000 "
+        "with offsets"
     )
-    return Row("storm", measured, "alerts/s", best.raw, best.ours, 0.5, "higher", tuple(p.ratio for p in pairs))
+    return Row(
+        "storm",
+        measured,
+        "alerts/s",
+        best.raw,
+        best.ours,
+        0.5,
+        "higher",
+        tuple(p.ratio for p in pairs),
+        cpu_note(pairs),
+    )
 
 
-def raw_storm(settings: KafkaSettings, clusters: int, each: int) -> float:
-    """Seconds for the raw client to turn each alert into the AlertFolded that we would write."""
+def raw_storm(settings: KafkaSettings, clusters: int, each: int) -> raw.Spent:
+    """What it costs the raw client to turn each alert into the AlertFolded that we would write."""
     raw.make_topics(settings)
     filled = raw.Filled(settings, "signals", alerts(clusters, each, settings.partitions))
     read, write = raw.decoder(AlertFired), raw.encoder(AlertFolded)
@@ -86,16 +95,16 @@ def raw_storm(settings: KafkaSettings, clusters: int, each: int) -> float:
     return raw.pipe(settings, "signals", "incidents", filled.count, turn, filled.show)
 
 
-async def own_storm(settings: KafkaSettings, clusters: int, each: int) -> float:
-    """Seconds from the moment when the alerts can be seen until each is answered on record."""
+async def own_storm(settings: KafkaSettings, clusters: int, each: int) -> raw.Spent:
+    """From the moment when the alerts can be seen until each is answered on record."""
     raw.make_topics(settings)
     filled = await asyncio.to_thread(raw.Filled, settings, "signals", alerts(clusters, each, settings.partitions))
     async with Running(settings) as running:
         role = await running.start(processor("incidents"), Incidents())
         await asyncio.to_thread(filled.show)
-        began = time.perf_counter()
+        clock = raw.Clock()
         await running.until(lambda: role.inputs >= filled.count)
-        return time.perf_counter() - began
+        return clock.spent()
 
 
 def run_restore(broker: Broker, size: Size, say: Say) -> Row:
@@ -108,16 +117,24 @@ def run_restore(broker: Broker, size: Size, say: Say) -> Row:
         folded = [raw.fold(settings, "incidents", p, _by_mark()) for p in range(settings.partitions)]
         ours = [asyncio.run(own_restore(settings, p)) for p in range(settings.partitions)]
         count = sum(n for n, _ in ours)
-        pairs.append(Pair(sum(n for n, _ in folded) / sum(s for _, s in folded), count / sum(s for _, s in ours)))
+        one, other = (sum((s for _, s in each), start=raw.Spent(0, 0)) for each in (folded, ours))
+        pairs.append(Pair(sum(n for n, _ in folded) / one.s, count / other.s, other.cpu_s / one.cpu_s))
         say(f"  {number + 1}/{rounds}: raw {pairs[-1].raw:,.0f}/s, ours {pairs[-1].ours:,.0f}/s")
     best = middle(pairs)
     measured = (
         f"{count:,} own events of `incidents` read, decoded, checked against the chain and folded, partition by "
         "partition, as a new owner does; raw: consume and decode"
     )
-    note = "no aim is set"
     return Row(
-        "restore", measured, "events/s", best.raw, best.ours, None, "higher", tuple(p.ratio for p in pairs), note
+        "restore",
+        measured,
+        "events/s",
+        best.raw,
+        best.ours,
+        None,
+        "higher",
+        tuple(p.ratio for p in pairs),
+        cpu_note(pairs),
     )
 
 
@@ -127,14 +144,14 @@ def _by_mark() -> Any:
     return lambda value: by_mark[value[2:10]](value)
 
 
-async def own_restore(settings: KafkaSettings, partition: int) -> tuple[int, float]:
-    began, count = time.perf_counter(), 0
+async def own_restore(settings: KafkaSettings, partition: int) -> tuple[int, raw.Spent]:
+    clock, count = raw.Clock(), 0
     books = Books("incidents", "incidents", partition, settings.partitions, Incidents())
     log = KafkaOwnLog(settings, "incidents", "incidents", partition, ("signals",), lambda: None)
     async for records in log.history():
         for record in records:
             books.restore(record)
         count += len(records)
-    took_s = time.perf_counter() - began
+    spent = clock.spent()
     await log.close()
-    return count, took_s
+    return count, spent
