@@ -431,6 +431,8 @@ class Edges:
             while True:
                 for raw in await reader.poll(2000, 0.2):
                     journal.take(raw)
+                for (role, code), count in journal.dead_by.items():
+                    self.metrics.dead.labels(role, code).set(count)
                 journal.caught_up = journal.caught_up or not sum((await reader.lag()).values())
 
         self.process.background.append(follow)
@@ -629,69 +631,14 @@ async def _facts(settings: Settings, cluster_id: str) -> Facts:
 
 def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
     """(what, well, what was found, what to do): everything that the configuration names, reached read-only."""
-    return [*_kafka_health(settings), *_audit_health(settings), *_cluster_health(settings)]
+    from infra import health
 
-
-def _kafka_health(settings: Settings) -> Iterator[tuple[str, bool, str, str]]:
-    from infra.publisher import Unreachable
-
-    where = settings.kafka.bootstrap
-    try:
-        verdict = asyncio.run(_judged(settings))
-        yield "kafka", True, f"{where}: {verdict.text}", ""
-        said = topics(settings, "plan")
-        well = said.startswith("the broker has")
-        yield "topics", well, said, "`steward topics apply`, or give `steward topics render` to the platform team"
-    except (Unreachable, ConfigError) as error:
-        yield (
-            "kafka",
-            False,
-            f"{where}: {error}",
-            "is the address right, does the broker run, are the credentials good?",
-        )
-
-
-async def _judged(settings: Settings) -> Any:
-    from infra.selftest import judge_broker
-
-    return await judge_broker(kafka_settings(settings, "doctor"))
-
-
-def _audit_health(settings: Settings) -> Iterator[tuple[str, bool, str, str]]:
-    if settings.clickhouse is None:
-        yield "clickhouse", True, "not configured: nothing is kept beyond Kafka", ""
-        return
-    if settings.clickhouse.url.startswith("chdb:"):
-        yield "clickhouse", True, "embedded: the engine belongs to the process that runs `audit`", ""
-        return
-    from infra.clickhouse.migrate import unapplied
-    from infra.clickhouse.store import AuditRefused, AuditUnreachable
-
-    store = open_audit(settings)
-    try:
-        if missing := unapplied(store):
-            yield "clickhouse", False, "; ".join(missing), "`steward audit migrate`, with a user that may create tables"
-            return
-        store.check_settings()
-        yield "clickhouse", True, settings.clickhouse.url, ""
-    except (AuditRefused, AuditUnreachable) as error:
-        yield "clickhouse", False, str(error), "is the address right, does it run, may this user read?"
-    finally:
-        store.close()
-
-
-def _cluster_health(settings: Settings) -> Iterator[tuple[str, bool, str, str]]:
-    from schemas.facts import NoFacts
-
-    for name in sorted(settings.clusters):
-        try:
-            facts = asyncio.run(_facts(settings, name))
-        except NoFacts as error:
-            yield name, False, str(error), "is it the right PD, is it reachable from here, are the certificates good?"
-            continue
-        up_stores = len(facts.up_store_ids())
-        text = f"PD {facts.version}, cluster {facts.pd_cluster_id}, {up_stores} of {len(facts.living())} stores up"
-        yield name, True, text, ""
+    store = open_audit(settings) if settings.clickhouse and not settings.clickhouse.url.startswith("chdb:") else None
+    return [
+        *health.kafka(kafka_settings(settings, "doctor")),
+        *health.audit(settings, store),
+        *health.clusters(settings, pd_reader(settings)),
+    ]
 
 
 def open_audit(settings: Settings) -> Store:

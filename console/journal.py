@@ -6,7 +6,7 @@ answers; each finds its story by its ids. A record that comes twice changes noth
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,6 +130,7 @@ class Journal:
     policy_adopted: e.PolicyAdopted | None = None
     dead: deque[Dead] = field(default_factory=lambda: deque(maxlen=DEAD_KEPT))
     dead_count: int = 0
+    dead_by: Counter[tuple[str, str]] = field(default_factory=Counter)  # (role, code)
     unreadable: int = 0  # records that this process could not read: others have dead-lettered what matters
     heard_ms: dict[str, int] = field(default_factory=dict)  # topic -> append time of its latest record
     clusters: set[str] = field(default_factory=set)
@@ -183,6 +184,7 @@ class Journal:
         if isinstance(event, e.DeadLetter):
             self.dead.append(Dead(at_ms, event))
             self.dead_count += 1
+            self.dead_by[event.role, event.code] += 1
             return
         if topic == "controls":
             self.controls = control_fold.evolve(self.controls, event, offset, at_ms)

@@ -19,7 +19,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.events = Counter("steward_events_total", "Events committed", ["role"], registry=self.registry)
         self.inputs = Counter("steward_inputs_total", "Inputs answered", ["role"], registry=self.registry)
-        self.dead = Counter("steward_dead_letters_total", "Records not read", ["role", "code"], registry=self.registry)
+        self.dead = Gauge("steward_dead_letters", "Dead letters on record", ["role", "code"], registry=self.registry)
         self.up = Gauge("steward_role_up", "1 while the role runs in this process", ["role"], registry=self.registry)
         self.lag = Gauge("steward_audit_lag", "Records not yet in ClickHouse", ["topic"], registry=self.registry)
         self._server: tuple[WSGIServer, Thread] | None = None

@@ -1,7 +1,7 @@
 """The main job in memory: an alert becomes a diagnosed, validated, approved, executed and audited repair."""
 
 from schemas import events as e
-from tests.spec.world import CLUSTER, World, live
+from tests.spec.world import World, live
 
 ADD = "POST /pd/api/v1/schedulers 200"
 REMOVE = "DELETE /pd/api/v1/schedulers/evict-leader-scheduler-4 200"
@@ -34,7 +34,6 @@ def test_a_slow_store_is_relieved_of_its_leaders_and_given_back() -> None:
         assert closed.code == "succeeded"
         undone = world.found(e.ChangeUndone)
         assert [u.settled for u in undone] == [False, True]
-        ticket = await world.until(lambda: (t := world.one(e.TicketWritten)) and "FIXED" in t.status and t)
-        assert ticket.cluster_id == CLUSTER
+        await world.until(lambda: (t := world.one(e.TicketWritten)) is not None and t.status == "FIXED, UNDONE")
 
     live(spec)
