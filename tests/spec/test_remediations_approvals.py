@@ -264,7 +264,7 @@ def test_low_and_reversible_is_done_by_policy_alone() -> None:
         assert closed.code == "succeeded", closed
         assert world.applied() == ["POST /pd/api/v1/operators"]
         assert world.found(e.Approved) == []
-        made_ms = next(r.at_ms for r in world.log.all() if isinstance(r.event, e.StepTaken))
+        made_ms = next(r.head.at_ms for r in world.log.all() if isinstance(r.event, e.StepTaken))
         assert all(s.sample.at_ms > made_ms for s in world.found(e.Sampled))  # judged by what was read afterwards
 
     live(spec, **SMALL)
