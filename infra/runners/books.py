@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
+from schemas import controls as control_fold
 from schemas.chain import Link, Stamped, edge, follow, stamp
 from schemas.controls import Controls
 from schemas.events import (
@@ -78,6 +79,14 @@ def _place(cluster_id: str, partitions: int) -> int:
 
 def record_of(raw: Raw, decoded: Decoded) -> Record:
     return Record(raw.topic, raw.partition, raw.offset, raw.at_ms, decoded.head, decoded.event, raw.cause())
+
+
+def fold_control(held: Controls, raw: Raw) -> Controls:
+    """Controls after one more record of their topic. One that can't be read stops execution: it could be a freeze."""
+    try:
+        return control_fold.evolve(held, decode(raw.value).event, raw.offset, raw.at_ms)
+    except (Unreadable, ValueError) as error:  # ValueError: a policy that this version does not know
+        return replace(held, offset=raw.offset, poisoned=held.poisoned or f"offset {raw.offset}: {error}"[:500])
 
 
 def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") -> Stamped:

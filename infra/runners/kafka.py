@@ -16,14 +16,12 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from infra.runners.books import Raw
+from infra.runners.books import Raw, fold_control
 from infra.runners.owner import NotSafe, Rebuild
-from schemas import controls as control_fold
 from schemas.chain import Stamped
 from schemas.controls import Controls
-from schemas.events import Unreadable
 from schemas.processors import Fenced
-from schemas.wire import decode, frame
+from schemas.wire import frame
 from streams.pipeline import dead_letters
 
 T = TypeVar("T")
@@ -313,7 +311,7 @@ class KafkaControls:
                 if time.monotonic() > give_up_s:
                     raise NotSafe(f"controls: read up to {self._next} of {high}")
                 for raw in records_of(self._consumer.consume(500, 0.2), self._settings):
-                    self._held = _folded(self._held, raw)
+                    self._held = fold_control(self._held, raw)
                     self._next = raw.offset + 1
             self._held = replace(self._held, live=True)
         except (KafkaException, NotSafe, Fenced):
@@ -324,10 +322,3 @@ class KafkaControls:
         for consumer in (self._consumer, self._asker):
             self._pool.submit(consumer.close).result(5)
         self._pool.shutdown()
-
-
-def _folded(held: Controls, raw: Raw) -> Controls:
-    try:
-        return control_fold.evolve(held, decode(raw.value).event, raw.offset, raw.at_ms)
-    except Unreadable as error:  # it could be a freeze
-        return replace(held, offset=raw.offset, poisoned=held.poisoned or f"offset {raw.offset}: {error}")

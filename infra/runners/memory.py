@@ -11,15 +11,14 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.runners.books import Raw, admit
+from infra.runners.books import Raw, admit, fold_control
 from infra.runners.maps import Mapped
-from schemas import controls as control_fold
 from schemas.chain import Stamped
 from schemas.controls import Controls
 from schemas.events import Unreadable
 from schemas.processors import Fenced, Record
 from schemas.topics import partition_of
-from schemas.wire import decode, frame
+from schemas.wire import frame
 from streams.pipeline import BY_NAME, dead_letters
 
 
@@ -160,7 +159,7 @@ class MemoryControls:
         if self.cut_off:
             return Controls(offset=self._held.offset, live=False, stops=self._held.stops, policy=self._held.policy)
         for raw in self.log.read("controls", 0, self._held.offset + 1):
-            self._held = control_fold.evolve(self._held, decode(raw.value).event, raw.offset, raw.at_ms)
+            self._held = fold_control(self._held, raw)
         return self._held
 
 

@@ -28,8 +28,8 @@ from schemas.chain import edge
 from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import SignedApproval, canonical_json
-from schemas.wire import frame
-from streams.pipeline import ACT, OBSERVE, Processor
+from schemas.wire import decode, frame
+from streams.pipeline import ACT, OBSERVE, Processor, dead_letters
 
 T = TypeVar("T")
 E = TypeVar("E", bound=e.Event)
@@ -359,6 +359,11 @@ class World:
     def one(self, kind: type[E]) -> E | None:
         events = self.found(kind)
         return events[-1] if events else None
+
+    def dead(self, role: str) -> list[e.DeadLetter]:
+        """The dead letters of a role."""
+        events = [decode(raw.value).event for raw in self.log.read(dead_letters(role), 0, 0)]
+        return [event for event in events if isinstance(event, e.DeadLetter)]
 
     def writes(self) -> list[str]:
         """The cluster's own record of writes: the independent witness."""

@@ -1,0 +1,346 @@
+"""Bad input gets a clear answer, and nothing else is lost: the good record after it is answered as ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pdsim.faults import Garbage, HalfBody, HtmlBody, WrongCluster
+from schemas import events as e
+from schemas.chain import edge
+from schemas.topics import partition_of
+from schemas.values import canonical_json
+from schemas.wire import frame
+from streams.pipeline import OBSERVE
+from tests.spec.test_execution_recovery import EVICT
+from tests.spec.world import CLUSTER, SMALL, TRUST, World, live
+
+
+def proposal(cluster_id: str = CLUSTER, action: str = "evict_store_leaders", params: str = '{"store_id":4}') -> bytes:
+    event = e.ActionProposed(
+        cluster_id=cluster_id,
+        incident_id="INC-0",
+        remediation_id="R-0",
+        proposal_id="P-0",
+        attempt=1,
+        action=action,
+        params=params,
+        why="spec",
+        cause="slow_store",
+        confidence=0.9,
+        disputed=False,
+        evidence=(),
+        by="playbook",
+    )
+    return frame(type(event), edge(event, "p0", 0).body)
+
+
+def denial(cluster_id: str = CLUSTER) -> bytes:
+    event = e.Frozen(cluster_id=cluster_id, by="anna", reason="spec")
+    return frame(type(event), edge(event, "f0", 0).body)
+
+
+UNREADABLE = [
+    pytest.param(b"", "no_value", id="empty"),
+    pytest.param(b"not avro at all", "no_schema", id="schema-less"),
+    pytest.param(b'{"cluster_id": "prod-eu-7"}', "no_schema", id="json"),
+    pytest.param(b"\xc3\x01" + b"\x07" * 8 + b"body", "unknown_fingerprint", id="unknown-fingerprint"),
+    pytest.param(proposal()[:40], "undecodable", id="cut-in-the-middle"),
+    pytest.param(proposal() + b"more", "undecodable", id="too-long"),
+    pytest.param(denial(), "not_of_this_topic", id="event-of-another-topic"),
+    pytest.param(proposal("prod-eu-8"), "wrong_key", id="another-cluster-than-its-key"),
+]
+
+
+@pytest.mark.parametrize(("value", "code"), UNREADABLE)
+def test_a_record_that_cant_be_read_is_a_dead_letter_and_the_next_one_is_answered(value: bytes, code: str) -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start(*TRUST)
+        await world.passes(1)
+        bad = world.log.append("proposals", CLUSTER, value)
+        world.proposes("evict_store_leaders", **EVICT)
+
+        ask = await world.until(lambda: world.one(e.ApprovalAsked), 60)
+        assert ask.remediation_id == "R-1"
+        for role in ("validate", "remediations"):
+            (letter,) = world.dead(role)
+            assert (letter.topic, letter.offset, letter.raw) == ("proposals", bad.offset, value)
+            assert letter.reason
+            codes.add(letter.code)
+
+    codes: set[str] = set()
+    live(spec, **SMALL)
+    assert codes == {code}
+
+
+def test_a_record_on_the_wrong_partition_is_a_dead_letter() -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start(*TRUST)
+        await world.passes(1)
+        wrong = (partition_of(CLUSTER, 3) + 1) % 3
+        world.log.append("proposals", CLUSTER, proposal(), wrong)
+        world.proposes("evict_store_leaders", **EVICT)
+
+        await world.until(lambda: world.one(e.ApprovalAsked), 60)
+        assert [(d.code, d.partition) for d in world.dead("remediations")] == [("wrong_partition", wrong)]
+        assert "R-0" not in {r.remediation_id for r in world.found(e.RemediationOpened)}
+
+    live(spec, **{**SMALL, "partitions": 3})
+
+
+@pytest.mark.parametrize("topic", ["signals", "incidents", "diagnoses", "approvals", "outcomes", "remediations"])
+def test_junk_on_any_topic_costs_no_role_its_life(topic: str) -> None:
+    async def spec(world: World) -> None:
+        world.start()
+        await world.passes(1)
+        world.log.append(topic, CLUSTER, b"junk", partition_of(CLUSTER, world.log.partitions))
+        world.pd.set_slow(4, 90)
+        await world.passes(15)
+        world.alert("PD_cluster_slow_tikv_nums", instance="127.0.0.1:2379")
+        await world.until(lambda: world.one(e.DiagnosisAdopted), 120)
+        readers = [p.role for p in world.processors if topic in p.reads]
+        assert all(len(world.dead(role)) == 1 for role in readers)
+
+    live(spec, **{**SMALL, "partitions": 2})
+
+
+def test_an_unreadable_approval_stops_acting_because_it_could_be_a_no() -> None:
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        world.log.append("approvals", CLUSTER, b"junk")
+        world.approve(ask)
+        blocked = await world.until(lambda: world.one(e.ExecutionBlocked))
+        assert blocked.code == "controls_unreadable"
+        assert world.writes() == []
+
+        await world.kill("remediations")
+        world.start("remediations")
+        await world.passes(60)
+        assert world.found(e.ExecutionAuthorized) == []
+
+    live(spec, **SMALL)
+
+
+def test_an_unreadable_control_stops_acting_because_it_could_be_a_freeze() -> None:
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        world.log.append("controls", CLUSTER, b"junk")
+        world.approve(ask)
+        blocked = await world.until(lambda: world.one(e.ExecutionBlocked))
+        assert blocked.code == "controls_unreadable"
+        await world.passes(30)
+        assert world.writes() == []
+
+    live(spec, **SMALL)
+
+
+def test_an_event_for_an_unknown_incident_or_remediation_changes_nothing() -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start()
+        await world.passes(1)
+        stray: list[tuple[str, e.Event]] = [
+            ("diagnoses", abstained("INC-404", "A-404")),
+            ("outcomes", e.ClaimRefused(cluster_id=CLUSTER, remediation_id="R-404", code="busy", text="")),
+            ("validations", refused("R-404")),
+        ]
+        for topic, event in stray:
+            world.log.write(topic, edge(event, "stray", world.now_ms()))
+        await world.passes(5)
+        assert world.found(e.RemediationClosed) == []
+        assert world.found(e.IncidentOpened) == []
+        assert world.found(e.TicketWritten) == []
+        answered = {(c.cause.topic, c.code) for i in world.found(e.InputIgnored) for c in i.inputs}
+        assert {("diagnoses", "changes_nothing"), ("outcomes", "changes_nothing")} <= answered
+
+    live(spec, **SMALL)
+
+
+def test_a_word_about_an_unknown_remediation_is_rejected() -> None:
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        stray = ask.model_copy(update={"remediation_id": "R-404"})
+        world.approve(stray)
+        await world.until(lambda: world.one(e.ApprovalRejected))
+        assert world.one(e.ApprovalRejected).code == "unknown_remediation"  # type: ignore[union-attr]
+
+    live(spec, **SMALL)
+
+
+def test_stale_and_repeated_events_are_ignored() -> None:
+    """The same proposal, the same validation, an answer to an earlier attempt: each was answered by the first."""
+
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        for topic in ("proposals", "validations"):
+            for raw in list(world.log.read(topic, 0, 0)):
+                world.log.append(topic, CLUSTER, raw.value or b"", 0)
+        world.log.write("validations", edge(refused("R-1"), "stale", world.now_ms()))
+        await world.passes(30)
+        assert len(world.found(e.RemediationOpened)) == 1
+        assert world.found(e.ApprovalAsked) == [ask]
+        assert world.found(e.RemediationClosed) == []
+
+    live(spec, **SMALL)
+
+
+def test_repeated_orders_and_outcomes_are_executed_once() -> None:
+    async def spec(world: World) -> None:
+        world.approve(await world.asks("evict_store_leaders", **EVICT))
+        await world.closed()
+        for topic in ("remediations", "outcomes", "approvals"):
+            for raw in list(world.log.read(topic, 0, 0)):
+                if topic != "outcomes" or raw.key == CLUSTER.encode():
+                    world.log.append(topic, (raw.key or b"").decode(), raw.value or b"", 0)
+        await world.passes(120)
+        assert len(world.found(e.Claimed)) == 2  # one, and its copy as it was put on the log again
+        assert len(world.applied()) == 2
+
+    live(spec, **SMALL)
+
+
+BAD_PROPOSALS: list[Any] = [
+    pytest.param("reboot_everything", {}, "unknown_action", id="unknown-action"),
+    pytest.param("evict_store_leaders", {"store_id": "four"}, "bad_parameters", id="wrong-type"),
+    pytest.param("evict_store_leaders", {"store_id": "4"}, "bad_parameters", id="a-number-as-text"),
+    pytest.param("evict_store_leaders", {"store_id": True}, "bad_parameters", id="true-is-no-store"),
+    pytest.param("evict_store_leaders", {"store_id": 0}, "bad_parameters", id="below-range"),
+    pytest.param("evict_store_leaders", {"store_id": 2**63}, "bad_parameters", id="above-range"),
+    pytest.param("evict_store_leaders", {"store_id": 4, "keep_s": 86_400}, "bad_parameters", id="kept-too-long"),
+    pytest.param("evict_store_leaders", {"store_id": 4, "force": 1}, "bad_parameters", id="unknown-parameter"),
+    pytest.param("evict_store_leaders", {}, "bad_parameters", id="missing"),
+    pytest.param("evict_store_leaders", [4], "bad_parameters", id="no-object"),
+    pytest.param("evict_store_leaders", {"store_id": 99}, "no_such_store", id="unknown-store"),
+    pytest.param("remove_tombstones", {"store_ids": []}, "bad_parameters", id="no-stores"),
+    pytest.param("remove_tombstones", {"store_ids": [4]}, "not_a_tombstone", id="a-living-store"),
+]
+
+
+@pytest.mark.parametrize(("action", "params", "code"), BAD_PROPOSALS)
+def test_a_bad_proposal_is_closed_with_its_objection_and_the_next_is_judged(
+    action: str, params: Any, code: str
+) -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start(*TRUST)
+        await world.passes(1)
+        world.log.append("proposals", CLUSTER, proposal(action=action, params=canonical_json(params)))
+        world.proposes("evict_store_leaders", **EVICT)
+
+        ask = await world.until(lambda: world.one(e.ApprovalAsked), 60)
+        closed = world.one(e.RemediationClosed)
+        assert closed is not None
+        assert (ask.remediation_id, closed.remediation_id, closed.code) == ("R-1", "R-0", code)
+
+    live(spec, **SMALL)
+
+
+def test_parameters_that_are_no_json_are_bad_parameters() -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start(*TRUST)
+        world.log.append("proposals", CLUSTER, proposal(params="{store_id: 4"))
+        assert (await world.closed()).code == "bad_parameters"
+
+    live(spec, **SMALL)
+
+
+PD_NONSENSE = [
+    pytest.param(HtmlBody(200), id="html-200"),
+    pytest.param(HtmlBody(502), id="html-502"),
+    pytest.param(HalfBody(), id="half-a-json"),
+    pytest.param(
+        Garbage(500, b'"[PD:core:ErrStoreNotFound]store 4 not found"\n', "application/json"), id="500-refusal"
+    ),
+    pytest.param(WrongCluster(99), id="another-cluster"),
+]
+
+
+@pytest.mark.parametrize("fault", PD_NONSENSE)
+def test_a_pd_that_answers_nonsense_is_no_basis_for_a_plan(fault: Any) -> None:
+    """It is found why; where time may heal it, it is asked again, and then planned."""
+
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start("propose", *TRUST)
+        await world.passes(1)
+        world.faults.add(fault, method="GET", times=None)
+        world.proposes("evict_store_leaders", **EVICT)
+        found = await world.until(lambda: world.one(e.RemediationClosed) or world.one(e.ProposalDeferred), 60)
+        assert isinstance(found, e.RemediationClosed | e.ProposalDeferred)
+        assert all(o.code.startswith("pd_") for o in found.objections)
+        assert found.objections
+        assert world.found(e.ApprovalAsked) == []
+        if isinstance(found, e.ProposalDeferred):
+            world.faults.clear()
+            await world.until(lambda: world.one(e.ApprovalAsked), 120)
+
+    live(spec, **SMALL)
+
+
+@pytest.mark.parametrize("fault", PD_NONSENSE)
+def test_a_pd_that_answers_nonsense_still_gets_an_incident_and_a_ticket(fault: Any) -> None:
+    async def spec(world: World) -> None:
+        world.start()
+        world.faults.add(fault, method="GET", times=None)
+        world.alert("PD_cluster_slow_tikv_nums", instance="127.0.0.1:2379")
+        abstained = await world.until(lambda: world.one(e.DiagnosisAbstained), 300)
+        assert abstained.code.startswith("pd_")
+        await world.until(lambda: world.one(e.TicketWritten), 60)
+
+    live(spec, processors=OBSERVE, **SMALL)
+
+
+def test_an_alert_of_a_cluster_that_nobody_configured_stays_in_sight() -> None:
+    async def spec(world: World) -> None:
+        world.start()
+        world.alert("TiKV_server_is_down", cluster="nobodys")
+        world.alert("PD_cluster_slow_tikv_nums", instance="127.0.0.1:2379")
+        await world.until(lambda: world.one(e.IncidentOpened), 60)
+        (letter,) = world.dead("intake")
+        assert letter.code == "unknown_cluster"
+        assert {i.cluster_id for i in world.found(e.IncidentOpened)} == {CLUSTER}
+
+    live(spec, processors=OBSERVE, **SMALL)
+
+
+def test_a_policy_that_cant_be_read_is_a_no() -> None:
+    """It says nothing that this version understands, so nothing acts."""
+
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        bad = e.PolicyAdopted(cluster_id="*", by="anna", reason="spec", version=2, policy_json='{"no_such_key":1}')
+        world.control(bad)
+        world.approve(ask)
+        await world.passes(60)
+        assert world.found(e.ExecutionAuthorized) == []
+        assert world.writes() == []
+
+    live(spec, **SMALL)
+
+
+def abstained(incident_id: str, ask_id: str) -> e.Event:
+    return e.DiagnosisAbstained(
+        cluster_id=CLUSTER,
+        incident_id=incident_id,
+        ask_id=ask_id,
+        by="playbook",
+        code="spec",
+        reason="spec",
+        evidence=(),
+    )
+
+
+def refused(remediation_id: str) -> e.Event:
+    return e.ProposalRefused(
+        cluster_id=CLUSTER,
+        incident_id="INC-1",
+        remediation_id=remediation_id,
+        proposal_id="P-404",
+        attempt=1,
+        action="evict_store_leaders",
+        objections=(),
+    )
