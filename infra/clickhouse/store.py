@@ -167,7 +167,7 @@ class Store:
         return self._select(sql, params or {}, "read" if readonly else "write")
 
     def stream(self, sql: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
-        """The same, block by block, for what doesn't fit. On a client of its own: chDB does one thing at a time on each."""
+        """The same, block by block, for what does not fit. On a client of its own, which is busy until the end."""
         client = self._client("stream")
         try:
             with client.query_row_block_stream(

@@ -323,11 +323,13 @@ def _between(least: Any, have: Any, most: Any) -> bool:
 # -- two sources ----------------------------------------------------------------------------------------------------
 
 
-def compare(a: Verdict, b: Verdict) -> Verdict:
-    """Do two sources hold the same? Names the first difference of each partition, and repeats the breaks of both."""
+def compare(a: Verdict, b: Verdict, *, live: bool = False) -> Verdict:
+    """Do two sources hold the same? Names the first difference of each partition, and repeats the breaks of both.
+
+    `live`: the log goes on, and `a` was read after `b`: what it has beyond the end of `b` is new, and not judged."""
     breaks = []
     for topic, partition in sorted({*a.held, *b.held}):
-        if found := _difference(a, b, topic, partition):
+        if found := _difference(a, b, topic, partition, live):
             breaks.append(found)
     counts = {
         "records": min(a.counts["records"], b.counts["records"]),
@@ -338,12 +340,13 @@ def compare(a: Verdict, b: Verdict) -> Verdict:
     return Verdict(f"{a.source} and {b.source}", (*breaks, *a.breaks, *b.breaks), counts, a.links, a.held)
 
 
-def _difference(a: Verdict, b: Verdict, topic: str, partition: int) -> Break | None:
+def _difference(a: Verdict, b: Verdict, topic: str, partition: int, live: bool) -> Break | None:
     left, right = a.held.get((topic, partition), {}), b.held.get((topic, partition), {})
     forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
     begin = max(min(left, default=0), min(right, default=0)) if forgets and left and right else 0
+    end = max(right, default=-1)
     for offset in sorted({*left, *right}):
-        if offset < begin:
+        if offset < begin or (live and offset > end):
             continue
         if (one := left.get(offset)) != (two := right.get(offset)):
             break

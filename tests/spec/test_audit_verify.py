@@ -58,6 +58,7 @@ def test_one_byte_of_the_bytes_is_edited() -> None:
     kept[at] = with_value(kept[at], value[:-3] + bytes([value[-3] ^ 1]) + value[-2:])
     found = first(verify(kept))
     assert (found.kind, found.offset) == ("edited", kept[at].raw.offset)
+    assert "the hash kept beside them is another one" in found.text
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,14 @@ def test_two_sources_are_compared_and_the_poorer_one_is_named(
     assert found.kind == kind
     assert "clickhouse" in found.text
     assert compare(there, there).ok
+
+
+def test_on_a_live_log_what_came_after_the_earlier_look_is_not_held_against_it() -> None:
+    raws = the_main_story().all()
+    later, earlier = verify(map(Kept, raws), source="clickhouse"), verify(map(Kept, cut_tail(raws)), source="kafka")
+    assert not compare(later, earlier).ok
+    assert compare(later, earlier, live=True).ok
+    assert not compare(earlier, later, live=True).ok
 
 
 def test_one_cluster_alone_can_be_judged() -> None:
