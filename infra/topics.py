@@ -162,7 +162,11 @@ def look(admin: AdminClient, prefix: str) -> tuple[int, dict[str, Found]]:
     configs: dict[str, dict[str, str]] = {}
     if resources:
         for resource, answer in admin.describe_configs(resources, request_timeout=CALL_TIMEOUT_S).items():
-            configs[resource.name] = {key: entry.value for key, entry in _answer(answer).items()}
+            try:
+                configs[resource.name] = {key: entry.value for key, entry in _answer(answer).items()}
+            except KafkaException as failure:
+                if failure.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # made, and not yet known everywhere
+                    raise
     found = {
         name: Found(
             partitions=len(topic.partitions),
@@ -170,6 +174,7 @@ def look(admin: AdminClient, prefix: str) -> tuple[int, dict[str, Found]]:
             config=configs[name],
         )
         for name, topic in there.items()
+        if name in configs
     }
     return min(REPLICATION_MAX, len(cluster.brokers)), found
 

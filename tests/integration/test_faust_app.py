@@ -17,11 +17,12 @@ from infra.runners.books import Raw, dead_letter
 from infra.runners.faust_app import FaustStage, NotCarried, transport_of
 from infra.runners.kafka import KafkaSettings
 from infra.runners.maps import Mapped
-from infra.topics import apply, bindings, grants
+from infra.topics import apply
 from schemas.events import Unreadable
 from schemas.topics import partition_of
 from tests.conftest import StartKafka
 from tests.integration.test_publisher import eventually
+from tests.integration.test_topics import give_grants
 
 PARTITIONS = 3
 Handle = Callable[[Raw], Awaitable[Mapped]]
@@ -384,8 +385,7 @@ async def test_it_lives_on_what_the_table_of_grants_gives_its_role(own_kafka: St
         return KafkaSettings(broker.client_config(user), prefix=topic_prefix, partitions=PARTITIONS)
 
     apply(admin, settings_of("admin"))
-    for made in admin.create_acls(bindings(grants(topic_prefix))).values():
-        made.result(15)
+    give_grants(admin, topic_prefix)
     gateway, writer = Publisher(settings_of("gateway")), Publisher(settings_of("intake"))
     bench = Bench(settings_of("intake"), gateway)
 
