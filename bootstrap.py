@@ -407,8 +407,7 @@ class Edges:
     async def _console(self) -> Role:
         from prometheus_client import generate_latest
 
-        import actions.catalogue  # noqa: F401  (fills CATALOGUE)
-        from actions.action import CATALOGUE
+        from actions.catalogue import CATALOGUE
         from console.desk import Desk, Place
         from console.journal import Journal
         from console.keys import signing_key
@@ -585,19 +584,23 @@ def up(settings: Settings, embedded: bool) -> int:
         return Supervisor(groups, arguments, environment, on_tick=nearly_full).run()
 
 
-def topics(settings: Settings, verb: str) -> str:
-    """`steward topics plan|apply|render`. Raises Unreachable."""
+def topics(settings: Settings, verb: str) -> tuple[list[str], list[str]]:
+    """`steward topics plan|apply`: what was done, and what differs now. Raises Unreachable."""
     from confluent_kafka.admin import AdminClient
 
     from infra import topics as shape
 
     kafka = kafka_settings(settings, "admin")
-    if verb == "render":
-        return shape.render(kafka)
     admin = AdminClient(dict(kafka.client))
-    found = shape.plan(admin, kafka) if verb == "plan" else shape.apply(admin, kafka)
-    said = "\n".join(str(d) for d in found)
-    return said or "the broker has every topic as it should be"
+    made, differs = ([], shape.plan(admin, kafka)) if verb == "plan" else shape.apply(admin, kafka)
+    return [f"made {name}" for name in made], [str(d) for d in differs]
+
+
+def topics_rendered(settings: Settings) -> str:
+    """`steward topics render`: topics and ACLs as commands for a platform team."""
+    from infra import topics as shape
+
+    return shape.render(kafka_settings(settings, "admin"))
 
 
 def publish_control(settings: Settings, event: Event) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import nan
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict
 
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look
@@ -164,42 +164,6 @@ def is_settled(facts: Facts) -> bool:
 def figure(sample: Sample, name: str) -> float:
     """Missing is not a number, which equals nothing: it never makes a sample look good."""
     return sample.figures.get(name, nan)
-
-
-CATALOGUE: dict[str, type[Action]] = {}
-
-
-def in_catalogue(action: type[Action]) -> type[Action]:
-    """Class decorator: this action may be proposed."""
-    assert action.name not in CATALOGUE, action.name
-    CATALOGUE[action.name] = action
-    return action
-
-
-class UnknownAction(Exception):
-    """No such type in the catalogue."""
-
-
-class BadParameters(Exception):
-    """Parameters of a known action that are of the wrong type or out of range; `field` names the first."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field, self.reason = field, reason
-
-
-def parse(name: str, params: str) -> Action:
-    """The action from its name and its parameters as JSON. Raises UnknownAction or BadParameters."""
-    import actions.catalogue  # noqa: F401  (fills CATALOGUE)
-
-    kind = CATALOGUE.get(name)
-    if kind is None:
-        raise UnknownAction(f"no action {name!r}; there are {', '.join(sorted(CATALOGUE))}")
-    try:
-        return kind.model_validate_json(params)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadParameters(".".join(str(p) for p in first["loc"]) or "params", first["msg"]) from error
 
 
 def params_json(action: Action) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 
 from actions import calls
-from actions.action import CATALOGUE, Action, Undo, UnknownAction, parse
+from actions.action import Action, Undo
+from actions.catalogue import parse
 from schemas.values import Change, Model, Plan
 
 _UNDO = {
@@ -64,15 +65,6 @@ def describe(kind: type[Action]) -> str:
         lines.append(f"  {row.method} {row.path}    by hand: {row.by_hand}")
     lines += ["", f"Clients   {kind.clients_notice}", f"Stops if  {kind.stops_if}", f"Undo      {_UNDO[kind.undo]}"]
     return "\n".join(lines)
-
-
-def named(name: str) -> type[Action]:
-    """The type of that name. Raises UnknownAction."""
-    import actions.catalogue  # noqa: F401  (fills CATALOGUE)
-
-    if name not in CATALOGUE:
-        raise UnknownAction(f"no action {name!r}; there are {', '.join(sorted(CATALOGUE))}")
-    return CATALOGUE[name]
 
 
 def _type(field: dict[str, object]) -> str:

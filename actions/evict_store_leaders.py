@@ -8,7 +8,7 @@ from math import ceil
 from pydantic import Field
 
 from actions import calls
-from actions.action import Action, Limits, Undo, figure, health, in_catalogue, is_settled, no, wait
+from actions.action import Action, Limits, Undo, figure, health, is_settled, no, wait
 from schemas.events import Finding
 from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId
@@ -17,7 +17,6 @@ RETRY_S = 300
 SLOW_SCORE = 80  # what PD itself calls slow
 
 
-@in_catalogue
 class EvictStoreLeaders(Action):
     """Move every Raft leader off one store, keep them off for `keep_s` seconds, then let PD bring them back.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from actions import calls
-from actions.action import Action, Limits, Undo, figure, health, in_catalogue, no
+from actions.action import Action, Limits, Undo, figure, health, no
 from schemas.events import Finding
 from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId, canonical_json
@@ -20,7 +20,6 @@ def _sorted_once(ids: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-@in_catalogue
 class RemoveTombstones(Action):
     """Delete PD's records of stores that have left the cluster for good (state Tombstone).
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from actions import calls
-from actions.action import Action, Limits, Undo, figure, health, in_catalogue, is_settled, no, wait
+from actions.action import Action, Limits, Undo, figure, health, is_settled, no, wait
 from schemas.events import Finding
 from schemas.facts import Facts, Look, OperatorFacts, RegionFacts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample, StoreId
@@ -17,7 +17,6 @@ SLOW_SCORE = 80
 HEARTBEAT_S = 60  # a region's `written_bytes` is the total of one heartbeat interval, normally so long
 
 
-@in_catalogue
 class TransferRegionLeader(Action):
     """Move the Raft leader of one region to another store that already holds a voting replica of it.
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from actions.action import CATALOGUE, Action, BadParameters, UnknownAction, params_schema, parse
+from actions.action import Action, params_schema
+from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, parse
 from agents.causes import known
 from agents.evidence import entities_of, quoted
 from agents.rendering import Prompt, evidence_spoken, section
@@ -33,8 +34,6 @@ class ProposalReply(Model):
 
 def offered(cause: str) -> dict[str, type[Action]]:
     """The actions of the catalogue that a cause admits, by name."""
-    import actions.catalogue  # noqa: F401  (fills CATALOGUE)
-
     found = known(cause)
     admits = found.admits if found else ()
     return {name: CATALOGUE[name] for name in sorted(admits) if name in CATALOGUE}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from actions.action import Action, BadParameters, UnknownAction, params_json, parse
+from actions.action import Action, params_json
+from actions.catalogue import BadParameters, UnknownAction, parse
 from agents.evidence import entities_of, ids_of, quoted
 from agents.offers import offered, proposal_reply, proposal_request
 from agents.remedies import Nothing, Proposed, hopeless, propose

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from actions.action import BadParameters, UnknownAction
 from actions.calls import BadCall
 from actions.card import Card, card
+from actions.catalogue import BadParameters, UnknownAction
 from console.journal import IncidentStory, RemediationStory, headline, standing
 from console.words import WIDTH, call, clean, clock, coded, counted, moment, people, wrapped
 from schemas.events import ApprovalAsked

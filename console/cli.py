@@ -247,25 +247,29 @@ def run(roles: Annotated[list[str], typer.Argument(metavar="ROLE...")]) -> None:
 
 @topics_app.command("plan", epilog="Example: steward topics plan")
 def topics_plan(as_json: Json = False) -> None:
-    """Show what differs between the broker and the pipeline."""
+    """Show what differs between the broker and the pipeline. Exit 1 if anything."""
     _topics("plan", as_json)
 
 
 @topics_app.command("apply", epilog="Example: steward topics apply")
 def topics_apply(as_json: Json = False) -> None:
-    """Make what is missing. Never deletes or shrinks."""
+    """Make what is missing. Never deletes or shrinks. Exit 1 if something differs that it may not change."""
     _topics("apply", as_json)
 
 
 @topics_app.command("render", epilog="Example: steward topics render > for-the-platform-team.txt")
 def topics_render(as_json: Json = False) -> None:
     """Write topics and ACLs out for a platform team."""
-    _topics("render", as_json)
+    text = _bootstrap().topics_rendered(_settings())
+    _print(as_json, {"verb": "render", "text": text}, text)
 
 
 def _topics(verb: str, as_json: bool) -> None:
-    text = str(_bootstrap().topics(_settings(), verb))
-    _print(as_json, {"verb": verb, "text": text}, text)
+    done, differs = _bootstrap().topics(_settings(), verb)
+    lines = [*done, *(differs or ["the broker has every topic as it should be"])]
+    _print(as_json, {"verb": verb, "done": done, "differs": differs}, "\n".join(lines))
+    if differs:
+        raise typer.Exit(NO)
 
 
 @app.command(epilog="Example: steward ingest alerts.json    or: ... | steward ingest -")
@@ -562,8 +566,7 @@ def _diff(said: dict[str, Any]) -> str:
 @actions_app.command("list", epilog="Example: steward actions list")
 def actions_list(as_json: Json = False) -> None:
     """Every type of action there is."""
-    import actions.catalogue  # noqa: F401  (fills CATALOGUE)
-    from actions.action import CATALOGUE
+    from actions.catalogue import CATALOGUE
 
     rows = [[k.name, k.version, k.risk, k.undo.value, (k.__doc__ or "").split("\n")[0]] for k in CATALOGUE.values()]
     keys = ["name", "version", "risk", "undo", "what"]
@@ -574,8 +577,9 @@ def actions_list(as_json: Json = False) -> None:
 @actions_app.command("show", epilog="Example: steward actions show evict_store_leaders")
 def actions_show(name: Annotated[str, typer.Argument(metavar="TYPE")], as_json: Json = False) -> None:
     """One type: what it does, what clients notice, its parameters, its calls, how to do it by hand."""
-    from actions.action import UnknownAction, params_schema
-    from actions.card import describe, named
+    from actions.action import params_schema
+    from actions.card import describe
+    from actions.catalogue import UnknownAction, named
 
     try:
         kind = named(name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from actions.action import CATALOGUE, parse
+from actions.catalogue import CATALOGUE, parse
 from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, claim_or_refuse, evolve, next_move
 from schemas.controls import Controls
 from schemas.events import (

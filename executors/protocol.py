@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from actions.action import Action, Limits, parse
+from actions.action import Action, Limits
+from actions.catalogue import parse
 from actions.drift import drifted, exceeds
 from actions.preflight import objections
 from executors.changes import Claim, Step

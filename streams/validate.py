@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actions.action import Action, BadParameters, Limits, UnknownAction, never, no, params_json, parse, wait
+from actions.action import Action, Limits, never, no, params_json, wait
+from actions.catalogue import BadParameters, UnknownAction, parse
 from actions.drift import exceeds
 from actions.preflight import objections
 from schemas.events import ActionProposed, ProposalRefused, ProposalValidated

@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 
 from actions import calls
-from actions.action import (
-    Action,
-    BadParameters,
-    Undo,
-    UnknownAction,
-    params_json,
-    params_schema,
-    parse,
-)
-from actions.card import card, describe, named
+from actions.action import Action, Undo, params_json, params_schema
+from actions.card import card, describe
+from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones

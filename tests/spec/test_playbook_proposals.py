@@ -90,8 +90,6 @@ def test_the_diagnosis_prompt_does_not_change_when_acting_is_switched_on() -> No
         return diagnosis_request(prompt_named("diagnosis"), CLUSTER, (ALERT,), seen.evidence(), 60).sha256()
 
     before = rendered()
-    import actions.catalogue  # noqa: F401
-
     request = diagnosis_request(prompt_named("diagnosis"), CLUSTER, (ALERT,), collect((ALERT,), SLOW).evidence(), 60)
     assert rendered() == before
     for action in (name for known in CAUSES.values() for name in known.admits):

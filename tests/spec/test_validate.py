@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actions.action import CATALOGUE, Limits, parse
+from actions.action import Limits
+from actions.catalogue import CATALOGUE, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
