@@ -138,7 +138,7 @@ class Journal:
     _n: int = 0
     _positions: dict[tuple[str, int], int] = field(default_factory=dict)
     _closed: deque[str] = field(default_factory=deque)
-    _by_fingerprint: dict[str, str] = field(default_factory=dict)  # of synthetic alerts: who waits for their ticket
+    _tests: dict[str, tuple[str, int]] = field(default_factory=dict)  # synthetic alert -> its incident, and since when
 
     # -- what goes in ----------------------------------------------------------------------------------------------
 
@@ -197,8 +197,6 @@ class Journal:
             self._of_remediation(line, event, cause)
         if incident_id:
             self._of_incident(line, event)
-        elif isinstance(event, e.AlertFired) and event.synthetic:
-            self._by_fingerprint.setdefault(event.fingerprint, "")
 
     def _of_incident(self, line: Line, event: e.Event) -> None:
         story = self.incidents.get(line.incident_id)
@@ -211,9 +209,11 @@ class Journal:
                 story.opened, story.opened_ms = event, line.at_ms
                 story.alerts[event.alert.fingerprint] = event.alert
                 if event.synthetic:
-                    self._by_fingerprint[event.alert.fingerprint] = story.incident_id
+                    self._tests[event.alert.fingerprint] = (story.incident_id, line.at_ms)
             case e.AlertFolded():
                 story.alerts[event.alert.fingerprint] = event.alert
+                if story.opened and story.opened.synthetic:
+                    self._tests.setdefault(event.alert.fingerprint, (story.incident_id, line.at_ms))
             case e.DiagnosisAdopted():
                 story.adopted = event
             case e.DiagnosisAbstained():
@@ -268,8 +268,11 @@ class Journal:
         return [line for line in self._lines if line.n > n][:most]
 
     def ticket_of_test(self, fingerprint: str) -> IncidentStory | None:
-        """The incident that a test alert has become, once it is there."""
-        return self.incidents.get(self._by_fingerprint.get(fingerprint, ""))
+        """The incident that a test alert has become or joined, once its ticket has been written since."""
+        incident_id, since_ms = self._tests.get(fingerprint, ("", 0))
+        story = self.incidents.get(incident_id)
+        told = story is not None and any(x.topic == "tickets" and x.at_ms >= since_ms for x in story.lines)
+        return story if told else None
 
     def open_incidents(self, cluster_id: str = "") -> list[IncidentStory]:
         found = (i for i in self.incidents.values() if not i.closed and cluster_id in ("", i.cluster_id))

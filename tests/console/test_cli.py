@@ -287,6 +287,20 @@ def test_doctor_says_per_line_what_is_wrong_and_what_to_do(steward: Steward, mon
     assert steward("doctor").exit_code == 0
 
 
+def test_topics_that_differ_are_exit_1(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    differ = ["sre.steward.alerts is missing; it is to have 16 partitions"]
+    bootstrap(monkeypatch, topics=lambda settings, verb: ([f"{verb}: what it did"], list(differ)))
+
+    planned, applied = steward("topics", "plan", "--json"), steward("topics", "apply")
+
+    assert (planned.exit_code, applied.exit_code) == (1, 1)
+    assert json.loads(planned.stdout) == {"verb": "plan", "done": ["plan: what it did"], "differs": differ}
+    assert applied.stdout == f"apply: what it did\n{differ[0]}\n"
+    differ.clear()
+    assert steward("topics", "plan").exit_code == 0
+    assert "the broker has every topic as it should be" in steward("topics", "apply").stdout
+
+
 def test_leftovers_are_exit_1(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
     found = ["evict-leader-scheduler-4"]
     bootstrap(monkeypatch, leftovers=lambda settings, cluster: found)

@@ -221,6 +221,28 @@ def test_an_older_version_of_a_ticket_does_not_replace_a_newer_one() -> None:
     assert story.version == 2
 
 
+def test_a_test_alert_that_joins_an_open_incident_waits_for_a_ticket_written_since() -> None:
+    """An older ticket proves nothing about the pipe of now."""
+    office = Office()
+    ticket = e.TicketWritten(
+        cluster_id=CLUSTER, incident_id="INC-1", version=1, headline="h", status="NEW", lines=(), tier="routine"
+    )
+    office.incident(synthetic=True)
+    assert office.journal.ticket_of_test("f1") is None
+    office.write("tickets", ticket)
+    assert office.journal.ticket_of_test("f1") is not None
+    office.let_pass(60)
+
+    second = AlertRef(fingerprint="f2", name="StewardTest", starts_at_ms=office.now, level="warning")
+    office.write("incidents", e.AlertFolded(cluster_id=CLUSTER, incident_id="INC-1", alert=second, folded=1))
+
+    assert office.journal.ticket_of_test("f2") is None
+    office.let_pass(1)
+    office.write("tickets", ticket.model_copy(update={"version": 2}))
+    story = office.journal.ticket_of_test("f2")
+    assert story is office.journal.incidents["INC-1"]
+
+
 def test_every_event_of_a_story_has_words() -> None:
     for event in e.all_events().values():
         assert event in words.WORDS or event in MACHINERY, event.__name__
