@@ -147,23 +147,24 @@ class FaustStage:
 
     async def _carry(self, stream: Any) -> None:
         async for event in stream.events():
-            message = event.message
-            if self._leaving:
-                await _for_ever()
-            self._in_flight += 1
-            self._idle.clear()
-            try:
-                await self._answer(self._raw(message))
-            except Exception as error:
-                self._give_up(
-                    f"{type(error).__name__}: {error} at {message.topic}/{message.partition}@{message.offset}"
-                )
-                await _for_ever()
-            finally:
-                self._in_flight -= 1
-                if not self._in_flight:
-                    self._idle.set()
-            message.ack(self._app.consumer)
+            if self._leaving or not await self._is_answered(event.message):
+                await _for_ever()  # until this is cancelled, or the process is gone: returning would acknowledge
+            event.message.ack(self._app.consumer)
+
+    async def _is_answered(self, message: Any) -> bool:
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            await self._answer(self._raw(message))
+        except Exception as error:
+            where = f"{message.topic}/{message.partition}@{message.offset}"
+            self._give_up(f"{where}: {type(error).__name__}: {error}")
+            return False
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+        return True
 
     def _raw(self, message: Any) -> Raw:
         """The bytes as they were on the wire: Faust's own decoding is not looked at."""
