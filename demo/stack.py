@@ -32,6 +32,7 @@ CLUSTER = "demo-1"
 PERSON = "scripted-anna"
 GROUPS = {"observe": bootstrap.OBSERVING, "act": bootstrap.ACTING, "execute": bootstrap.APART}
 KEEP_S = 60
+PREFIX, PARTITIONS = "demo.", 2
 POLICY: dict[str, Any] = {
     "actions": {"evict_store_leaders": {"mode": "on", "canary": [CLUSTER]}},
     "limits": {"settling_s": 20, "pd_leader_age_s_min": 20, "cooldown_s": 0},
@@ -77,12 +78,8 @@ def running(directory: Path) -> Iterator[Stack]:
         now=time.time(),
         timing=Timing(store_heartbeat_s=1, region_heartbeat_s=1),
     )
-    given = configuration(directory, cluster.id)
-    with EmbeddedBroker("demo.", given["kafka"]["partitions"]) as broker, serve(cluster) as served:
-        given["kafka"]["bootstrap"] = broker.bootstrap
-        given["clusters"] = {
-            CLUSTER: {"alert_labels": {"env": CLUSTER}, "pd": [served.url], "pd_cluster_id": cluster.id, "tier": 1}
-        }
+    with EmbeddedBroker(PREFIX, PARTITIONS) as broker, serve(cluster) as served:
+        given = configuration(directory, cluster.id, served.url, broker.bootstrap)
         stack = Stack(
             directory,
             served,
@@ -103,7 +100,7 @@ def running(directory: Path) -> Iterator[Stack]:
                     child.kill()
 
 
-def configuration(directory: Path, cluster_id: int) -> dict[str, Any]:
+def configuration(directory: Path, pd_cluster_id: int, pd: str, bootstrap_servers: str) -> dict[str, Any]:
     """The demo's own configuration; every secret in it is made here and dies with the directory."""
     write_secret(directory / "token", make_token())
     write_secret(directory / "gateway-token", make_token())
@@ -111,7 +108,10 @@ def configuration(directory: Path, cluster_id: int) -> dict[str, Any]:
     listening = {name: f"127.0.0.1:{_port()}" for name in ("gateway", "console", "observe", "act", "execute")}
     return {
         "environment": "demo",
-        "kafka": {"topic_prefix": "demo.", "partitions": 2},
+        "kafka": {"bootstrap": bootstrap_servers, "topic_prefix": PREFIX, "partitions": PARTITIONS},
+        "clusters": {
+            CLUSTER: {"alert_labels": {"env": CLUSTER}, "pd": [pd], "pd_cluster_id": pd_cluster_id, "tier": 1}
+        },
         "clickhouse": {"url": f"chdb:{directory / 'audit'}"},
         "gateway": {"listen": listening["gateway"], "token": f"file:{directory / 'gateway-token'}"},
         "console": {
