@@ -20,7 +20,7 @@ from infra.runners.kafka import KafkaSettings, raw_of
 from streams.pipeline import BY_NAME
 
 REFRESH_S = 10.0
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 5.0  # the sink is told to stop within that, whatever the broker does
 _GONE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 _NO_USE_WAITING = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION}
