@@ -1,4 +1,4 @@
-"""Bytes on a topic: Avro single-object encoding (C3 01, CRC-64-AVRO fingerprint, body).
+"""Bytes on a topic: Avro single-object encoding (C3 01, CRC-64-AVRO fingerprint, body). A registry's framing is read.
 
 Every schema version ever committed ships in schemas/avro/, so decoding needs no server. The hash of an event is over
 its body, without framing, so that re-framing (a schema registry) changes no chain.
@@ -21,6 +21,7 @@ from schemas.avro import schema_of, schema_of_value
 from schemas.events import Event, Unreadable, all_events
 from schemas.values import Head, Plan, sha256
 
+REGISTERED = b"\x00"
 MAGIC = b"\xc3\x01"
 AVRO_DIRECTORY = Path(__file__).parent / "avro"
 RAW_BYTES_MAX = 1 << 20
@@ -99,7 +100,30 @@ def decode(raw: bytes | None) -> Decoded:
     schema = _known().get(raw[2:10])
     if schema is None:
         raise Unreadable("unknown_fingerprint", f"no schema of ours has the fingerprint {raw[2:10].hex()}")
-    body = raw[10:]
+    return _decoded(schema, raw[10:])
+
+
+def decode_registered(raw: bytes, event: type[Event]) -> Decoded:
+    """A value in a schema registry's framing (00, 4 bytes of schema id) on a topic that holds one kind of event.
+
+    The id is the registry's; the writer's schema must be one of our versions of `event`, so the bytes are tried against
+    them, the newest first. Raises Unreadable where none fits to the last byte.
+    """
+    if len(raw) > RAW_BYTES_MAX:
+        raise Unreadable("too_large", f"{len(raw)} bytes, at most {RAW_BYTES_MAX} are read")
+    versions = [schema for schema in _known().values() if schema.event is event]
+    wrong: Unreadable | None = None
+    for schema in reversed(versions):
+        try:
+            return _decoded(schema, raw[5:])
+        except Unreadable as error:
+            wrong = wrong or error
+    assert wrong is not None, f"no version of {event.__name__}"
+    id_ = int.from_bytes(raw[1:5], "big")
+    raise Unreadable(wrong.code, f"registered schema {id_}: {wrong.reason}", wrong.field) from wrong
+
+
+def _decoded(schema: _Schema, body: bytes) -> Decoded:
     source = io.BytesIO(body)
     try:
         current = _current(schema.event)

@@ -13,7 +13,7 @@ from schemas import alertmanager
 from schemas.alertmanager import Clusters, clusters_of, fingerprint_of, level_of
 from schemas.events import AlertFired, AlertReceived, AlertResolved, Unreadable
 from schemas.topics import partition_of
-from schemas.wire import decode
+from schemas.wire import REGISTERED, decode, decode_registered
 
 Signal = AlertFired | AlertResolved
 
@@ -90,7 +90,8 @@ def _read(value: bytes | None) -> tuple[list[tuple[str, AlertReceived]], Sequenc
     if value and value.lstrip()[:1] in (b"{", b"["):
         webhook = alertmanager.read(value)
         return [(f"{at}.", alert) for at, alert in zip(webhook.at, webhook.alerts, strict=True)], webhook.faults
-    event = decode(value).event
+    registered = value is not None and value[:1] == REGISTERED
+    event = (decode_registered(value, AlertReceived) if value and registered else decode(value)).event
     if not isinstance(event, AlertReceived):
         raise Unreadable("not_of_this_topic", f"{type(event).__name__} is no event of `alerts`")
     return [("", event)], ()

@@ -196,6 +196,12 @@ def test_a_cluster_without_labels_claims_no_alert() -> None:
     assert alertmanager.cluster_of({"env": "prod"}, {"a": {}}) is None
 
 
+def test_a_registrys_framing_is_read_whatever_id_the_registry_gave() -> None:
+    plain = received()
+    framed = b"\x00" + (4711).to_bytes(4, "big") + plain[10:]
+    assert checked(framed).events == checked(plain).events != ()
+
+
 # -- what does not --------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +213,9 @@ def test_a_cluster_without_labels_claims_no_alert() -> None:
         (b"hello", "no_schema", ""),
         (b"\xc3\x01" + b"\x00" * 8, "unknown_fingerprint", ""),
         (received()[:-3], "undecodable", ""),
+        (b"\x00" + b"\x00\x00\x00\x07", "undecodable", ""),
+        (b"\x00" + b"\x00\x00\x00\x07" + received()[10:-3], "undecodable", ""),
+        (b"\x00" + b"\x00\x00\x00\x07" + received(status="sulking")[10:], "invalid", "status"),
         (b"{", "not_webhook_v4", ""),
         (b"[]", "not_webhook_v4", ""),
         (b"{}", "not_webhook_v4", "version"),
