@@ -30,6 +30,7 @@ TRANSITIONS: dict[tuple[State | None, str], State] = {
 for _state in OPEN:
     TRANSITIONS[_state, "RemediationClosed"] = "closed"
     TRANSITIONS[_state, "ApprovalRejected"] = _state
+for _state in ("authorised", "running"):  # the others end at their deadline
     TRANSITIONS[_state, "RemediationFlagged"] = _state
 
 VERBS: dict[State, tuple[str, ...]] = {  # what a person may say, by state
@@ -37,8 +38,8 @@ VERBS: dict[State, tuple[str, ...]] = {  # what a person may say, by state
     "deferred": ("cancel", "did-it-myself"),
     "asked": ("approve", "deny", "cancel", "did-it-myself"),
     "approved": ("deny", "cancel", "did-it-myself"),
-    "authorised": ("cancel",),
-    "running": ("cancel", "undo"),
+    "authorised": ("cancel", "did-it-myself"),
+    "running": ("cancel", "undo", "did-it-myself"),
     "unknown": ("resolve",),
     "closed": (),
 }
