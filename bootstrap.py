@@ -268,16 +268,23 @@ async def serve(
     topic_ids = await asyncio.to_thread(topics_there, kafka[roles[0]])
     metrics = Metrics()
     log = structlog.get_logger()
-    controls = KafkaControls(kafka[roles[0]])
+    reader = next((line.role for line in lines if line.consults), roles[0])  # a principal that may read controls
+    controls = KafkaControls(kafka[reader])
     await controls.read()
     hands = make_hands(controls, verdict.allows)
-    publisher = Publisher(kafka[roles[0]])
     process = Process(on_up=lambda role, up: metrics.up.labels(role).set(up))
-    process.closing += [lambda: asyncio.to_thread(controls.close), publisher.close]
+    process.closing.append(lambda: asyncio.to_thread(controls.close))
+
+    def publisher(role: str) -> Publisher:
+        """Each role writes as itself: the grants are by role."""
+        made = Publisher(kafka[role])
+        process.closing.append(made.close)
+        return made
+
     edges = Edges(settings, kafka, publisher, metrics, process)
     for line in lines:
         if line.verb == "maps":
-            process.roles.append(_mapping(line, settings, hands, kafka[line.role], publisher, metrics))
+            process.roles.append(_mapping(line, settings, hands, kafka[line.role], publisher(line.role), metrics))
         elif line.verb == "edge":
             process.roles.append(await edges.make(line.role))
         else:
@@ -365,7 +372,7 @@ class Edges:
 
     settings: Settings
     kafka: Mapping[str, KafkaSettings]
-    publisher: Publisher
+    publisher: Callable[[str], Publisher]
     metrics: Metrics
     process: Process
     store: Store | None = None
@@ -378,28 +385,15 @@ class Edges:
         from infra.gateway import gateway
 
         token = self.settings.gateway.token
+        publisher = self.publisher("gateway")
         app = gateway(
-            self.publish_alerts,
+            lambda alerts: _publish_alerts(publisher, alerts),
             self._labels(),
             token=token.read() if token else None,
             registry=self.metrics.registry,
-            ready=self.publisher.ready,
+            ready=publisher.ready,
         )
         return _http("gateway", app, self.settings.gateway.listen)
-
-    async def publish_alerts(self, alerts: list[tuple[str, AlertReceived]]) -> None:
-        """Returns when Kafka has acknowledged every one."""
-        from schemas.wire import encode
-
-        await asyncio.gather(*(self.publisher.publish("alerts", key, encode(alert)) for key, alert in alerts))
-
-    async def take_in(self, body: bytes) -> str:
-        """A webhook body, as the gateway would take it. Raises Unreadable, Unreachable or Refused."""
-        from schemas.alertmanager import keyed, parse
-
-        alerts = keyed(parse(body), self._labels())
-        await self.publish_alerts(alerts)
-        return f"{len(alerts)} alerts published"
 
     def _labels(self) -> dict[str, Mapping[str, str]]:
         return {name: c.alert_labels for name, c in self.settings.clusters.items()}
@@ -413,6 +407,7 @@ class Edges:
         from console.keys import signing_key
         from console.web import app
         from infra.clickhouse.kafka_reader import KafkaReader
+        from schemas.alertmanager import keyed, parse
         from schemas.chain import edge
         from schemas.wire import frame
 
@@ -421,9 +416,17 @@ class Edges:
         reader = KafkaReader(self.kafka["console"])
         self.process.closing.append(reader.close)
 
+        publisher = self.publisher("console")
+
         async def publish(topic: str, cluster_id: str, event: Event) -> None:
             made = edge(event, str(uuid.uuid4()), now_ms())
-            await self.publisher.publish(topic, cluster_id, frame(type(event), made.body))
+            await publisher.publish(topic, cluster_id, frame(type(event), made.body))
+
+        async def take_in(body: bytes) -> str:
+            """A webhook body, as the gateway would take it. Raises Unreadable, Unreachable or Refused."""
+            alerts = keyed(parse(body), self._labels())
+            await _publish_alerts(publisher, alerts)
+            return f"{len(alerts)} alerts published"
 
         async def follow() -> None:
             await reader.seek({})
@@ -444,7 +447,7 @@ class Edges:
             new_id=lambda: str(uuid.uuid4()),
             key=signing_key(settings) if settings.console.signing_key else None,
             draft=settings.policy,
-            take_in=self.take_in,
+            take_in=take_in,
             known_actions=frozenset(CATALOGUE),
         )
         audit = AuditAnswers(self._store()) if settings.clickhouse else None
@@ -476,11 +479,18 @@ class Edges:
         return Role("audit", lambda: sink.run(reader), stop)
 
     def _store(self) -> Store:
-        """One for the console and the audit: chDB knows one client of a path."""
+        """One for the console and the audit: of a process they share its engine."""
         if self.store is None:
             store = self.store = open_audit(self.settings)
             self.process.closing.append(lambda: asyncio.to_thread(store.close))
         return self.store
+
+
+async def _publish_alerts(publisher: Publisher, alerts: list[tuple[str, AlertReceived]]) -> None:
+    """Returns when Kafka has acknowledged every one."""
+    from schemas.wire import encode
+
+    await asyncio.gather(*(publisher.publish("alerts", key, encode(alert)) for key, alert in alerts))
 
 
 @dataclass(frozen=True)
@@ -546,8 +556,10 @@ def _http(name: str, app: Any, listen: str) -> Role:
 
 def run(settings: Settings, roles: Sequence[str]) -> int:
     """`steward run ROLE...`: until SIGTERM. Exits 0 after a stop that was asked for."""
+    from infra.supervisor import end_with_supervisor
     from infra.telemetry import set_up_logging
 
+    end_with_supervisor(os.environ)
     if set(roles) & set(APART) and set(roles) - set(APART):
         raise ConfigError(Problem("roles", "list", "`execute` runs alone: its timers end the process that is too late"))
     set_up_logging("+".join(roles) if len(roles) < 4 else f"{roles[0]}+{len(roles) - 1}")
@@ -638,7 +650,7 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
 
     store = open_audit(settings) if settings.clickhouse and not settings.clickhouse.url.startswith("chdb:") else None
     return [
-        *health.kafka(kafka_settings(settings, "doctor")),
+        *health.kafka(kafka_settings(settings, "console")),
         *health.audit(settings, store),
         *health.clusters(settings, pd_reader(settings)),
     ]
