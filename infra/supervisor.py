@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,23 @@ import structlog
 QUIET_S = 30.0  # a child that ran for so long starts anew at once
 BACKOFF_S_MAX = 30.0
 STOP_WAIT_S = 30.0
+SUPERVISED_BY = "STEWARD_SUPERVISED_BY"  # in a child's environment: the pid of its supervisor
+WRONG_CONFIGURATION = 2
+_PR_SET_PDEATHSIG = 1
 _log = structlog.get_logger()
+
+
+def end_with_supervisor(environment: Mapping[str, str]) -> None:
+    """In a child: however its supervisor ends, this process is told to stop, and never meets its own successor.
+
+    The kernel does it on Linux alone; elsewhere fencing by Kafka is what keeps two of a kind apart.
+    """
+    supervisor = environment.get(SUPERVISED_BY, "")
+    if not supervisor.isdigit() or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(supervisor):  # it has ended before we could ask
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass
@@ -44,12 +62,14 @@ class Supervisor:
         on_tick: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.children = [Child(name, roles) for name, roles in groups.items() if roles]
-        self._arguments, self._environment, self._command = list(arguments), dict(environment), list(command)
+        self._arguments, self._command = list(arguments), list(command)
+        self._environment = {**environment, SUPERVISED_BY: str(os.getpid())}
         self._on_tick = on_tick
         self._stopping = threading.Event()
 
     def run(self) -> int:
-        """0 after a stop that was asked for; 1 where everything has given up; the reason is logged."""
+        """0 after a stop that was asked for, 2 where no child can do with this configuration, 1 where `on_tick` says
+        why not to go on. All of it is logged."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         try:
@@ -60,7 +80,7 @@ class Supervisor:
                 for child in self.children:
                     self._look_after(child)
                 if all(c.process is None and c.not_before_s == float("inf") for c in self.children):
-                    return 1
+                    return WRONG_CONFIGURATION
                 self._stopping.wait(0.2)
             return 0
         finally:
@@ -79,7 +99,7 @@ class Supervisor:
         if code is None:
             return
         child.process = None
-        if code == 2:
+        if code == WRONG_CONFIGURATION:
             _log.error("wrong configuration; not started again", child=child.name)
             child.not_before_s = float("inf")
             return
