@@ -15,7 +15,6 @@ from pydantic_core import PydanticUndefined
 from actions import calls
 from actions.card import describe
 from actions.catalogue import CATALOGUE
-from actions.catalogue import CATALOGUE
 from docs import pictures
 from docs.source import comments
 from infra import pd_parse
