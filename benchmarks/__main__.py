@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lanes import run_lanes, run_turns
+from benchmarks.latency import run_latency
 from benchmarks.rows import Broker, Row, Say, Size
 from benchmarks.storm import run_restore, run_storm
 from infra.local.kafka import LocalKafka
@@ -21,6 +22,7 @@ from infra.local.process import DidNotStart, NotAvailable
 
 ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
     "storm": run_storm,
+    "latency": run_latency,
     "lanes": run_lanes,
     "turns": run_turns,
     "restore": run_restore,

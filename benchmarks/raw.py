@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from infra import topics
@@ -170,6 +170,18 @@ def encoder(event: type[Event]) -> Callable[[dict[str, Any]], bytes]:
         return out.getvalue()
 
     return write
+
+
+def end_of(consumer: Consumer, place: TopicPartition) -> int:
+    """The high watermark; a topic just made has no leader for a moment."""
+    ends = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(place, TIMEOUT_S)[1])
+        except KafkaException:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.1)
 
 
 def settled(consumer: Consumer, wanted: int, seconds: float = 60) -> list[Message]:

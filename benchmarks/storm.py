@@ -63,8 +63,8 @@ def run_storm(broker: Broker, size: Size, say: Say) -> Row:
     best = middle(pairs)
     measured = (
         f"{clusters * each:,} AlertFired of {clusters} clusters, all distinct, {broker.partitions} partitions, "
-        "by Incidents in OwnerRole; raw: consume, decode, encode, produce as many AlertFolded, in transactions of 1,000 "
-        "with offsets"
+        "by Incidents in OwnerRole; raw: consume, decode, encode, produce as many AlertFolded, in transactions of "
+        "1,000 with offsets"
     )
     return Row(
         "storm",
