@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,8 +115,7 @@ def found(group: Group, root: Path = ROOT) -> Iterator[tuple[str, str, str]]:
     """(code, file, text) of each literal."""
     for path in _files(group.only_in, root):
         name = str(path.relative_to(root))
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
+        for node in _nodes(path):
             if isinstance(node, ast.Call) and _called(node) in group.calls:
                 yield from _pair(node.args[group.at : group.at + 2], name)
             if isinstance(node, ast.FunctionDef) and (name, node.name) in group.returned_by:
@@ -125,6 +125,12 @@ def found(group: Group, root: Path = ROOT) -> Iterator[tuple[str, str, str]]:
                         yield from _pair(inner.elts[:2], name)
                     elif isinstance(inner, ast.Call) and _called(inner) in ("_reject",):
                         yield from _pair(inner.args[1:3], name)
+
+
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """The calls and functions of a file: thirteen tables ask for the same ones."""
+    return [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call | ast.FunctionDef)]
 
 
 def _files(packages: Iterable[str], root: Path) -> Iterator[Path]:

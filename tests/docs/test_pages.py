@@ -15,7 +15,7 @@ from tests.docs.examples import ROOT
 
 PAGES = sorted(p for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_FILE = re.compile(r"`((?:[a-z_]+/)+[a-zA-Z0-9_.-]+\.(?:py|md|sql|toml|avsc)|[a-z_]+\.py|Makefile|pyproject\.toml)`")
+_FILE = re.compile(r"`((?:[a-z_]+/)+[a-zA-Z0-9_.-]+\.(?:py|md|sql|toml|avsc)|bootstrap\.py)(?:: ([A-Za-z_.]+))?")
 _TEST = re.compile(r"`(test_[A-Za-z0-9_]+)`")
 _COMMAND = re.compile(r"`steward ([a-z][a-z -]*)")
 _NOT_BUILT = {"rbac", "replay", "grant", "audit sql", "audit export"}  # named by the README as not built
@@ -48,8 +48,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_and_tests_that_are_named_are_there(page: Path) -> None:
     text = page.read_text()
     sources = "\n".join(p.read_text() for p in sorted((ROOT / "tests").rglob("test_*.py")))
-    for name in _FILE.findall(text):
+    for name, inside in _FILE.findall(text):
         assert (ROOT / name).exists(), f"{_name(page)}: {name}"
+        word = inside.rpartition(".")[2]
+        assert re.search(rf"(def|class) {word}\b", (ROOT / name).read_text()) or not word, f"{_name(page)}: {word}"
     for name in _TEST.findall(text):
         assert f"def {name}(" in sources or list((ROOT / "tests").rglob(f"{name}.py")), f"{_name(page)}: {name}"
 
