@@ -16,6 +16,7 @@ from rich.table import Table
 from benchmarks.lanes import run_lanes, run_turns
 from benchmarks.latency import run_latency
 from benchmarks.rows import Broker, Row, Say, Size
+from benchmarks.start import run_help
 from benchmarks.storm import run_restore, run_storm
 from infra.local.kafka import LocalKafka
 from infra.local.process import DidNotStart, NotAvailable
@@ -26,6 +27,7 @@ ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
     "lanes": run_lanes,
     "turns": run_turns,
     "restore": run_restore,
+    "help": run_help,
 }
 EXAMPLE = """example:
   python -m benchmarks --rows storm --rows lanes      two rows, on a Kafka of their own

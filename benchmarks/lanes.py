@@ -73,7 +73,7 @@ class Steps:
 
 
 def run_lanes(broker: Broker, size: Size, say: Say) -> Row:
-    clusters, rounds = size.of(200, 20), size.of(5, 1)
+    clusters, rounds = size.of(200, 20), size.of(3, 1)
     pairs, loops = [], []
     for number in range(rounds):
         loops.append(asyncio.run(raw_lanes(broker.settings(f"lanes-raw-{number}"), clusters, 1)))

@@ -53,7 +53,7 @@ def alerts(clusters: int, each: int, partitions: int) -> Iterator[tuple[int, byt
 
 
 def run_storm(broker: Broker, size: Size, say: Say) -> Row:
-    clusters, each, rounds = size.of(200, 20), size.of(100, 10), size.of(5, 1)
+    clusters, each, rounds = size.of(200, 20), size.of(100, 10), size.of(3, 1)
     pairs = []
     for number in range(rounds):
         theirs, ours = broker.settings(f"storm-raw-{number}"), broker.settings(f"storm-{number}")
@@ -108,7 +108,7 @@ async def own_storm(settings: KafkaSettings, clusters: int, each: int) -> raw.Sp
 
 
 def run_restore(broker: Broker, size: Size, say: Say) -> Row:
-    clusters, each, rounds = size.of(200, 20), size.of(200, 10), size.of(5, 1)
+    clusters, each, rounds = size.of(200, 20), size.of(200, 10), size.of(3, 1)
     settings = broker.settings("restore")
     asyncio.run(own_storm(settings, clusters, each))
     pairs, count = [], 0
