@@ -5,6 +5,7 @@ from __future__ import annotations
 from infra.settings import Cluster, Settings
 
 GATEWAY_PATH = "/api/v1/alerts"
+TOP_RECEIVER = "YOUR-TOP-RECEIVER"  # Alertmanager refuses a receiver that is not there: it can't be forgotten
 
 CONFIGURATION = """\
 # TiKV Steward, observe-only: it reads alerts and clusters, writes tickets, and changes nothing.
@@ -68,19 +69,25 @@ def configuration(environment: str, user: str) -> str:
 
 
 def receiver(name: str, cluster: Cluster, settings: Settings) -> str:
-    """What to paste into alertmanager.yml; nothing that is there changes."""
+    """What to paste into alertmanager.yml, so that whoever is told now is told as before.
+
+    Alertmanager sends an alert to the top route's receiver only where no route below it matches: an alert that ours
+    matches would be lost to it. So the receiver is named once more, by a last route that matches everything.
+    """
     matchers = ", ".join(_quoted(f"{label}={_double(value)}") for label, value in sorted(cluster.alert_labels.items()))
     lines = [
-        f"# {name}: put the route first under `route: routes:`. `continue: true` lets your own routes go on as before.",
+        f"# {name}: two routes around your own ones, and a receiver. Whoever is told now is told as before.",
         "route:",
         "  routes:",
-        "    - receiver: tikv-steward",
+        "    - receiver: tikv-steward                   # the first route",
         f"      matchers: [{matchers}]",
         "      continue: true",
         "      group_by: [alertname]",
         "      group_wait: 5s",
         "      group_interval: 30s",
         "      repeat_interval: 1h",
+        "    # ... your own routes ...",
+        f"    - receiver: {TOP_RECEIVER}   # the last route: write the receiver that `route:` itself names",
         "receivers:",
         "  - name: tikv-steward",
         "    webhook_configs:",
