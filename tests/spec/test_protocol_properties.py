@@ -208,9 +208,10 @@ def live_through(run: Execution, history: list[Any]) -> None:
                         run.step("well")
             case ("waits", ms):
                 run.now_ms += ms
-            case ("comes back", _):  # tikv/pd#4707
-                gone = bool(run.sent) and run.sent[-1].kind == "undo" and not run.claim.settled
-                run.present = run.present or (run.action is EVICT and gone)
+            case ("comes back", _):  # tikv/pd#4707; later than the settling time nobody looks any more
+                undone = bool(run.sent) and run.sent[-1].kind == "undo"
+                settling = run.now_ms < run.claim.gone.get(0, run.now_ms) + LIMITS["settling_s"] * 1000
+                run.present = run.present or (run.action is EVICT and undone and settling)
             case ("cancelled", _):
                 if run.claim.aborting is None:
                     text = "anna: t"
