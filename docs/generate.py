@@ -30,6 +30,7 @@ WHOLE: Mapping[str, tuple[str, Callable[[], str]]] = {
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"pipeline": pictures.pipeline},
     "docs/least-privilege.md": {"kafka": pages.kafka_grants, "pd": pages.pd_calls},
+    "docs/howto/connect-alertmanager.md": {"receiver": pages.receiver},
 }
 
 

@@ -387,6 +387,21 @@ def _options(command: Any) -> str:
     return table(["argument", "", ""], rows) if rows else "No arguments."
 
 
+def receiver() -> str:
+    """What `steward connect prod-eu-7` prints, for a cluster known by one label."""
+    from console import onboarding
+
+    given = {
+        "environment": "prod",
+        "gateway": {"token": "file:secrets/gateway-token"},
+        "clusters": {
+            "prod-eu-7": {"alert_labels": {"env": "prod-eu-7"}, "pd": ["https://pd0:2379"], "pd_cluster_id": 1}
+        },
+    }
+    settings = Settings.model_validate(given)
+    return f"```yaml\n{onboarding.receiver('prod-eu-7', settings.clusters['prod-eu-7'], settings)}\n```"
+
+
 # -- who may do what ------------------------------------------------------------------------------------------------
 
 
