@@ -107,6 +107,15 @@ def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") ->
     return edge(letter, f"{role}/{raw.topic}/{raw.partition}/{raw.offset}", raw.at_ms)
 
 
+def poison_of(event: Event, cause: Cause | None) -> str:
+    """What stops acting from here on, where this event is the answer to such an input: one that made the decider raise
+    (its cluster's acting), or one that could be a person's no (the whole partition's). Empty: nothing."""
+    if not isinstance(event, InputRejected) or cause is None:
+        return ""
+    stops = event.code == "impossible" or cause.topic in STOPS_EXECUTION
+    return f"{cause.topic}/{cause.partition}@{cause.offset}: {event.text}" if stops else ""
+
+
 @dataclass
 class Draft(Generic[S]):
     """What one transaction will say. Made by `Books.draft`."""
@@ -121,7 +130,7 @@ class Draft(Generic[S]):
     positions: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, list[IgnoredInput]] = field(default_factory=dict)
     touched: dict[str, None] = field(default_factory=dict)  # clusters, in order
-    poisoned: str = ""
+    poisoned: dict[str, str] = field(default_factory=dict)
 
     def state(self, cluster_id: str) -> S:
         if cluster_id in self.states:
@@ -137,15 +146,13 @@ class Draft(Generic[S]):
             record = admit(raw, self.books.partitions)
         except Unreadable as error:
             self.dead.append(dead_letter(self.books.role, raw, error))
-            if raw.topic in STOPS_EXECUTION:
-                self.poisoned = f"{raw.topic}/{raw.partition}@{raw.offset}: {error}"
             self._add(InputRejected(cluster_id=whole, code=error.code, text=str(error)[:500]), raw.cause())
             return
         if isinstance(record.event, OWNER):  # housekeeping of another owner; answering it would never end
             return
         cluster_id = record.event.cluster_id
         try:
-            decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls())
+            decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls(cluster_id))
         except Exception as error:  # a poison input must not stop the partition
             reason = f"{type(error).__name__}: {error}"
             self.dead.append(dead_letter(self.books.role, raw, Unreadable("impossible", reason), cluster_id))
@@ -160,7 +167,7 @@ class Draft(Generic[S]):
         """Let time pass for one cluster; the tick is the cause of what it brings about."""
         self.now_ms = max(self.now_ms, now_ms)
         for event in self.books.rules.decide(
-            self.state(cluster_id), Tick(cluster_id, self.now_ms), self.now_ms, self._controls()
+            self.state(cluster_id), Tick(cluster_id, self.now_ms), self.now_ms, self._controls(cluster_id)
         ):
             self._add(event, Cause(topic="tick"))
 
@@ -176,9 +183,10 @@ class Draft(Generic[S]):
             self._add(InputIgnored(cluster_id=cluster_id, inputs=tuple(inputs)), None)
         self.ignored = {}
 
-    def _controls(self) -> Controls:
-        poisoned = self.poisoned or self.books.poisoned
-        return replace(self.controls, poisoned=poisoned) if poisoned else self.controls
+    def _controls(self, cluster_id: str) -> Controls:
+        held = self.books.poisoned | self.poisoned
+        poison = held.get(cluster_id) or held.get(f"~{self.books.partition}")
+        return replace(self.controls, poisoned=poison) if poison else self.controls
 
     def _ignore(self, cluster_id: str, cause: Cause, code: str) -> None:
         self.ignored.setdefault(cluster_id, []).append(IgnoredInput(cause=cause, code=code))
@@ -188,6 +196,8 @@ class Draft(Generic[S]):
             raise AssertionError(f"{self.books.role} may not write {type(event).__name__} on {self.books.topic}")
         key = event.cluster_id
         link = self.links.get(key) or self.books.links.get(key, FIRST)
+        if poison := poison_of(event, cause):
+            self.poisoned[key] = poison
         made, self.links[key] = stamp(self.books.topic, link, event, cause, self.now_ms, self.controls.offset)
         if not key.startswith("~"):
             self.states[key] = self.books.rules.evolve(self.state(key), event, made.head)
@@ -208,7 +218,7 @@ class Books(Generic[S]):
     links: dict[str, Link] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     now_ms: int = 0
-    poisoned: str = ""
+    poisoned: dict[str, str] = field(default_factory=dict)  # cluster, or `~N` for all of them -> what stops its acting
     genesis: GenesisMarked | None = None
     _wakes: list[tuple[int, str]] = field(default_factory=list)
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
@@ -230,8 +240,8 @@ class Books(Generic[S]):
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
         if isinstance(event, GenesisMarked):
             self.genesis = self.genesis or event
-        if isinstance(event, InputRejected) and head.cause and head.cause.topic in STOPS_EXECUTION:
-            self.poisoned = self.poisoned or f"{head.cause.topic}/{head.cause.partition}@{head.cause.offset}"
+        if poison := poison_of(event, head.cause):
+            self.poisoned[key] = poison
         if not key.startswith("~"):
             self.states[key] = self.rules.evolve(self.state(key), event, head)
             self._ask_to_wake(key)
@@ -245,7 +255,7 @@ class Books(Generic[S]):
         self.links.update(draft.links)
         self.positions.update(draft.positions)
         self.now_ms = max(self.now_ms, draft.now_ms)
-        self.poisoned = self.poisoned or draft.poisoned
+        self.poisoned.update(draft.poisoned)
         for key in draft.touched:
             if not key.startswith("~"):
                 self._ask_to_wake(key)
