@@ -166,9 +166,13 @@ class Draft(Generic[S]):
     def tick(self, cluster_id: str, now_ms: int) -> None:
         """Let time pass for one cluster; the tick is the cause of what it brings about."""
         self.now_ms = max(self.now_ms, now_ms)
-        for event in self.books.rules.decide(
-            self.state(cluster_id), Tick(cluster_id, self.now_ms), self.now_ms, self._controls(cluster_id)
-        ):
+        tick = Tick(cluster_id, self.now_ms)
+        try:
+            decided = self.books.rules.decide(self.state(cluster_id), tick, self.now_ms, self._controls(cluster_id))
+        except Exception as error:  # as with an input: said once; this owner asks no more
+            reason = f"{type(error).__name__}: {error}"
+            decided = (InputRejected(cluster_id=cluster_id, code="impossible", text=reason[:500]),)
+        for event in decided:
             self._add(event, Cause(topic="tick"))
 
     def add(self, events: Sequence[Event], cause: Cause | None, now_ms: int) -> None:
@@ -221,6 +225,7 @@ class Books(Generic[S]):
     poisoned: dict[str, str] = field(default_factory=dict)  # cluster, or `~N` for all of them -> what stops its acting
     genesis: GenesisMarked | None = None
     _wakes: list[tuple[int, str]] = field(default_factory=list)
+    _still: set[str] = field(default_factory=set)  # clusters on whose tick the decider raised: for the next owner
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
     def state(self, cluster_id: str) -> S:
@@ -256,6 +261,7 @@ class Books(Generic[S]):
         self.positions.update(draft.positions)
         self.now_ms = max(self.now_ms, draft.now_ms)
         self.poisoned.update(draft.poisoned)
+        self._still |= {key for key, poison in draft.poisoned.items() if poison.startswith("tick/")}
         for key in draft.touched:
             if not key.startswith("~"):
                 self._ask_to_wake(key)
@@ -286,7 +292,7 @@ class Books(Generic[S]):
                 continue  # superseded by an earlier entry
             del self._asked[key]
             wanted = self.rules.wakes_at(self.state(key))
-            if wanted is None:
+            if wanted is None or key in self._still:
                 continue
             if wanted <= now_ms:
                 found[key] = None

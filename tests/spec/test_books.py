@@ -131,6 +131,38 @@ def test_restored_books_are_those_that_were() -> None:
     assert again.poisoned == kept.poisoned
 
 
+class ChokesOnTime(Rules):
+    """Every cluster is due at once; `c` chokes on it."""
+
+    def wakes_at(self, state: Acting) -> int | None:
+        return 0
+
+    def decide(self, state: Acting, given: Record | Tick, now_ms: int, controls: Controls) -> Sequence[e.Event]:
+        if isinstance(given, Tick):
+            self.ticked.append(given.cluster_id)
+            if given.cluster_id == "c":
+                raise ValueError("a bug")
+            return ()
+        return super().decide(state, given, now_ms, controls)
+
+    ticked: list[str] = []  # noqa: RUF012
+
+
+def test_a_cluster_whose_time_makes_the_decider_raise_stops_no_other_and_is_not_asked_for_ever() -> None:
+    kept = Books("remediations", "remediations", 0, 1, ChokesOnTime(Settings("test", {})))
+    committed(kept, raw(0, nothing("R-1")), raw(1, nothing("R-2", cluster_id="d")))
+    rejected = []
+    for now_ms in (10_000, 20_000, 30_000):
+        draft = kept.draft(LIVE, now_ms)
+        for cluster_id in kept.due(now_ms):
+            draft.tick(cluster_id, now_ms)
+        kept.accept(draft)
+        rejected += [s.event for s in draft.stamped]
+    assert [(type(x), x.cluster_id) for x in rejected] == [(e.InputRejected, "c")]
+    assert ChokesOnTime.ticked.count("d") == 3
+    assert kept.draft(LIVE)._controls("c").refuses_forward("c") is not None
+
+
 def test_a_record_that_is_missing_from_the_log_is_noticed() -> None:
     kept = books()
     first, second, third = (committed(kept, raw(n, nothing(f"R-{n}")))[0] for n in range(3))
