@@ -9,15 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from confluent_kafka import Consumer, TopicPartition
 
 import bootstrap
+from actions.calls import PREFIX
 from benchmarks import raw
 from benchmarks.roles import Running
 from benchmarks.rows import Broker, Row, Say, Size, spread
 from executors.pd import PdWriter
 from infra.deadline import KernelWindow
 from infra.pd import PdEndpoint, PdReader
+from infra.pd_parse import FIRST, THEN, region_path
 from infra.publisher import Publisher
 from infra.runners.faust_app import FaustStage
 from infra.runners.kafka import KafkaSettings
@@ -35,6 +38,8 @@ from streams.pipeline import processor
 ROLES = ("intake", "incidents", "diagnose", "propose", "validate", "remediations", "execute")
 TRANSACTIONAL = 6  # incidents, diagnose, incidents again, propose, remediations, execute
 PLAIN = 3  # the alert itself; intake and validate, which Faust carries
+LOOKS = 3  # at PD: diagnose, propose and validate read its facts anew
+GAP_S = 0.02  # between raw hops: one right after another waits for the broker to end the transaction before
 HOT = {1001: 5e6, 1073: 6e6}  # led by store 1, with no other store in common: so one of them is moved away
 POLICY: Mapping[str, Any] = {
     "actions": {"transfer_region_leader": {"mode": "on"}},
@@ -43,25 +48,30 @@ POLICY: Mapping[str, Any] = {
 
 
 def run_latency(broker: Broker, size: Size, say: Say) -> Row:
-    count, hops = size.of(60, 4), size.of(200, 20)
+    count, hops = size.of(60, 4), size.of(150, 20)
     settings = broker.settings("hops")
     raw.make_topics(settings)
     plain, committed = plain_hops(settings, hops), transactional_hops(settings, hops)
     say(f"  raw hops: plain {_ms(plain)}, transactional {_ms(committed)}")
     latencies = asyncio.run(alert_to_claim(broker.settings("latency"), count, say))
+    looks = asyncio.run(raw_looks(hops // 2))
     plain += plain_hops(settings, hops)  # half of them afterwards: others use the machine too
     committed += transactional_hops(settings, hops)
     chance = random.Random(0)
     sums = [
-        sum(chance.choices(plain, k=PLAIN)) + sum(chance.choices(committed, k=TRANSACTIONAL)) for _ in range(10_000)
+        sum(
+            chance.choices(plain, k=PLAIN) + chance.choices(committed, k=TRANSACTIONAL) + chance.choices(looks, k=LOOKS)
+        )
+        for _ in range(10_000)
     ]
     (raw_p50, raw_p99), (own_p50, own_p99) = spread(sums), spread(latencies)
     measured = (
         f"alert to Claimed as a read_committed reader sees it, {count} clusters one after the other, p99; all seven "
         f"roles in this process, PD simulated; raw: the p99 of sums of {PLAIN} plain and {TRANSACTIONAL} transactional "
-        "hops"
+        f"hops and {LOOKS} looks at PD"
     )
-    note = f"p50: raw {raw_p50 * 1000:.0f}, ours {own_p50 * 1000:.0f} ms, ratio {own_p50 / raw_p50:.2f}"
+    middles = f"p50: raw {raw_p50 * 1000:.0f}, ours {own_p50 * 1000:.0f} ms, ratio {own_p50 / raw_p50:.2f}"
+    note = f"{middles}; a raw look: {_ms(looks)}"
     return Row("latency", measured, "ms", raw_p99 * 1000, own_p99 * 1000, 2.0, "lower", note=note)
 
 
@@ -102,6 +112,20 @@ def transactional_hops(settings: KafkaSettings, count: int) -> list[float]:
     return timed(reader, write, count)
 
 
+async def raw_looks(count: int) -> list[float]:
+    """Seconds for httpx to GET from the simulated PD what one look at it needs, with nothing made of the answers."""
+    fleet = Fleet.of(1, "looks.")
+    ((name, there),) = fleet.settings.clusters.items()
+    found = []
+    for _ in range(count):
+        began = time.perf_counter()
+        async with httpx.AsyncClient(transport=fleet.transports[name], base_url=there.pd[0]) as client:
+            for path in (*FIRST, *THEN, region_path(min(HOT)), *FIRST):
+                await client.get(PREFIX + path)
+        found.append(time.perf_counter() - began)
+    return found
+
+
 def at_end(settings: KafkaSettings, topic: str) -> Consumer:
     """Of partition 0, from its end on."""
     consumer: Consumer = settings.consumer(**{"group.id": f"{settings.prefix}hops", "enable.partition.eof": False})
@@ -120,6 +144,7 @@ def timed(reader: Consumer, write: Callable[[int], None], count: int) -> list[fl
         raw.settled(reader, 1)
         if number >= 0:
             found.append(time.perf_counter() - began)
+        time.sleep(GAP_S)
     reader.close()
     return found
 
