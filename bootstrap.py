@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -164,7 +165,9 @@ def kafka_settings(settings: Settings, role: str, *, isolated: bool = True) -> K
     """How this role reaches the broker: its own credentials, a librdkafka properties file. Raises ConfigError."""
     from infra.runners.kafka import KafkaSettings
 
-    client: dict[str, Any] = {"bootstrap.servers": settings.kafka.bootstrap, "log_level": 2}
+    # By itself librdkafka writes to stderr, between the lines of JSON (infra.telemetry).
+    quiet = {"log_level": 2, "logger": logging.getLogger("librdkafka")}
+    client: dict[str, Any] = {"bootstrap.servers": settings.kafka.bootstrap, **quiet}
     if settings.kafka.credentials:
         for line in settings.kafka.credentials.member(role).read().splitlines():
             name, equals, value = line.partition("=")
@@ -543,7 +546,7 @@ def _http(name: str, app: Any, listen: str) -> Role:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    server = Server(uvicorn.Config(app, host=host, port=int(port), log_level="warning", lifespan="off"))
+    server = Server(uvicorn.Config(app, host=host, port=int(port), log_level="warning", log_config=None, lifespan="off"))
 
     async def stop() -> None:
         server.should_exit = True

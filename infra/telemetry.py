@@ -41,7 +41,8 @@ class Metrics:
 
 
 def set_up_logging(process: str) -> None:
-    """One line an event on stderr: key=value for people at a terminal, JSON elsewhere."""
+    """One line an event on stderr: key=value for people at a terminal, a JSON object elsewhere. So too for what the
+    libraries say, librdkafka included, and for what ends the process."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -57,5 +58,21 @@ def set_up_logging(process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
     structlog.contextvars.bind_contextvars(process=process)
+    handler = logging.StreamHandler(sys.stderr)
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, _whose], processors=[remove, look])
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for noisy in ("httpx", "httpx2", "aiokafka", "faust", "mode"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    sys.excepthook = _ended_by
+
+
+def _whose(logger: Any, method: str, event: Any) -> Any:
+    record = event.get("_record")
+    return {**event, "logger": record.name} if record is not None else event
+
+
+def _ended_by(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    structlog.get_logger().critical("ended by an exception", exc_info=(kind, error, trace))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,9 +77,13 @@ def test_doctor_names_a_pd_that_is_down_and_what_to_do(made: Stack, planned: tup
 def test_a_broker_that_is_away_is_named(made: Stack) -> None:
     nobody = f"127.0.0.1:{free_port()}"
 
-    doctor = made.steward("doctor", STEWARD_KAFKA__BOOTSTRAP=nobody)
-    plan = made.steward("topics", "plan", STEWARD_KAFKA__BOOTSTRAP=nobody)
-    run = made.steward("run", "incidents", STEWARD_KAFKA__BOOTSTRAP=nobody)
+    def ask(*arguments: str) -> Said:
+        return made.steward(*arguments, STEWARD_KAFKA__BOOTSTRAP=nobody)
+
+    with ThreadPoolExecutor() as side_by_side:  # each waits until it gives up
+        doctor, plan, run = side_by_side.map(
+            lambda arguments: ask(*arguments), [("doctor",), ("topics", "plan"), ("run", "incidents")]
+        )
 
     assert doctor.code == 1
     assert f"WRONG  kafka: {nobody}" in doctor.out
@@ -119,6 +125,15 @@ def test_roles_are_up_and_no_secret_is_in_a_log_or_an_answer(made: Stack, up: Ru
 
     assert [s.code for s in said] == [0, 0, 0]
     keeps_its_secrets(made, *said, Said(0, up.log, ""))
+
+
+def test_what_the_processes_log_is_a_json_object_a_line(made: Stack, up: Running) -> None:
+    """The libraries' lines too: whoever collects logs parses every one."""
+    lines = [json.loads(line) for line in up.log.splitlines()]
+
+    assert {"started", "running"} <= {line["event"] for line in lines}
+    assert all({"level", "timestamp"} <= set(line) for line in lines)
+    assert not [line for line in lines if line["level"] in ("error", "critical")]
 
 
 def test_an_exit_by_sigterm_is_0_and_leaves_nobody_behind(made: Stack) -> None:
