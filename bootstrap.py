@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -563,6 +564,7 @@ def run(settings: Settings, roles: Sequence[str]) -> int:
     from infra.telemetry import set_up_logging
 
     end_with_supervisor(os.environ)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until the roles begin there is nothing to park
     if set(roles) & set(APART) and set(roles) - set(APART):
         raise ConfigError(Problem("roles", "list", "`execute` runs alone: its timers end the process that is too late"))
     set_up_logging("+".join(roles) if len(roles) < 4 else f"{roles[0]}+{len(roles) - 1}")

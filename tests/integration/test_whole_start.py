@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,8 +100,8 @@ def test_nothing_runs_without_its_topics(made: Stack, planned: tuple[Said, Said,
     said = made.steward("run", "incidents", STEWARD_KAFKA__TOPIC_PREFIX=f"{made.prefix}other.")
 
     assert said.code == 2
-    assert f"no topic {made.prefix}other." in said.err
-    assert "`steward topics apply` makes it" in said.err
+    assert f"{made.prefix}other." in said.err
+    assert "`steward topics apply` makes" in said.err
 
 
 def test_up_supervises_three_processes_and_a_test_alert_ends_with_its_ticket(made: Stack, up: Running) -> None:
@@ -151,6 +153,22 @@ def test_an_exit_by_sigterm_is_0_and_leaves_nobody_behind(made: Stack) -> None:
         assert not [name for name, pid in children.items() if alive(pid)]
     finally:
         running.stop()
+
+
+def test_a_sigterm_while_it_still_looks_for_its_broker_is_0(made: Stack) -> None:
+    running = made.start("run", "incidents", STEWARD_KAFKA__BOOTSTRAP=f"127.0.0.1:{free_port()}")
+    made.background.remove(running)
+    try:
+        until("it to listen to signals", lambda: catches(running.pid, signal.SIGTERM), 30)
+
+        assert running.terminate(10) == 0
+    finally:
+        running.stop()
+
+
+def catches(pid: int, number: int) -> bool:
+    (mask,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_a_supervisor_that_is_killed_takes_its_children_along(made: Stack, up: Running) -> None:
