@@ -25,6 +25,7 @@ check: $(INSTALLED) ## format, lint, types, import contracts, generated files fr
 	try types $(BIN)/mypy; \
 	try imports $(BIN)/lint-imports; \
 	try generated $(BIN)/python -m schemas.generate --check; \
+	try docs $(BIN)/python -m docs.generate --check; \
 	try lock $(BIN)/python requirements/lock.py --check; \
 	if [ -n "$$failed" ]; then echo "make check failed:$$failed" >&2; exit 1; fi; \
 	echo "make check passed"

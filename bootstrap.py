@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from infra.telemetry import Metrics
     from schemas.controls import Controls
     from schemas.events import AlertReceived, Event
-    from schemas.facts import Facts, FactsReader
+    from schemas.facts import Facts, FactsReader, Look
     from schemas.processors import Decides, Record
 
 OBSERVING = (*(p.role for p in EDGES), *(p.role for p in OBSERVE))
@@ -216,6 +216,16 @@ def pd_writer(settings: Settings) -> Callable[[str, frozenset[str]], Writer]:
     return writer
 
 
+LOOKS_AT_PD = frozenset({"diagnose", "propose", "validate", "execute"})
+
+
+class NoPd:
+    """The reader of a process whose roles look at no cluster: it holds no credentials."""
+
+    async def facts(self, cluster_id: str, look: Look) -> Facts:
+        raise RuntimeError("no role of this process looks at PD")
+
+
 def no_writer(cluster_id: str, may_call: frozenset[str]) -> Writer:
     raise RuntimeError("only `execute` may write to a cluster")
 
@@ -235,7 +245,7 @@ def production_hands(settings: Settings, roles: Sequence[str], controls: Control
     from infra.sinks import Sinks
 
     return Hands(
-        reader=pd_reader(settings),
+        reader=pd_reader(settings) if LOOKS_AT_PD & set(roles) else NoPd(),
         writer=pd_writer(settings) if "execute" in roles else no_writer,
         window=KernelWindow,
         controls=controls,
@@ -269,7 +279,9 @@ async def serve(
     lines = [processor(role) for role in roles]
     verdict = await judge_broker(kafka_settings(settings, roles[0]))
     kafka = {line.role: kafka_settings(settings, line.role, isolated=verdict.isolated) for line in lines}
-    topic_ids = await asyncio.to_thread(topics_there, kafka[roles[0]])
+    topic_ids: dict[str, str] = {}
+    for line in lines:
+        topic_ids |= await asyncio.to_thread(topics_there, line, kafka[line.role])
     metrics = Metrics()
     log = structlog.get_logger()
     reader = next((line.role for line in lines if line.consults), roles[0])  # a principal that may read controls
@@ -347,26 +359,34 @@ def _metrics_listen(settings: Settings, roles: Sequence[str]) -> str:
     return settings.metrics.act if set(roles) & set(ACTING) else settings.metrics.observe
 
 
-def topics_there(kafka: KafkaSettings) -> dict[str, str]:
-    """Topic ids by name, once every topic is there with as many partitions as configured. Raises ConfigError."""
-    from confluent_kafka import TopicCollection
+def topics_there(line: Processor, kafka: KafkaSettings) -> dict[str, str]:
+    """Ids by name of the topics that this role uses, by its own rights, once each is there with as many partitions as
+    configured. Raises ConfigError, or Unreachable while the broker is on its way."""
+    from confluent_kafka import KafkaError, TopicCollection
     from confluent_kafka.admin import AdminClient
 
+    from infra.publisher import Unreachable
     from infra.topics import wanted
+    from streams.pipeline import dead_letters
 
+    mine = {*line.reads, *line.writes, *(("controls",) if line.consults else ())}
+    if line.verb != "edge":
+        mine.add(dead_letters(line.role))
     admin = AdminClient(dict(kafka.client))
-    there = admin.list_topics(timeout=15).topics
-    for topic in wanted(kafka.prefix, kafka.partitions):
-        found = there.get(topic.name)
-        if found is None or found.error:
-            raise ConfigError(Problem("kafka", "broker", f"no topic {topic.name}: `steward topics apply` makes it"))
+    topics = [t for t in wanted(kafka.prefix, kafka.partitions) if kafka.name_of(t.name) in mine]
+    for topic in topics:
+        found = admin.list_topics(topic.name, timeout=15).topics[topic.name]
+        if found.error is not None:
+            if found.error.retriable() or found.error.code() == KafkaError.LEADER_NOT_AVAILABLE:
+                raise Unreachable(f"{topic.name}: {found.error.str()}")
+            text = f"{topic.name}: {found.error.str()}: `steward topics apply` makes topics, `render` prints the rights"
+            raise ConfigError(Problem("kafka", "broker", text))
         if len(found.partitions) != topic.partitions:
             text = f"{topic.name} has {len(found.partitions)} partitions, not {topic.partitions}"
             raise ConfigError(Problem("kafka.partitions", "number", text))
-    if not kafka.isolated:
+    if not kafka.isolated or not topics:
         return {}  # librdkafka's broker gives topics no ids
-    names = [t.name for t in wanted(kafka.prefix, kafka.partitions)]
-    described = admin.describe_topics(TopicCollection(names), request_timeout=15)
+    described = admin.describe_topics(TopicCollection([t.name for t in topics]), request_timeout=15)
     return {kafka.name_of(name): str(future.result().topic_id) for name, future in described.items()}
 
 
@@ -547,7 +567,9 @@ def _http(name: str, app: Any, listen: str) -> Role:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    server = Server(uvicorn.Config(app, host=host, port=int(port), log_level="warning", log_config=None, lifespan="off"))
+    server = Server(
+        uvicorn.Config(app, host=host, port=int(port), log_level="warning", log_config=None, lifespan="off")
+    )
 
     async def stop() -> None:
         server.should_exit = True

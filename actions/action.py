@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look
 from schemas.policy import LimitsPolicy
-from schemas.values import Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
+from schemas.values import TIERS, Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
 
 SAMPLES_MIN = 3  # fewer say nothing: success was once declared from none (Kubernaut #722)
 PD_SETTLES_S = 60  # after a PD leader change for so long: a 404 may come back as present (tikv/pd#4707)
@@ -164,6 +164,14 @@ def is_settled(facts: Facts) -> bool:
 def figure(sample: Sample, name: str) -> float:
     """Missing is not a number, which equals nothing: it never makes a sample look good."""
     return sample.figures.get(name, nan)
+
+
+_FLOOR: dict[Undo, Tier] = {Undo.REVERSIBLE: "LOW", Undo.TEMPORARY: "MEDIUM", Undo.IRREVERSIBLE: "HIGH"}
+
+
+def least_tier(action: Action) -> Tier:
+    """No reach, policy or event makes it less than this."""
+    return max(action.risk, _FLOOR[action.undo], key=TIERS.index)
 
 
 def params_json(action: Action) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits
 from console.words import clean, clock, said
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
-from schemas.controls import EVERY_CLUSTER
+from schemas.controls import EVERY_CLUSTER, Controls
 from schemas.lifecycle import VERBS
 from schemas.policy import Policy
 from schemas.signing import Claims, Jwk, kid_of, sign
@@ -187,10 +187,14 @@ class Desk:
     async def lift(self, who: Who, cluster_id: str, reason: str) -> Done:
         scope = self._scope(cluster_id)
         self._is_caught_up()
-        if scope not in self.journal.controls.stops:
-            there = ", ".join(sorted(self.journal.controls.stops)) or "none"
+        kinds = self.journal.controls.kinds_for(scope)
+        if not kinds:
+            there = ", ".join(sorted({scope for _, scope in self.journal.controls.stops})) or "none"
             raise Refusal("conflict", "nothing_to_lift", f"no stop is in force for {scope}; stops in force: {there}")
-        return await self._control(e.Lifted(cluster_id=scope, by=who.person, reason=_reason(reason), via=who.via))
+        lifted = e.Lifted(cluster_id=scope, by=who.person, reason=_reason(reason), via=who.via, kind=kinds[0])
+        done = await self._control(lifted)  # one at a time, the stronger first: nobody's freeze goes with a halt
+        left = f"; the {kinds[1]} is still in force" if kinds[1:] else ""
+        return replace(done, text=f"{done.text}{left}")
 
     def policy_diff(self, draft: Policy | None = None) -> dict[str, Any]:
         """What adopting the draft would change, key by key: [in force, draft]."""
@@ -345,7 +349,7 @@ class Desk:
                 "by": controls.policy_by,
                 "draft_differs": _keys(controls.policy) != _keys(self.draft) or not controls.policy.version,
             },
-            "stops": {k: f"{s.kind} by {s.by}: {s.reason}" for k, s in sorted(controls.stops.items())},
+            "stops": {scope: _stopped(controls, scope) for scope in sorted({scope for _, scope in controls.stops})},
             "clusters": rows,
             "dead_letters": journal.dead_count,
             "controls_unreadable": controls.poisoned,
@@ -472,3 +476,8 @@ def _keys(policy: Policy) -> dict[str, Any]:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
     keys = sorted({*old, *new})
     return {k: [old.get(k), new.get(k)] for k in keys if old.get(k) != new.get(k)}
+
+
+def _stopped(controls: Controls, scope: str) -> str:
+    found = [controls.stops[kind, scope] for kind in controls.kinds_for(scope)]
+    return "; ".join(f"{s.kind} by {s.by}: {s.reason}" for s in found)

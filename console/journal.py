@@ -126,7 +126,7 @@ class Journal:
     caught_up: bool = False
     incidents: dict[str, IncidentStory] = field(default_factory=dict)
     remediations: dict[str, RemediationStory] = field(default_factory=dict)
-    controls: Controls = field(default_factory=lambda: Controls(live=True))
+    controls: Controls = field(default_factory=lambda: Controls(live=True, read_once=True))
     policy_adopted: e.PolicyAdopted | None = None
     dead: deque[Dead] = field(default_factory=lambda: deque(maxlen=DEAD_KEPT))
     dead_count: int = 0
@@ -187,7 +187,10 @@ class Journal:
             self.dead_by[event.role, event.code] += 1
             return
         if topic == "controls":
-            self.controls = control_fold.evolve(self.controls, event, offset, at_ms)
+            try:
+                self.controls = control_fold.evolve(self.controls, event, offset, at_ms)
+            except ValueError:  # a policy of a newer version: those who act stop; those who look go on
+                self.unreadable += 1
             if isinstance(event, e.PolicyAdopted):
                 self.policy_adopted = event
             return

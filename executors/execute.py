@@ -137,13 +137,17 @@ class Execute:
         claim = lane.state.claim
         assert claim is not None
         action = parse(claim.claimed.action, claim.claimed.params)
+        pause_ms = int(self.rules.poll_s * 1000)
+        if lane.now_ms() < seen.looked_at_ms + pause_ms // 2:  # whatever other clocks say, PD gets a pause
+            await lane.sleep_until(seen.looked_at_ms + pause_ms)
+        began_ms = lane.now_ms()
         try:
             facts = await self.reader.facts(lane.cluster_id, action.look())
         except NoFacts as error:
             since = seen.no_facts_since_ms if seen.no_facts else lane.now_ms()
-            await lane.sleep_until(lane.now_ms() + int(self.rules.poll_s * 1000))
-            return replace(seen, no_facts=(error.code, error.text), no_facts_since_ms=since)
-        return replace(seen, facts=facts, no_facts=None)
+            await lane.sleep_until(lane.now_ms() + pause_ms)
+            return replace(seen, looked_at_ms=began_ms, no_facts=(error.code, error.text), no_facts_since_ms=since)
+        return replace(seen, looked_at_ms=began_ms, facts=facts, no_facts=None)
 
     async def _send(self, lane: Lane[Cluster], intended: StepIntended) -> None:
         """Controls at their live end -> time -> durable intent -> kernel timer -> one request -> durable answer."""
@@ -151,8 +155,8 @@ class Execute:
         assert claim is not None
         controls = await lane.read_controls()
         refuses = controls.refuses_undo if intended.kind == "undo" else controls.refuses_forward
-        if refuses(lane.cluster_id):
-            return  # the next move sees the same controls, and says what follows from them
+        if refuses(lane.cluster_id) or _called_off(lane, intended):
+            return  # the next move sees the same, and says what follows from it
         window = self.window(intended.window_s)
         await lane.commit(intended)
         if claim.claimed.mode != "on":
@@ -169,6 +173,14 @@ class Execute:
         if identity != claim.claimed.plan.pd_cluster_id:
             text = f"the endpoint is of PD cluster {identity}"
             await lane.commit(_taken(intended, "never_sent", code="wrong_cluster", body=text))
+            return
+        controls = await lane.read_controls()  # to ask for the identity took its time
+        refuses = controls.refuses_undo if intended.kind == "undo" else controls.refuses_forward
+        if stop := refuses(lane.cluster_id):
+            await lane.commit(_taken(intended, "never_sent", code=stop[0], body=stop[1]))
+            return
+        if _called_off(lane, intended):
+            await lane.commit(_taken(intended, "never_sent", code="called_off"))
             return
         try:
             window.arm()
@@ -190,6 +202,12 @@ class Execute:
                 took_ms=reply.took_ms,
             )
         )
+
+
+def _called_off(lane: Lane[Cluster], intended: StepIntended) -> bool:
+    """Has a person's word reached the claim since this forward step was decided?"""
+    claim = lane.state.claim
+    return intended.kind == "do" and (claim is None or claim.aborting is not None)
 
 
 def _taken(intended: StepIntended, answer: Answer, **said: object) -> StepTaken:

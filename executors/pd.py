@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -132,7 +134,17 @@ class PdWriter:
     def _wire(self, url: str) -> httpx.AsyncBaseTransport:
         if self._tls is None and url.startswith("https"):
             self._tls = ssl.create_default_context()
-        return httpx.AsyncHTTPTransport(verify=self._tls or False, retries=0, http1=True, http2=False)
+        return httpx.AsyncHTTPTransport(
+            verify=self._tls or False, retries=0, http1=True, http2=False, socket_options=_UNSENT_DIES
+        )
+
+
+# A request that the kernel still holds when we give up must not be delivered later: closing resets the connection and
+# drops what is unsent, also when the process dies; and nothing unacknowledged is retransmitted for longer than this.
+_UNSENT_DIES: list[tuple[int, int, int] | tuple[int, int, bytes]] = [
+    (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+]
 
 
 async def _exchange(client: httpx.AsyncClient, request: httpx.Request) -> tuple[int, str, str]:

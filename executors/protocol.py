@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from actions.action import Action, Limits
+from actions.action import Action, Limits, least_tier
 from actions.catalogue import parse
 from actions.drift import drifted, exceeds
 from actions.preflight import objections
@@ -34,7 +34,7 @@ from schemas.events import (
     TakenOver,
 )
 from schemas.facts import Facts
-from schemas.values import Head, Objection, Sample
+from schemas.values import TIERS, Head, Objection, Sample
 from schemas.wire import digest_of
 
 ATTEMPTS_MAX = 3
@@ -94,6 +94,8 @@ def claim_or_refuse(
         mode=order.mode,
         approvals=order.approvals,
         deadline_ms=now_ms + controls.policy.limits.execution_s_max * 1000,
+        needed=order.needed,
+        proposed_by=order.proposed_by,
     )
 
 
@@ -116,8 +118,21 @@ def _refusal(
     pinned = rules.pinned.get(order.cluster_id)
     if pinned is None or plan.pd_cluster_id != pinned:
         return "wrong_cluster", f"the plan is for PD cluster {plan.pd_cluster_id}, configured is {pinned}"
+    return unauthorised(order, now_ms, controls, rules)
+
+
+def unauthorised(
+    order: ExecutionAuthorized | Claimed, now_ms: int, controls: Controls, rules: Rules
+) -> tuple[str, str] | None:
+    """Why this plan may not be run now: asked at the claim, and again before the first call that can have an effect."""
+    plan = order.plan
     if (plan.action, plan.params) != (order.action, order.params):
         return "digest_mismatch", "action or parameters are not those of the plan"
+    rule = controls.policy.approval_rule(order.tier)
+    if not {f"approval.{order.tier.lower()}={rule}", f"mode={order.mode}"} <= set(plan.policy_rules):
+        return "wrong_tier", f"the plan was not judged as {order.tier} under the rule {rule} and mode {order.mode}"
+    if TIERS.index(order.tier) < TIERS.index(least_tier(parse(order.action, order.params))):
+        return "wrong_tier", f"{order.action} is never {order.tier}"
     if plan.policy_version != controls.policy.version:
         return "policy_changed", f"planned under policy {plan.policy_version}, in force is {controls.policy.version}"
     mode = controls.policy.mode(order.action, order.cluster_id)
@@ -127,7 +142,7 @@ def _refusal(
         return "broker_not_safe", "this broker keeps neither isolation nor fencing: nothing is run over it"
     return enough(
         order.approvals,
-        rule=controls.policy.approval_rule(order.tier),
+        rule=rule,
         tier=order.tier,
         environment=rules.environment,
         pd_cluster_id=plan.pd_cluster_id,
@@ -247,6 +262,7 @@ class Seen:
 
     controls: Controls
     facts: Facts | None = None
+    looked_at_ms: int = 0  # when the latest look was begun, on the lane's own clock: PD's and the log's may differ
     no_facts: tuple[str, str] | None = None  # why the latest look failed
     no_facts_since_ms: int = 0
     owner_since_ms: int = 0  # when this process came to own the partition
@@ -260,8 +276,10 @@ def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look
         return here.take_over()
     if step := claim.unknown_step():
         return here.probe(step)
-    if claim.before is None:
+    if claim.before is None and not claim.has_effect():
         return here.look_again()
+    if claim.before is None and claim.aborting is None:
+        return Say((here.aborting("late_effect", "a call that did not seem to have run has taken effect"),))
     if stop := here.must_stop():
         return Say((here.aborting(*stop),))
     if claim.aborting is None and (step_ := here.next_step()):
@@ -323,8 +341,8 @@ class _Here:
                 continue
             if last and last.answer == "refused":
                 return Say((self.aborting("refused", last.code),))
-            if not self.claim.steps and (late := self._approval_expired()):
-                return Say((self.aborting("approval_expired", late),))
+            if not self.claim.may_have_effect() and (refusal := self._unauthorised()):
+                return Say((self.aborting(*refusal),))
             tried = sum(1 for s in self.claim.steps if s.change == index and s.kind == "do")
             if tried >= ATTEMPTS_MAX:
                 return Say((self.aborting("not_reached", f"{tried} attempts had no effect"),))
@@ -351,20 +369,21 @@ class _Here:
         if self.claim.claimed.mode != "on":  # of a rehearsal nothing is ever sent
             taken = StepTaken(**self._ids(), attempt=self.claim.attempt, step=step.number, answer="rehearsed")
             return Say((taken,))
-        if self.now_ms <= step.window_ends_ms():
-            return Rest(step.window_ends_ms() + 1)
-        facts = self._fresh(after_ms=step.window_ends_ms())
+        ends_ms = self._can_arrive_until(step)
+        if self.now_ms <= ends_ms:
+            return Rest(ends_ms + 1)
+        facts = self._fresh(after_ms=ends_ms)
         if facts is None:  # PD can't be read: the claim stays open, and bars the cluster, until it can
             return Look()
         finding = self.action.probe(step.call, facts)
         if finding in ("applied", "not_started"):
             return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
         led_since_ms = facts.taken_at_ms - int(facts.pd_leader_age_s * 1000)  # a PD new to us has to settle first
-        if self.now_ms <= max(step.window_ends_ms(), led_since_ms) + int(self.rules.probe_for_s * 1000):
+        if self.now_ms <= max(ends_ms, led_since_ms) + int(self.rules.probe_for_s * 1000):
             return self._rest_then_look(facts.taken_at_ms)
         text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
         probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)
-        return Say((probed, *self.conclude("unknown", "cant_tell", text).events))
+        return Say((probed, self._concluded("unknown", "cant_tell", text)))
 
     # watching
 
@@ -442,26 +461,40 @@ class _Here:
         last = self.claim.last(index, "undo")
         if self.seen.controls.refuses_undo(self.claim.claimed.cluster_id):
             return Rest(self.now_ms + int(self.rules.poll_s * 1000))  # halted: owed, and listed, until it is lifted
+        refused = [s for s in self.claim.steps if s.kind == "undo" and s.change == index and s.answer == "refused"]
+        if len(refused) >= ATTEMPTS_MAX:  # PD says no, and will go on saying it: a person's matter
+            return Say((self._concluded("unknown", "undo_refused", f"PD refuses to take it back: {refused[-1].code}"),))
         if last is None or last.had_no_effect():
-            wait = 0 if last is None else min(60, 5 * sum(s.kind == "undo" for s in self.claim.steps))
-            if last and self.now_ms < last.taken_at_ms + wait * 1000:
-                return Rest(last.taken_at_ms + wait * 1000)
-            return Send(self._undo_step(index))
+            return self._undo_again(index, last)
         facts = self._fresh(after_ms=last.taken_at_ms)
         if facts is None:
             return Look()
         finding = self.action.probe(change.undo, facts)
-        if finding == "not_started":  # it is there again (tikv/pd#4707): take it back once more
-            return Send(self._undo_step(index))
+        since = self.claim.gone.get(index)
+        if finding == "not_started":  # it is there again, or still
+            led_since_ms = self.now_ms - int(facts.pd_leader_age_s * 1000)
+            if since is None or led_since_ms > last.taken_at_ms:  # still; or a new leader brought it (tikv/pd#4707)
+                return self._undo_again(index, last)
+            text = "it was gone, and is there again under the same PD leader: somebody else's, not ours to undo"
+            undone = ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True, text=text)
+            return Say((undone,))
         if finding != "applied":
             return self._rest_then_look(facts.taken_at_ms)
-        since = self.claim.gone.get(index)
         if since is None:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=False),))
         settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000
         if facts.taken_at_ms >= settled_ms:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
         return self._rest_then_look(facts.taken_at_ms, settled_ms)
+
+    def _undo_again(self, index: int, last: Step | None) -> Send | Rest:
+        """At once the first time; then after a pause that grows to a minute."""
+        if last is not None:
+            tried = sum(s.kind == "undo" and s.change == index for s in self.claim.steps)
+            at_ms = max(last.taken_at_ms, last.intended_at_ms) + min(60, 5 * tried) * 1000
+            if self.now_ms < at_ms:
+                return Rest(at_ms)
+        return Send(self._undo_step(index))
 
     def _undo_step(self, index: int) -> StepIntended:
         change = self.claim.changes()[index]
@@ -476,7 +509,7 @@ class _Here:
             window_s=self.rules.window_s,
         )
 
-    def _conclusion(self, verdict: Outcome | None) -> Say:
+    def _conclusion(self, verdict: Outcome | None) -> Say | Look | Rest:
         if self.claim.aborting is None:
             assert verdict is not None
             return self.conclude(verdict, verdict, "")
@@ -491,26 +524,53 @@ class _Here:
         outcome: Outcome = "worse" if worse else "failed_partly" if stays else "failed_without_effect"
         return self.conclude(outcome, code, text)
 
-    def conclude(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Say:
+    def conclude(
+        self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()
+    ) -> Say | Look | Rest:
+        """The end; but where nothing seems to have happened, only after a late look has shown that nothing has."""
+        if outcome in ("not_started", "failed_without_effect") and (move := self._late_look()):
+            return move
+        return Say((self._concluded(outcome, code, text, objections),))
+
+    def _late_look(self) -> Say | Look | Rest | None:
+        """A request that was given up, and whose effect a look did not find, may still sit in somebody's buffer."""
+        for step in self.claim.steps:
+            given_up = step.kind == "do" and step.answer in (None, "may_have_run") and step.finding == "not_started"
+            if not given_up or step.undo is None:
+                continue
+            settled_ms = self._can_arrive_until(step) + self.seen.controls.policy.limits.settling_s * 1000
+            if self.now_ms <= settled_ms:
+                return Rest(settled_ms + 1)
+            facts = self._fresh(after_ms=settled_ms)
+            if facts is None:
+                return Look()
+            finding = self.action.probe(step.call, facts)
+            if finding == "applied":
+                text = "it has taken effect late"
+                probed = StepProbed(
+                    **self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding, text=text
+                )
+                return Say((probed,))
+            if finding != "not_started":
+                return self._rest_then_look(facts.taken_at_ms)
+        return None
+
+    def _concluded(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Concluded:
         owed = () if outcome != "unknown" else tuple(self.claim.changes()[c] for c in self._maybe_owed())
-        return Say(
-            (
-                Concluded(
-                    **self._ids(),
-                    incident_id=self.claim.claimed.incident_id,
-                    attempt=self.claim.attempt,
-                    outcome=outcome,
-                    code=code,
-                    text=text,
-                    before=self.claim.before,
-                    after=self.claim.samples[-1] if self.claim.samples else None,
-                    samples=len(self.claim.samples),
-                    errors=self.claim.errors,
-                    owed=owed,
-                    objections=objections,
-                    facts=self.seen.facts,
-                ),
-            )
+        return Concluded(
+            **self._ids(),
+            incident_id=self.claim.claimed.incident_id,
+            attempt=self.claim.attempt,
+            outcome=outcome,
+            code=code,
+            text=text,
+            before=self.claim.before,
+            after=self.claim.samples[-1] if self.claim.samples else None,
+            samples=len(self.claim.samples),
+            errors=self.claim.errors,
+            owed=owed,
+            objections=objections,
+            facts=self.seen.facts,
         )
 
     def aborting(self, code: str, text: str) -> ExecutionAborting:
@@ -537,17 +597,21 @@ class _Here:
     def _all_rehearsed(self) -> bool:
         return bool(self.claim.steps) and all(s.is_rehearsed() for s in self.claim.steps)
 
-    def _approval_expired(self) -> str:
-        late = [a.person for a in self.claim.claimed.approvals if a.expires_at_ms < self.now_ms]
-        return f"the approval of {', '.join(late)} has expired" if late else ""
+    def _unauthorised(self) -> tuple[str, str] | None:
+        """Approvals, keys, policy and mode as they are now: time may have passed since the claim."""
+        return unauthorised(self.claim.claimed, self.now_ms, self.seen.controls, self.rules)
+
+    def _can_arrive_until(self, step: Step) -> int:
+        """The end of its window, and of what a follower of PD may hold it for."""
+        return step.window_ends_ms() + int(self.rules.proxy_margin_s * 1000)
 
     def _fresh(self, after_ms: int = 0) -> Facts | None:
-        """The latest look, if it is young enough to act on and was begun after `after_ms`."""
-        facts = self.seen.facts
+        """The latest look, if it is young enough to act on and was begun after `after_ms`; on the lane's own clock."""
+        facts, began_ms = self.seen.facts, self.seen.looked_at_ms
         if facts is None or self.seen.no_facts:
             return None
-        too_old = facts.age_s(self.now_ms) > max(2 * self.rules.poll_s, 5)
-        return None if too_old or facts.taken_at_ms - facts.took_ms <= after_ms else facts
+        too_old = self.now_ms - began_ms > max(3 * self.rules.poll_s, 5) * 1000
+        return None if too_old or began_ms <= after_ms else facts
 
     def _rest_then_look(self, last_ms: int, until_ms: int | None = None) -> Look | Rest:
         wake = last_ms + int(self.rules.poll_s * 1000)

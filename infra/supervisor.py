@@ -16,6 +16,7 @@ import structlog
 
 QUIET_S = 30.0  # a child that ran for so long starts anew at once
 BACKOFF_S_MAX = 30.0
+RETRY_S = 60.0
 STOP_WAIT_S = 30.0
 SUPERVISED_BY = "STEWARD_SUPERVISED_BY"  # in a child's environment: the pid of its supervisor
 WRONG_CONFIGURATION = 2
@@ -46,6 +47,7 @@ class Child:
     started_s: float = 0.0
     failures: int = 0
     not_before_s: float = 0.0
+    has_run: bool = False  # for long enough to show that the configuration was good once
 
 
 class Supervisor:
@@ -99,6 +101,11 @@ class Supervisor:
         if code is None:
             return
         child.process = None
+        child.has_run = child.has_run or now_s - child.started_s > QUIET_S
+        if code == WRONG_CONFIGURATION and child.has_run:  # a secret that is being rotated, say: what is owed is owed
+            _log.error("wrong configuration; tried again", child=child.name, in_s=RETRY_S)
+            child.not_before_s = now_s + RETRY_S
+            return
         if code == WRONG_CONFIGURATION:
             _log.error("wrong configuration; not started again", child=child.name)
             child.not_before_s = float("inf")

@@ -8,6 +8,7 @@ from schemas import events
 from schemas.policy import Policy
 
 EVERY_CLUSTER = "*"
+KINDS = ("halt", "freeze")  # the stronger first
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,20 @@ class Controls:
     offset: int = -1
     live: bool = False
     poisoned: str = ""  # a record that could not be read: it could be a freeze, so execution stops
-    stops: dict[str, Stop] = field(default_factory=dict)
+    read_once: bool = False  # `live` at least once: before that, nobody here knows of any halt
+    stops: dict[tuple[str, str], Stop] = field(default_factory=dict)  # by (kind, scope): each is lifted by itself
     policy: Policy = field(default_factory=Policy)
     policy_by: str = ""
     revoked_kids: frozenset[str] = frozenset()
 
     def stop_for(self, cluster_id: str) -> Stop | None:
         """The stop in force for this cluster, a halt before a freeze."""
-        found = [s for key in (EVERY_CLUSTER, cluster_id) if (s := self.stops.get(key))]
-        return next((s for s in found if s.kind == "halt"), found[0] if found else None)
+        places = [(kind, scope) for kind in KINDS for scope in (EVERY_CLUSTER, cluster_id)]
+        return next((s for place in places if (s := self.stops.get(place))), None)
+
+    def kinds_for(self, scope: str) -> tuple[str, ...]:
+        """The stops in force for exactly this scope, a halt before a freeze."""
+        return tuple(kind for kind in KINDS if (kind, scope) in self.stops)
 
     def refuses_forward(self, cluster_id: str) -> tuple[str, str] | None:
         """(code, text) of why no forward step may be taken now, or None."""
@@ -50,6 +56,8 @@ class Controls:
 
     def refuses_undo(self, cluster_id: str) -> tuple[str, str] | None:
         """A freeze never stops an undo; only a halt does."""
+        if not self.read_once:
+            return "controls_never_read", "the controls have not been read yet: there could be a halt"
         stop = self.stop_for(cluster_id)
         return ("halted", f"halt by {stop.by}: {stop.reason}") if stop and stop.kind == "halt" else None
 
@@ -60,15 +68,15 @@ def evolve(controls: Controls, event: events.Event, offset: int, at_ms: int) -> 
     match event:
         case events.Frozen():
             stop = Stop("freeze", event.by, event.reason, at_ms)
-            held = controls.stops.get(event.cluster_id)
-            if held and held.kind == "halt":  # a freeze never softens a halt
-                return controls
-            return replace(controls, stops={**controls.stops, event.cluster_id: stop})
+            return replace(controls, stops={**controls.stops, ("freeze", event.cluster_id): stop})
         case events.Halted():
             halt = Stop("halt", event.by, event.reason, at_ms)
-            return replace(controls, stops={**controls.stops, EVERY_CLUSTER: halt})
+            return replace(controls, stops={**controls.stops, ("halt", EVERY_CLUSTER): halt})
         case events.Lifted():
-            return replace(controls, stops={k: s for k, s in controls.stops.items() if k != event.cluster_id})
+            lifted = [(kind, event.cluster_id) for kind in ((event.kind,) if event.kind else KINDS)]
+            return replace(controls, stops={k: s for k, s in controls.stops.items() if k not in lifted})
+        case events.PolicyAdopted() if event.version <= controls.policy.version:
+            return controls  # two were adopted at once: a version is one policy, and the first has it
         case events.PolicyAdopted():
             return replace(controls, policy=event.policy(), policy_by=event.by)
         case events.KeyRevoked():

@@ -326,6 +326,7 @@ class Lifted(Event):
     by: str
     reason: str
     via: str = "cli"
+    kind: str = ""  # freeze | halt; empty: both, as it was before there was this field
 
 
 class PolicyAdopted(Event):
@@ -633,6 +634,8 @@ class Claimed(Event):
     mode: Mode
     approvals: tuple[SignedApproval, ...]
     deadline_ms: int
+    needed: int = 0  # what whoever authorised it asked for, so that a successor can ask again
+    proposed_by: str = ""
 
 
 class ClaimRefused(Event):

@@ -313,7 +313,7 @@ class KafkaControls:
                 for raw in records_of(self._consumer.consume(500, 0.2), self._settings):
                     self._held = fold_control(self._held, raw)
                     self._next = raw.offset + 1
-            self._held = replace(self._held, live=True)
+            self._held = replace(self._held, live=True, read_once=True)
         except (KafkaException, NotSafe, Fenced):
             self._held = replace(self._held, live=False)
         return self._held

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infra.runners.books import Raw, admit, fold_control
 from infra.runners.maps import Mapped
@@ -150,16 +150,17 @@ class MemoryControls:
 
     log: MemoryLog
     cut_off: bool = False
-    _held: Controls = field(default_factory=lambda: Controls(live=True))
+    _held: Controls = field(default_factory=lambda: Controls(live=True, read_once=True))
 
     def current(self) -> Controls:
         return self._held
 
     async def read(self) -> Controls:
         if self.cut_off:
-            return Controls(offset=self._held.offset, live=False, stops=self._held.stops, policy=self._held.policy)
+            return replace(self._held, live=False)
         for raw in self.log.read("controls", 0, self._held.offset + 1):
             self._held = fold_control(self._held, raw)
+        self._held = replace(self._held, live=True, read_once=True)
         return self._held
 
 

@@ -24,6 +24,7 @@ S = TypeVar("S")
 BATCH_MAX = 1000
 INBOX_MAX = 5000
 IDLE_S = 1.0
+LANE_AGAIN_S = 30.0
 
 
 class NotSafe(Exception):
@@ -245,14 +246,16 @@ class Owner(Generic[S]):
                     return
         except (asyncio.CancelledError, Fenced):
             raise
-        except Exception as error:  # a bug in a worker: its cluster waits for a person, the others go on
+        except Exception as error:  # a bug in a worker: the other clusters go on, and this one is tried again
             self.lane_failed(cluster_id, error)
+            self._resumed.add(cluster_id)  # whatever it was at: what is under way is found out first
+            asyncio.get_running_loop().call_later(LANE_AGAIN_S, self._stir, cluster_id)
         finally:
             self._lanes.pop(cluster_id, None)
             self._stirred.pop(cluster_id, None)
 
     def lane_failed(self, cluster_id: str, error: Exception) -> None:
-        """Said loudly by the process that runs this; the work stays owed and is resumed by the next owner."""
+        """Said loudly by the process that runs this; the work stays owed, and is taken up again after a while."""
         asyncio.get_running_loop().call_exception_handler(
             {"message": f"{self._books.role}: the lane of {cluster_id} failed", "exception": error}
         )

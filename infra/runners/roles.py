@@ -99,6 +99,7 @@ class OwnerRole:
 
         def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             numbers = [p.partition for p in partitions]
+            self._given = [p for p in self._given if p not in numbers]
             parked = asyncio.run_coroutine_threadsafe(self._give_up(numbers, REVOKE_WAIT_S), loop)
             try:
                 parked.result(REVOKE_WAIT_S + 3)
@@ -108,6 +109,7 @@ class OwnerRole:
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             numbers = [p.partition for p in partitions]
+            self._given = [p for p in self._given if p not in numbers]
             asyncio.run_coroutine_threadsafe(self._give_up(numbers, 0), loop)
             consumer.unassign()
 

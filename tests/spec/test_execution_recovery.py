@@ -192,12 +192,27 @@ def test_an_eviction_that_comes_back_is_removed_again() -> None:
     async def spec(world: World) -> None:
         await approved(world)
         await world.until(lambda: world.one(e.ChangeUndone))
+        world.pd.change_pd_leader(world.now_s())
         world.pd.schedulers.evict(4)
 
         assert (await world.closed()).code == "succeeded"
         assert world.applied() == [ADD, REMOVE, REMOVE]
         assert world.pd.schedulers.evicted == {}
         assert [u.settled for u in world.found(e.ChangeUndone)] == [False, False, True]
+
+    live(spec, **SMALL)
+
+
+def test_an_eviction_that_somebody_else_sets_after_ours_is_gone_is_not_ours_to_undo() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: world.one(e.ChangeUndone))
+        world.pd.schedulers.evict(4)  # tidb-operator, in a rolling restart, under the same PD leader
+
+        assert (await world.closed()).code == "succeeded"
+        assert world.applied() == [ADD, REMOVE]
+        assert world.pd.schedulers.evicted == {4: None}
+        assert "somebody else" in world.found(e.ChangeUndone)[-1].text
 
     live(spec, **SMALL)
 

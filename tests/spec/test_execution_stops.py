@@ -96,6 +96,7 @@ def test_a_halt_stops_the_repeated_undo_of_what_came_back() -> None:
         await approved(world)
         await world.until(lambda: world.one(e.ChangeUndone))
         world.halt()
+        world.pd.change_pd_leader(world.now_s())
         world.pd.schedulers.evict(4)
         await world.passes(120)
         assert world.applied() == [ADD, REMOVE]
@@ -164,7 +165,7 @@ def test_a_process_that_has_not_read_the_policy_forgets_no_approval() -> None:
         world.approve(ask)
         await world.until(lambda: world.one(e.ExecutionBlocked))
         await world.kill("remediations")
-        world.controls._held = Controls(live=True)
+        world.controls._held = Controls()
         world.controls.cut_off = True
         world.start("remediations")
         await world.passes(30)

@@ -9,28 +9,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actions.action import Action
+from actions.action import Action, least_tier
+from actions.catalogue import CATALOGUE
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.transfer_region_leader import TransferRegionLeader
+from console.keys import make_key
 from executors.changes import Claim
 from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, evolve, next_move
 from schemas import events as e
 from schemas.controls import Controls, Stop
 from schemas.facts import Facts
 from schemas.policy import Policy
-from schemas.values import Head, Plan, canonical_json
+from schemas.signing import Claims, kid_of, public_of, sign
+from schemas.values import Head, Plan, SignedApproval, canonical_json
+from schemas.wire import digest_of
 from tests.actions.clusters import NOW, healthy, tombstone
 
 LIMITS = {"settling_s": 10, "pd_leader_age_s_min": 0}
-LIVE = Controls(live=True, policy=Policy.model_validate({"version": 1, "limits": LIMITS}))
+ON = {name: {"mode": "on"} for name in CATALOGUE}
+LIVE = Controls(
+    live=True, read_once=True, policy=Policy.model_validate({"version": 1, "actions": ON, "limits": LIMITS})
+)
+KEY = make_key()
 CONTROLS = {
     "live": LIVE,
-    "frozen": replace(LIVE, stops={"*": Stop("freeze", "anna", "t", 0)}),
-    "halted": replace(LIVE, stops={"*": Stop("halt", "anna", "t", 0)}),
+    "frozen": replace(LIVE, stops={("freeze", "*"): Stop("freeze", "anna", "t", 0)}),
+    "halted": replace(LIVE, stops={("halt", "*"): Stop("halt", "anna", "t", 0)}),
     "not live": replace(LIVE, live=False),
 }
-RULES = Rules(environment="test", owner="me", keys={}, pinned={"prod": 7168243901123456})
+RULES = Rules(environment="test", owner="me", keys={kid_of(KEY): public_of(KEY)}, pinned={"prod": 7168243901123456})
 EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
@@ -43,6 +51,7 @@ ACTIONS: dict[str, tuple[Action, Facts]] = {
 
 def claimed(action: Action, facts: Facts, mode: str) -> e.Claimed:
     params = canonical_json(action.model_dump())
+    tier = least_tier(action)
     plan = Plan(
         environment="test",
         cluster_id="prod",
@@ -54,7 +63,7 @@ def claimed(action: Action, facts: Facts, mode: str) -> e.Claimed:
         premises=action.relies_on(facts),
         bounds=action.bounds(facts),
         policy_version=1,
-        policy_rules=(),
+        policy_rules=(f"approval.{tier.lower()}={LIVE.policy.approval_rule(tier)}", f"mode={mode}"),
     )
     return e.Claimed(
         cluster_id="prod",
@@ -64,11 +73,37 @@ def claimed(action: Action, facts: Facts, mode: str) -> e.Claimed:
         action=action.name,
         params=params,
         plan=plan,
-        digest="",
-        tier="MEDIUM",
+        digest=digest_of(plan),
+        tier=tier,
         mode=mode,
-        approvals=(),
+        approvals=tuple(approval(plan, person) for person in ("anna", "bert")),
         deadline_ms=NOW + 600_000,
+    )
+
+
+def approval(plan: Plan, person: str) -> SignedApproval:
+    said = Claims(
+        environment="test",
+        pd_cluster_id=plan.pd_cluster_id,
+        remediation_id="R",
+        digest=digest_of(plan),
+        decision="approve",
+        person=person,
+        via="cli",
+        iat=NOW,
+        exp=NOW + 23 * 3_600_000,
+        approval_id=person,
+        reason="spec",
+    )
+    return SignedApproval(
+        approval_id=person,
+        person=person,
+        via="cli",
+        kid=kid_of(KEY),
+        decided_at_ms=said.iat,
+        expires_at_ms=said.exp,
+        reason=said.reason,
+        jws=sign(KEY, said),
     )
 
 
@@ -87,6 +122,7 @@ class Execution:
     events: list[e.Event] = field(default_factory=list)
     sent: list[e.StepIntended] = field(default_factory=list)
     present: bool = False
+    led_since_ms: int = 0  # when PD's leader last changed
 
     def __post_init__(self) -> None:
         self.hears(claimed(self.action, self.base, self.mode))
@@ -102,7 +138,7 @@ class Execution:
         return self.cluster.claim
 
     def facts(self, settled: bool = True) -> Facts:
-        age_s = 900.0 if settled else 1.0
+        age_s = min(900.0, (self.now_ms - self.led_since_ms) / 1000) if settled else 1.0
         now: dict[str, Any] = {"taken_at_ms": self.now_ms, "took_ms": 0, "pd_leader_age_s": age_s}
         if self.present and self.action is EVICT:
             stores = tuple(s.model_copy(update={"leader_count": 0}) if s.id == 4 else s for s in self.base.stores)
@@ -132,12 +168,14 @@ class Execution:
                 assert until_ms > self.now_ms, "it would never sleep"
                 self.now_ms = until_ms
             case Look():
+                began_ms = self.now_ms
                 self.now_ms += 50
                 if fate == "no answer":
                     self.now_ms += 2000
                     self.seen = replace(self.seen, no_facts=("pd_unreachable", "t"), no_facts_since_ms=self.now_ms)
                 else:
                     self.seen = replace(self.seen, facts=self.facts(fate != "unsettled"), no_facts=None)
+                self.seen = replace(self.seen, looked_at_ms=began_ms)
             case Send(intended):
                 self.send(claim, intended, fate)
 
@@ -211,7 +249,8 @@ def live_through(run: Execution, history: list[Any]) -> None:
             case ("comes back", _):  # tikv/pd#4707; later than the settling time nobody looks any more
                 undone = bool(run.sent) and run.sent[-1].kind == "undo"
                 settling = run.now_ms < run.claim.gone.get(0, run.now_ms) + LIMITS["settling_s"] * 1000
-                run.present = run.present or (run.action is EVICT and undone and settling)
+                if run.action is EVICT and undone and settling:
+                    run.present, run.led_since_ms = True, run.now_ms
             case ("cancelled", _):
                 if run.claim.aborting is None:
                     text = "anna: t"

@@ -29,11 +29,11 @@ CLUSTER, PD_ID, START_MS = "c", 7, 1_800_000_000_000
 KEY = make_key()
 RULES = Remediations(Settings("test", {kid_of(KEY): public_of(KEY)}))
 POLICY = Policy.model_validate({"version": 1, "actions": {"evict_store_leaders": {"mode": "on"}}})
-LIVE = Controls(live=True, policy=POLICY)
+LIVE = Controls(live=True, read_once=True, policy=POLICY)
 CONTROLS = {
     "live": LIVE,
-    "frozen": replace(LIVE, stops={CLUSTER: Stop("freeze", "anna", "t", 0)}),
-    "halted": replace(LIVE, stops={"*": Stop("halt", "anna", "t", 0)}),
+    "frozen": replace(LIVE, stops={("freeze", CLUSTER): Stop("freeze", "anna", "t", 0)}),
+    "halted": replace(LIVE, stops={("halt", "*"): Stop("halt", "anna", "t", 0)}),
     "not live": Controls(),
     "new policy": replace(LIVE, policy=POLICY.model_copy(update={"version": 2})),
 }

@@ -384,12 +384,12 @@ class World:
         return "\n".join(lines[-last:])
 
 
-def live(spec: Callable[[World], Awaitable[None]], **world: Any) -> World:
-    """Run one spec in a world of its own; returns the world as it was left."""
+def live(spec: Callable[[World], Awaitable[None]], kind: type[World] = World, **world: Any) -> World:
+    """Run one spec in a world of its own; returns the world as it was left. `kind`: a world with other hands."""
     made: list[World] = []
 
     async def run() -> None:
-        w = World(**world)
+        w = kind(**world)
         made.append(w)
         try:
             await spec(w)

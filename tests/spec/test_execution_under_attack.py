@@ -1,0 +1,157 @@
+"""What a reviewer who wanted to break it found: each sequence once more, and how it ends now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import bootstrap
+from executors.execute import Execute, Reply, Writer
+from executors.protocol import Cluster as Lane
+from executors.protocol import Rules, claim_or_refuse
+from pdsim.faults import DroppedBefore
+from schemas import events as e
+from schemas.controls import Controls, evolve
+from schemas.facts import Facts, FactsReader, Look
+from schemas.values import Call
+from streams.pipeline import processor
+from tests.spec.test_execution_recovery import ADD, REMOVE, approved, nothing_is_left_behind
+from tests.spec.world import ACTING_POLICY, SMALL, World, live
+
+
+def test_a_request_that_takes_effect_after_it_was_given_up_is_taken_back() -> None:
+    async def spec(world: World) -> None:
+        world.adopt({**ACTING_POLICY, "limits": {**ACTING_POLICY["limits"], "settling_s": 120}})
+        world.faults.add(DroppedBefore(), method="POST")
+        await approved(world)
+        await world.until(lambda: world.one(e.StepTaken))
+        world.freeze()
+        probed = await world.until(lambda: world.one(e.StepProbed))
+        assert probed.finding == "not_started"
+        world.pd.schedulers.evict(4)  # it sat in a follower's buffer
+
+        await world.closed()
+        assert world.applied() == [REMOVE]
+        assert world.pd.schedulers.evicted == {}
+
+    live(spec, **SMALL)
+
+
+class FreezesWhileItIsAskedWhoItIs:
+    """A PD that is slow to say its id; meanwhile a person freezes."""
+
+    def __init__(self, world: World, inner: Writer) -> None:
+        self.world, self.inner = world, inner
+
+    async def cluster_id(self) -> int:
+        found = await self.inner.cluster_id()
+        self.world.freeze()
+        return found
+
+    async def send(self, call: Call, *, caller_id: str, within_s: float) -> Reply:
+        return await self.inner.send(call, caller_id=caller_id, within_s=within_s)
+
+
+class OtherHands(World):
+    """A world whose hands a spec may change."""
+
+    def hands(self) -> bootstrap.Hands:
+        made = super().hands()
+        return replace(made, **self.changed(made))
+
+    def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+        return {}
+
+
+def test_a_freeze_that_comes_while_pd_is_asked_for_its_id_stops_the_step() -> None:
+    class Slow(OtherHands):
+        def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+            return {"writer": lambda c, may: FreezesWhileItIsAskedWhoItIs(self, made.writer(c, may))}
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        taken = await world.until(lambda: world.one(e.StepTaken))
+        assert (taken.answer, taken.code) == ("never_sent", "frozen")
+        await world.closed()
+        assert world.applied() == []
+
+    live(spec, kind=Slow, **SMALL)
+
+
+def test_a_step_that_a_kill_cut_off_is_not_sent_after_its_approval_has_expired() -> None:
+    async def spec(world: World) -> None:
+        killed = asyncio.ensure_future(world.kill_after("execute", e.StepIntended))
+        await approved(world)
+        await killed
+        await world.passes(1500)
+        world.start("execute")
+
+        assert (await world.closed()).code in ("not_started", "failed_without_effect")
+        assert world.applied() == []
+
+    live(spec, **SMALL)
+
+
+def test_a_tier_that_the_plan_was_not_judged_as_is_refused_by_the_executor() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        order = await world.until(lambda: world.one(e.ExecutionAuthorized))
+        forged = order.model_copy(update={"tier": "LOW", "rule": "auto", "needed": 0, "approvals": ()})
+        execute: Any = bootstrap.rules(processor("execute"), world.settings, world.hands())
+        assert isinstance(execute, Execute)
+        rules: Rules = execute.rules
+
+        answer = claim_or_refuse(Lane("prod-eu-7"), forged, world.now_ms(), world.controls.current(), rules)
+
+        assert isinstance(answer, e.ClaimRefused)
+        assert answer.code == "wrong_tier"
+
+    live(spec, **SMALL)
+
+
+def test_a_lift_takes_back_one_stop_and_leaves_what_somebody_else_has_said() -> None:
+    held = Controls(live=True, read_once=True)
+    said = [
+        e.Halted(cluster_id="*", by="anna", reason="t"),
+        e.Frozen(cluster_id="*", by="bert", reason="t"),
+        e.Lifted(cluster_id="*", by="anna", reason="t", kind="halt"),
+    ]
+    for offset, event in enumerate(said):
+        held = evolve(held, event, offset, offset)
+    assert held.refuses_undo("prod") is None
+    assert held.refuses_forward("prod") == ("frozen", "freeze by bert: t")
+
+
+def test_nobody_who_has_never_read_the_controls_writes_even_an_undo() -> None:
+    refusal = Controls().refuses_undo("prod")
+    assert refusal is not None
+    assert refusal[0] == "controls_never_read"
+
+
+class FailsOnce:
+    """A reader with a bug that shows once."""
+
+    def __init__(self, inner: FactsReader) -> None:
+        self.inner, self.looks = inner, 0
+
+    async def facts(self, cluster_id: str, look: Look) -> Facts:
+        self.looks += 1
+        if self.looks == 3:
+            raise ValueError("a bug")
+        return await self.inner.facts(cluster_id, look)
+
+
+def test_a_lane_that_failed_is_taken_up_again_and_pays_what_it_owes() -> None:
+    class Buggy(OtherHands):
+        def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+            return {"reader": FailsOnce(made.reader)}
+
+    async def spec(world: World) -> None:
+        world.loop.set_exception_handler(lambda loop, context: None)
+        await approved(world)
+        assert (await world.closed()).code == "succeeded"
+        assert world.applied() == [ADD, REMOVE]
+        nothing_is_left_behind(world)
+
+    live(spec, kind=Buggy, **SMALL)
