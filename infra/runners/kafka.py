@@ -298,7 +298,10 @@ class KafkaControls:
         """Controls; `live` only if the high watermark of this moment was reached within 2 s. Never raises."""
         give_up_s = time.monotonic() + 2.0
         try:
-            low, high = self._asker.get_watermark_offsets(self._topic, 2.0, cached=False)
+            ends = self._asker.get_watermark_offsets(self._topic, 2.0, cached=False)
+            if ends is None:
+                raise NotSafe("controls: no answer within 2 s")
+            low, high = ends
             if low > 0 and self._next < low:
                 raise NotSafe(f"controls begin at offset {low}: the head has been cut off")
             if high < self._next:
