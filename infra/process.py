@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from infra.telemetry import say_where_all_wait
+
 STOP_WAIT_S = 12.0
 _log = structlog.get_logger()
 
@@ -41,6 +43,7 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, say_where_all_wait)
         tasks: dict[asyncio.Future[Any], str] = {asyncio.ensure_future(r.run()): r.name for r in self.roles}
         for work in self.background:
             tasks[asyncio.ensure_future(work())] = getattr(work, "__qualname__", "background")

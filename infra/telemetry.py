@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -76,3 +78,12 @@ def _whose(logger: Any, method: str, event: Any) -> Any:
 
 def _ended_by(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     structlog.get_logger().critical("ended by an exception", exc_info=(kind, error, trace))
+
+
+def say_where_all_wait() -> None:
+    """What every task of this loop waits for, a line each: for whoever wonders why nothing happens (SIGUSR1)."""
+    log = structlog.get_logger()
+    for task in asyncio.all_tasks():
+        frames = reversed(task.get_stack(limit=8))
+        where = " < ".join(f"{Path(f.f_code.co_filename).name}:{f.f_lineno} {f.f_code.co_name}" for f in frames)
+        log.warning("waits", task=task.get_name(), where=where)

@@ -1,6 +1,9 @@
 """The real servers, as fixtures. What this machine can't have skips its tests, and `tiers.py` says so at the end."""
 
+import os
 import secrets
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol, TypeVar
@@ -97,3 +100,22 @@ def _or_skip(get: Callable[[], T]) -> T:
         return get()
     except servers.NoServer as reason:
         pytest.skip(str(reason))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[_STATUS] = int(session.exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Faust that was cut off from its broker, as some tests do on purpose, waits for it for ever on threads of its own:
+    with all said and torn down, the run does not wait for them."""
+    left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    if left and _STATUS in config.stash:
+        print(f"left behind: {len(left)} threads", flush=True)
+        sys.stderr.flush()
+        os._exit(config.stash[_STATUS])
+
+
+_STATUS = pytest.StashKey[int]()

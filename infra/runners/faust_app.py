@@ -12,12 +12,14 @@ import contextlib
 import logging
 import os
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import faust
 import structlog
 from aiokafka.consumer.fetcher import READ_COMMITTED
+from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
 
@@ -25,7 +27,11 @@ from infra.publisher import Publishes, Unreachable, partition_for
 from infra.runners.books import Raw
 from infra.runners.kafka import KafkaSettings
 from infra.runners.maps import Mapped
+from infra.runners.owner import NotSafe
+from infra.runners.stall import StallWatch
+from infra.telemetry import say_where_all_wait
 from schemas.chain import Stamped
+from schemas.processors import Fenced
 from schemas.wire import frame
 from streams.pipeline import dead_letters
 
@@ -36,6 +42,8 @@ STOP_WAIT_S = 5.0
 LEAVE_WAIT_S = 5.0
 RETRY_S, RETRY_MAX_S = 0.5, 5.0
 COMMIT_INTERVAL_S = 1.0
+HANDLE_S_MAX = 20.0  # a stage is quick; what hangs is left, unacknowledged, and taken up anew
+STALL_LOOK_S = 6.0  # a record that waits over two looks, with nothing in flight, is not being delivered
 SESSION_TIMEOUT_S = 10.0  # after it, the partitions of a process that died are given to others
 
 
@@ -75,6 +83,10 @@ class FaustStage:
         self._die, self._on_commit = die, on_commit
         self._app: Any = None
         self._watch: asyncio.Task[None] | None = None
+        self._stall: asyncio.Task[None] | None = None
+        self._mine: set[int] = set()
+        self._handling: dict[int, float] = {}  # by partition: since when its record is being handled
+        self._next: dict[int, int] = {}  # by partition: the offset after the last answered one
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,6 +106,7 @@ class FaustStage:
             await self.stop()
             raise Unreachable(f"{self._role}: Faust did not start: {type(error).__name__}: {error}") from error
         self._watch = asyncio.create_task(self._watched())
+        self._stall = asyncio.create_task(self._look_for_a_stall())
 
     async def stop(self) -> None:
         """Take no further record, wait for those in flight, commit what was acknowledged, leave the group."""
@@ -103,6 +116,8 @@ class FaustStage:
                 await self._idle.wait()
         if self._watch is not None:
             self._watch.cancel()
+        if self._stall is not None:
+            self._stall.cancel()
         if self._app is not None:
             # Not `timeout`: Faust swallows cancellations, and waits as long as it likes for a broker that is gone.
             leaving = asyncio.ensure_future(self._app.stop())
@@ -139,6 +154,8 @@ class FaustStage:
         app.agent(topic, name=self._role, concurrency=1, isolated_partitions=self._isolated)(self._carry)
 
         async def assigned(app: Any, partitions: Any, **_: Any) -> None:
+            _log.info("partitions assigned", role=self._role, partitions=sorted(p.partition for p in partitions))
+            self._mine = {p.partition for p in partitions}
             if partitions:
                 self.ready.set()
 
@@ -150,6 +167,7 @@ class FaustStage:
             if self._leaving or not await self._is_answered(event.message):
                 await _for_ever()  # until this is cancelled, or the process is gone: returning would acknowledge
             event.message.ack(self._app.consumer)
+            self._next[event.message.partition] = event.message.offset + 1
 
     async def _is_answered(self, message: Any) -> bool:
         self._in_flight += 1
@@ -178,7 +196,11 @@ class FaustStage:
         )
 
     async def _answer(self, raw: Raw) -> None:
-        mapped = await self._handle(raw)
+        self._handling[raw.partition] = time.monotonic()
+        try:
+            mapped = await self._handle(raw)
+        finally:
+            self._handling.pop(raw.partition, None)
         for stamped in mapped.events:
             await self._publish(self._writes, stamped)
         for stamped in mapped.dead:
@@ -204,6 +226,26 @@ class FaustStage:
         await self._app.wait_until_stopped()
         if not self._leaving:
             self._give_up(f"Faust stopped: {self._app.crash_reason!r}")
+
+    async def _look_for_a_stall(self) -> None:
+        """A record that waits while nothing is being answered, seen twice: Faust has stopped delivering."""
+        watch = StallWatch(self._settings, self._role, self._reads)
+        suspected: tuple[int, int] | None = None
+        try:
+            while True:
+                await asyncio.sleep(STALL_LOOK_S)
+                if stuck := [p for p, since_s in self._handling.items() if time.monotonic() - since_s > HANDLE_S_MAX]:
+                    say_where_all_wait()
+                    self._give_up(f"the record of partition {stuck[0]} has been handled for {HANDLE_S_MAX:g} s")
+                try:
+                    waits = await asyncio.to_thread(watch.waiting, set(self._mine), dict(self._next))
+                except (KafkaException, NotSafe, Fenced):
+                    continue  # the broker's trouble is not a stall
+                if waits is not None and waits == suspected and not self._in_flight and not self._leaving:
+                    self._give_up(f"stalled: {self._reads}/{waits[0]}@{waits[1]} waits and is not delivered")
+                suspected = waits
+        finally:
+            await asyncio.shield(asyncio.to_thread(watch.close))
 
     def _give_up(self, reason: str) -> None:
         self._leaving = True
