@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas.events import Answer, Claimed, Finding, Outcome
+from schemas.events import Answer, Claimed, Finding
 from schemas.facts import Facts
 from schemas.values import Call, Change, Sample
 
@@ -58,7 +58,6 @@ class Claim:
     gone: dict[int, int] = field(default_factory=dict)  # change -> since when its undo shows in PD, ms
     settled: frozenset[int] = frozenset()
     errors: int = 0
-    concluded: Outcome | None = None
 
     def changes(self) -> tuple[Change, ...]:
         return self.claimed.plan.changes

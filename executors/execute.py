@@ -153,9 +153,7 @@ class Execute:
         """Controls at their live end -> time -> durable intent -> kernel timer -> one request -> durable answer."""
         claim = lane.state.claim
         assert claim is not None
-        controls = await lane.read_controls()
-        refuses = controls.refuses_undo if intended.kind == "undo" else controls.refuses_forward
-        if refuses(lane.cluster_id) or _called_off(lane, intended):
+        if _stopped(await lane.read_controls(), intended) or _called_off(lane, intended):
             return  # the next move sees the same, and says what follows from it
         window = self.window(intended.window_s)
         await lane.commit(intended)
@@ -174,9 +172,7 @@ class Execute:
             text = f"the endpoint is of PD cluster {identity}"
             await lane.commit(_taken(intended, "never_sent", code="wrong_cluster", body=text))
             return
-        controls = await lane.read_controls()  # to ask for the identity took its time
-        refuses = controls.refuses_undo if intended.kind == "undo" else controls.refuses_forward
-        if stop := refuses(lane.cluster_id):
+        if stop := _stopped(await lane.read_controls(), intended):  # to ask for the identity took its time
             await lane.commit(_taken(intended, "never_sent", code=stop[0], body=stop[1]))
             return
         if _called_off(lane, intended):
@@ -202,6 +198,12 @@ class Execute:
                 took_ms=reply.took_ms,
             )
         )
+
+
+def _stopped(controls: Controls, intended: StepIntended) -> tuple[str, str] | None:
+    """Why this step may not be taken under these controls: a freeze stops forward steps, only a halt an undo."""
+    refuses = controls.refuses_undo if intended.kind == "undo" else controls.refuses_forward
+    return refuses(intended.cluster_id)
 
 
 def _called_off(lane: Lane[Cluster], intended: StepIntended) -> bool:
