@@ -29,6 +29,7 @@ class Controls:
     offset: int = -1
     live: bool = False
     poisoned: str = ""  # a record that could not be read: it could be a freeze, so execution stops
+    broken: str = ""  # where this cluster's own ledger is not what its owner wrote: nothing it says is acted on
     read_once: bool = False  # `live` at least once: before that, nobody here knows of any halt
     stops: dict[tuple[str, str], Stop] = field(default_factory=dict)  # by (kind, scope): each is lifted by itself
     policy: Policy = field(default_factory=Policy)
@@ -46,6 +47,8 @@ class Controls:
 
     def refuses_forward(self, cluster_id: str) -> tuple[str, str] | None:
         """(code, text) of why no forward step may be taken now, or None."""
+        if self.broken:
+            return "ledger_broken", f"the ledger is not what its owner wrote: {self.broken}"
         if self.poisoned:
             return "controls_unreadable", f"a control could not be read: {self.poisoned}"
         if not self.live:
@@ -55,7 +58,9 @@ class Controls:
         return None
 
     def refuses_undo(self, cluster_id: str) -> tuple[str, str] | None:
-        """A freeze never stops an undo; only a halt does."""
+        """A freeze never stops an undo; only a halt does, or a ledger that can't be believed about what is owed."""
+        if self.broken:
+            return "ledger_broken", f"the ledger is not what its owner wrote: {self.broken}"
         if not self.read_once:
             return "controls_never_read", "the controls have not been read yet: there could be a halt"
         stop = self.stop_for(cluster_id)

@@ -77,6 +77,11 @@ def frame(event: type[Event], body: bytes) -> bytes:
     return MAGIC + _current(event).print + body
 
 
+def unframed(value: bytes) -> bytes:
+    """The body in a frame of ours, also of a schema that this version does not know."""
+    return value[len(MAGIC) + 8 :]
+
+
 def encode(event: Event, head: Head | None = None) -> bytes:
     """The bytes on the topic."""
     return frame(type(event), body_of(event, head))

@@ -8,13 +8,13 @@ books.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from schemas import controls as control_fold
-from schemas.chain import Link, Stamped, edge, follow, stamp
+from schemas.chain import BrokenChain, Link, Stamped, edge, follow, stamp
 from schemas.controls import Controls
 from schemas.events import (
     DeadLetter,
@@ -29,11 +29,12 @@ from schemas.events import (
 from schemas.processors import Decides, Record, Tick
 from schemas.topics import partition_of
 from schemas.values import Cause, sha256
-from schemas.wire import Decoded, decode
+from schemas.wire import Decoded, decode, unframed
 from streams.pipeline import BY_NAME, OWNER, may_stand_on
 
 S = TypeVar("S")
 FIRST = Link()
+NONE: Mapping[str, str] = {}
 RAW_KEPT_MAX = 64 * 1024
 LOOK_AGAIN_MS = 1000
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
@@ -56,6 +57,11 @@ class Raw:
 
 def admit(raw: Raw, partitions: int) -> Record:
     """A record that this topic's sole writer may have written, on its cluster's partition. Raises Unreadable."""
+    return record_of(raw, admitted(raw, partitions))
+
+
+def admitted(raw: Raw, partitions: int) -> Decoded:
+    """As `admit`, without the record's own hash: for who reads back what is its own."""
     decoded = decode(raw.value)
     event = decoded.event
     if not may_stand_on(raw.topic, event):
@@ -68,7 +74,7 @@ def admit(raw: Raw, partitions: int) -> Record:
         raise Unreadable("wrong_partition", f"{event.cluster_id} does not live on partition {raw.partition}", "key")
     if raw.key is not None and raw.key.decode("utf-8", "replace") != event.cluster_id:
         raise Unreadable("wrong_key", f"the key says {raw.key!r}, the event {event.cluster_id}", "key")
-    return record_of(raw, decoded)
+    return decoded
 
 
 @lru_cache(maxsize=100_000)
@@ -146,20 +152,19 @@ class Draft(Generic[S]):
             record = admit(raw, self.books.partitions)
         except Unreadable as error:
             self.dead.append(dead_letter(self.books.role, raw, error))
-            self._add(InputRejected(cluster_id=whole, code=error.code, text=str(error)[:500]), raw.cause())
+            self._reject(whole, error.code, str(error), raw.cause())
             return
         if isinstance(record.event, OWNER):  # housekeeping of another owner; answering it would never end
             return
         cluster_id = record.event.cluster_id
         try:
             decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls(cluster_id))
+            self._add(decided, record.cause)
         except Exception as error:  # a poison input must not stop the partition
             reason = f"{type(error).__name__}: {error}"
             self.dead.append(dead_letter(self.books.role, raw, Unreadable("impossible", reason), cluster_id))
-            self._add(InputRejected(cluster_id=cluster_id, code="impossible", text=reason[:500]), raw.cause())
+            self._reject(cluster_id, "impossible", reason, raw.cause())
             return
-        for event in decided:
-            self._add(event, record.cause)
         if not decided:
             self._ignore(cluster_id, record.cause, "changes_nothing")
 
@@ -169,44 +174,52 @@ class Draft(Generic[S]):
         tick = Tick(cluster_id, self.now_ms)
         try:
             decided = self.books.rules.decide(self.state(cluster_id), tick, self.now_ms, self._controls(cluster_id))
+            self._add(decided, Cause(topic="tick"))
         except Exception as error:  # as with an input: said once; this owner asks no more
-            reason = f"{type(error).__name__}: {error}"
-            decided = (InputRejected(cluster_id=cluster_id, code="impossible", text=reason[:500]),)
-        for event in decided:
-            self._add(event, Cause(topic="tick"))
+            self._reject(cluster_id, "impossible", f"{type(error).__name__}: {error}", Cause(topic="tick"))
 
     def add(self, events: Sequence[Event], cause: Cause | None, now_ms: int) -> None:
-        """What a lane has to say."""
+        """What a lane has to say: all of it, or nothing and what folding one of them has raised."""
         self.now_ms = max(self.now_ms, now_ms)
-        for event in events:
-            self._add(event, cause)
+        self._add(events, cause)
 
     def seal(self) -> None:
         """Give the ignored inputs their answer too: one event a cluster."""
         for cluster_id, inputs in self.ignored.items():
-            self._add(InputIgnored(cluster_id=cluster_id, inputs=tuple(inputs)), None)
+            self._add((InputIgnored(cluster_id=cluster_id, inputs=tuple(inputs)),), None)
         self.ignored = {}
 
     def _controls(self, cluster_id: str) -> Controls:
-        held = self.books.poisoned | self.poisoned
-        poison = held.get(cluster_id) or held.get(f"~{self.books.partition}")
-        return replace(self.controls, poisoned=poison) if poison else self.controls
+        return self.books.controls_of(cluster_id, self.controls, self.poisoned)
 
     def _ignore(self, cluster_id: str, cause: Cause, code: str) -> None:
         self.ignored.setdefault(cluster_id, []).append(IgnoredInput(cause=cause, code=code))
 
-    def _add(self, event: Event, cause: Cause | None) -> None:
-        if not may_stand_on(self.books.topic, event):
-            raise AssertionError(f"{self.books.role} may not write {type(event).__name__} on {self.books.topic}")
-        key = event.cluster_id
-        link = self.links.get(key) or self.books.links.get(key, FIRST)
-        if poison := poison_of(event, cause):
-            self.poisoned[key] = poison
-        made, self.links[key] = stamp(self.books.topic, link, event, cause, self.now_ms, self.controls.offset)
-        if not key.startswith("~"):
-            self.states[key] = self.books.rules.evolve(self.state(key), event, made.head)
-        self.stamped.append(made)
-        self.touched[key] = None
+    def _reject(self, key: str, code: str, reason: str, cause: Cause) -> None:
+        self._add((InputRejected(cluster_id=key, code=code, text=reason[:500]),), cause)
+
+    def _add(self, events: Sequence[Event], cause: Cause | None) -> None:
+        """All of these, or none where one may not stand here or can't be folded."""
+        made: list[Stamped] = []
+        links: dict[str, Link] = {}
+        states: dict[str, S] = {}
+        for event in events:
+            if not may_stand_on(self.books.topic, event):
+                raise AssertionError(f"{self.books.role} may not write {type(event).__name__} on {self.books.topic}")
+            key = event.cluster_id
+            link = links.get(key) or self.links.get(key) or self.books.links.get(key, FIRST)
+            stamped, links[key] = stamp(self.books.topic, link, event, cause, self.now_ms, self.controls.offset)
+            if not key.startswith("~"):
+                state = states[key] if key in states else self.state(key)
+                states[key] = self.books.rules.evolve(state, event, stamped.head)
+            made.append(stamped)
+        self.stamped += made
+        self.links |= links
+        self.states |= states
+        self.touched |= dict.fromkeys(links)
+        for event in events:
+            if poison := poison_of(event, cause):
+                self.poisoned[event.cluster_id] = poison
 
 
 @dataclass
@@ -223,8 +236,10 @@ class Books(Generic[S]):
     positions: dict[str, int] = field(default_factory=dict)
     now_ms: int = 0
     poisoned: dict[str, str] = field(default_factory=dict)  # cluster, or `~N` for all of them -> what stops its acting
+    broken: dict[str, InputRejected] = field(default_factory=dict)  # cluster or `~N` -> where its ledger first breaks
     genesis: GenesisMarked | None = None
     _wakes: list[tuple[int, str]] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)  # of `broken`: on record already
     _still: set[str] = field(default_factory=set)  # clusters on whose tick the decider raised: for the next owner
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
@@ -233,12 +248,24 @@ class Books(Generic[S]):
         return self.rules.initial(cluster_id) if found is None else found
 
     def restore(self, raw: Raw) -> None:
-        """Fold one record of the own topic. Raises BrokenChain or Unreadable: then this cluster's books can't be
-        trusted."""
-        record_decoded = decode(raw.value)
-        event, head = record_decoded.event, record_decoded.head
-        key = event.cluster_id
-        self.links[key] = follow(self.links.get(key, FIRST), record_decoded)
+        """Fold one record of the own topic. One that can't be read or folded, or does not continue what stands before
+        it, breaks its cluster's ledger: the fold goes on, but nothing is written to that cluster any more."""
+        try:
+            decoded = admitted(raw, self.partitions)
+        except Unreadable as error:
+            key = (raw.key or b"").decode("utf-8", "replace") or f"~{self.partition}"
+            self._break(key, raw, error)
+            self.links[key] = Link(self.links.get(key, FIRST).seq + 1, sha256(unframed(raw.value or b"")))
+            return
+        event, head = decoded.event, decoded.head
+        key, link = event.cluster_id, self.links.get(event.cluster_id, FIRST)
+        try:
+            self.links[key] = follow(link, decoded)
+        except BrokenChain as error:
+            self._break(key, raw, error)
+            if head.seq <= link.seq:  # again, or from before: it has been folded
+                return
+            self.links[key] = Link(head.seq, sha256(decoded.body))
         self.now_ms = max(self.now_ms, raw.at_ms, head.at_ms)
         for cause in _causes(event, head.cause):
             if cause.topic != "tick" and cause.partition == self.partition:
@@ -247,9 +274,31 @@ class Books(Generic[S]):
             self.genesis = self.genesis or event
         if poison := poison_of(event, head.cause):
             self.poisoned[key] = poison
+        if event == self.broken.get(key):
+            self._said.add(key)
         if not key.startswith("~"):
-            self.states[key] = self.rules.evolve(self.state(key), event, head)
+            try:
+                self.states[key] = self.rules.evolve(self.state(key), event, head)
+            except Exception as error:
+                self._break(key, raw, error)
             self._ask_to_wake(key)
+
+    def _break(self, key: str, raw: Raw, error: Exception) -> None:
+        text = f"{raw.topic}/{raw.partition}@{raw.offset}: {type(error).__name__}: {error}"
+        self.broken.setdefault(key, InputRejected(cluster_id=key, code="ledger_broken", text=text[:500]))
+
+    def breaks(self) -> tuple[InputRejected, ...]:
+        """Where ledgers are broken and nobody has said so on record."""
+        return tuple(said for key, said in self.broken.items() if key not in self._said)
+
+    def controls_of(self, cluster_id: str, controls: Controls, drafted: Mapping[str, str] = NONE) -> Controls:
+        """The controls as they are for one cluster: with what has poisoned it, here or in a draft, or broken it."""
+        for key in (cluster_id, f"~{self.partition}"):
+            if found := self.broken.get(key):
+                controls = replace(controls, broken=found.text)
+            if poison := drafted.get(key) or self.poisoned.get(key):
+                controls = replace(controls, poisoned=poison)
+        return controls
 
     def draft(self, controls: Controls, now_ms: int = 0) -> Draft[S]:
         return Draft(self, controls, max(self.now_ms, now_ms))

@@ -134,7 +134,7 @@ class Owner(Generic[S]):
             if self._books.genesis is None:
                 draft.add((self._genesis,), None, self._clock.now_ms())
         await self._log.seek(self._books.positions)
-        draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
+        draft.add((self._books.started(self._name, self._build), *self._books.breaks()), None, self._clock.now_ms())
         await self._commit(draft, ())
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
@@ -150,9 +150,11 @@ class Owner(Generic[S]):
             await self._stop([*tasks, *self._lanes.values()])
 
     def drain(self) -> None:
-        """Take no further input and start no further lane; what is under way may still be committed."""
+        """Take no further input and begin nothing more; what is under way may still be committed."""
         self._draining = True
         self._something.set()
+        for asleep in self._stirred.values():
+            asleep.set()
 
     async def drained(self, within_s: float) -> None:
         """Waits for lanes at most so long; they are then cut, and their claims stay open on record."""
@@ -193,7 +195,10 @@ class Owner(Generic[S]):
             controls = await self._controls.read() if self._consults and (batch or due) else self._controls.current()
             draft = self._books.draft(controls, self._clock.now_ms())
             for want in asked:
-                draft.add(want.events, want.cause, self._clock.now_ms())
+                try:
+                    draft.add(want.events, want.cause, self._clock.now_ms())
+                except Exception as error:  # the lane's bug, and its alone
+                    want.done.set_exception(error)
             for raw in batch:
                 draft.take(raw)
             for cluster_id in due:
@@ -278,6 +283,10 @@ class Owner(Generic[S]):
         return self._clock
 
     @property
+    def leaving(self) -> bool:
+        return self._draining
+
+    @property
     def controls(self) -> ControlsPort:
         return self._controls
 
@@ -295,11 +304,15 @@ class OwnLane(Generic[S]):
     def now_ms(self) -> int:
         return self._owner.clock.now_ms()
 
+    @property
+    def leaving(self) -> bool:
+        return self._owner.leaving
+
     def controls(self) -> Controls:
-        return self._owner.controls.current()
+        return self._owner.books.controls_of(self.cluster_id, self._owner.controls.current())
 
     async def read_controls(self) -> Controls:
-        return await self._owner.controls.read()
+        return self._owner.books.controls_of(self.cluster_id, await self._owner.controls.read())
 
     async def commit(self, *decided: Event, cause: Cause | None = None) -> None:
         await self._owner.ask(decided, cause)

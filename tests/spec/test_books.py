@@ -10,7 +10,7 @@ import pytest
 
 from infra.runners.books import Books, Raw
 from schemas import events as e
-from schemas.chain import BrokenChain, Stamped, edge
+from schemas.chain import Stamped, edge
 from schemas.controls import Controls
 from schemas.processors import Record, Tick
 from schemas.values import Head
@@ -160,16 +160,117 @@ def test_a_cluster_whose_time_makes_the_decider_raise_stops_no_other_and_is_not_
         rejected += [s.event for s in draft.stamped]
     assert [(type(x), x.cluster_id) for x in rejected] == [(e.InputRejected, "c")]
     assert ChokesOnTime.ticked.count("d") == 3
-    assert kept.draft(LIVE)._controls("c").refuses_forward("c") is not None
+    assert kept.controls_of("c", LIVE).refuses_forward("c") is not None
 
 
-def test_a_record_that_is_missing_from_the_log_is_noticed() -> None:
+class ChokesOnFolding(Rules):
+    """It decides well, and can't fold the second event of what it decided about R-2."""
+
+    def decide(self, state: Acting, given: Record | Tick, now_ms: int, controls: Controls) -> Sequence[e.Event]:
+        decided = super().decide(state, given, now_ms, controls)
+        return (*decided, *decided) if decided and "R-2" in str(decided) else decided
+
+    def evolve(self, state: Acting, event: e.Event, head: Head) -> Acting:
+        if isinstance(event, e.RemediationClosed) and event.remediation_id in state.closed:
+            raise ValueError("a bug")
+        return super().evolve(state, event, head)
+
+
+def test_what_can_not_be_folded_is_rejected_and_leaves_nothing_of_its_input_behind() -> None:
+    kept = Books("remediations", "remediations", 0, 1, ChokesOnFolding(Settings("test", {})))
+    said = committed(kept, *(raw(n, nothing(f"R-{n}")) for n in (1, 2, 3)))
+    assert [type(s.event) for s in said] == [e.RemediationClosed, e.InputRejected, e.RemediationClosed]
+    assert list(kept.state("c").closed) == ["R-1", "R-3"]
+    assert kept.controls_of("c", LIVE).refuses_forward("c") is not None
+    again = restored(*said)
+    assert (again.links, again.states) == (kept.links, kept.states)
+
+
+def test_of_what_a_lane_says_all_is_taken_or_nothing() -> None:
+    kept = Books("remediations", "remediations", 0, 1, ChokesOnFolding(Settings("test", {})))
+    (closed,) = (s.event for s in committed(kept, raw(0, nothing("R-1"))))
+    other = closed.model_copy(update={"remediation_id": "R-9"})
+    draft = kept.draft(LIVE)
+    with pytest.raises(ValueError, match="a bug"):
+        draft.add((other, closed), None, 0)
+    assert (draft.stamped, draft.states, draft.links) == ([], {}, {})
+
+
+def log_of(*stamped: Stamped) -> list[Raw]:
+    return [
+        Raw("remediations", 0, n, 2000 + n, s.event.cluster_id.encode(), frame(type(s.event), s.body))
+        for n, s in enumerate(stamped)
+    ]
+
+
+def of_three() -> tuple[Stamped, Stamped, Stamped, Stamped]:
+    """Three events of `c`, and one of `d` after them."""
     kept = books()
-    first, second, third = (committed(kept, raw(n, nothing(f"R-{n}")))[0] for n in range(3))
-    with pytest.raises(BrokenChain):
-        restored(first, third)
-    with pytest.raises(BrokenChain):
-        restored(first, second, second)
+    given = [*(raw(n, nothing(f"R-{n}")) for n in range(3)), raw(3, nothing("R-3", cluster_id="d"))]
+    first, second, third, other = (committed(kept, one)[0] for one in given)
+    return first, second, third, other
+
+
+@pytest.mark.parametrize(
+    ("what", "at"),
+    [("missing", 1), ("again", 2), ("out of order", 1), ("unreadable", 1), ("edited", 2), ("another topic's", 1)],
+)
+def test_a_broken_ledger_stops_all_writes_to_its_cluster_and_nothing_else(what: str, at: int) -> None:
+    first, second, third, other = of_three()
+    log = {
+        "missing": log_of(first, third, other),
+        "again": log_of(first, second, second, third, other),
+        "out of order": log_of(first, third, second, other),
+        "unreadable": log_of(first, second, third, other),
+        "edited": log_of(first, replace(second, body=second.body.replace(b"R-1", b"R-X")), third, other),
+        "another topic's": log_of(first, second, third, other),
+    }[what]
+    stray = raw(0, nothing("R-1")).value
+    broken = {"unreadable": b"\xc3\x01" + bytes(8) + second.body, "another topic's": stray}
+    if what in broken:
+        log[1] = replace(log[1], value=broken[what])
+
+    kept = books()
+    for one in log:
+        kept.restore(one)
+
+    of_c, of_d = kept.controls_of("c", LIVE), kept.controls_of("d", replace(LIVE, read_once=True))
+    for refusal in (of_c.refuses_forward("c"), of_c.refuses_undo("c")):
+        assert refusal is not None
+        assert refusal[0] == "ledger_broken"
+        assert f"remediations/0@{at}" in refusal[1]
+    assert (of_d.refuses_forward("d"), of_d.refuses_undo("d")) == (None, None)
+    assert list(kept.state("d").closed) == ["R-3"]
+    assert set(kept.state("c").closed) >= {"R-0", "R-2"}
+
+
+def test_a_record_of_a_newer_version_breaks_nothing_that_stands_after_it() -> None:
+    first, second, third, _ = of_three()
+    log = log_of(first, second, third)
+    kept, newer = books(), books()
+    for one in log:
+        newer.restore(one)
+    log[1] = replace(log[1], value=b"\xc3\x01" + bytes(8) + second.body)
+    for one in log:
+        kept.restore(one)
+    assert kept.links == newer.links
+    assert [b.text.partition(":")[0] for b in kept.breaks()] == ["remediations/0@1"]
+
+
+def test_a_broken_ledger_is_said_once_on_record() -> None:
+    first, _, third, _ = of_three()
+    kept = books()
+    for one in log_of(first, third):
+        kept.restore(one)
+    draft = kept.draft(LIVE)
+    draft.add(kept.breaks(), None, 0)
+    assert [(type(s.event), s.event.cluster_id) for s in draft.stamped] == [(e.InputRejected, "c")]
+
+    again = books()
+    for one in log_of(first, third, *draft.stamped):
+        again.restore(one)
+    assert again.breaks() == ()
+    assert again.controls_of("c", LIVE).refuses_undo("c") is not None
 
 
 def test_a_ledger_writes_only_what_is_its_own() -> None:
