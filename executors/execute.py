@@ -119,8 +119,8 @@ class Execute:
     async def work(self, lane: Lane[Cluster], resumed: bool) -> None:
         """Carry the open claim to its conclusion."""
         seen = Seen(controls=lane.controls(), owner_since_ms=lane.now_ms(), resumed=resumed)
-        while (claim := lane.state.claim) is not None:
-            seen = replace(seen, controls=await lane.read_controls())
+        while (claim := lane.state.claim) is not None and not lane.leaving:
+            seen = seen.hearing(await lane.read_controls(), lane.now_ms())
             match next_move(claim, seen, lane.now_ms(), self.rules):
                 case Say(events):
                     await lane.commit(*events)
@@ -155,6 +155,8 @@ class Execute:
         assert claim is not None
         if _stopped(await lane.read_controls(), intended) or _called_off(lane, intended):
             return  # the next move sees the same, and says what follows from it
+        if lane.leaving:
+            return
         window = self.window(intended.window_s)
         await lane.commit(intended)
         if claim.claimed.mode != "on":
@@ -175,8 +177,8 @@ class Execute:
         if stop := _stopped(await lane.read_controls(), intended):  # to ask for the identity took its time
             await lane.commit(_taken(intended, "never_sent", code=stop[0], body=stop[1]))
             return
-        if _called_off(lane, intended):
-            await lane.commit(_taken(intended, "never_sent", code="called_off"))
+        if _called_off(lane, intended) or lane.leaving:
+            await lane.commit(_taken(intended, "never_sent", code="leaving" if lane.leaving else "called_off"))
             return
         try:
             window.arm()

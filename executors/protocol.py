@@ -265,8 +265,13 @@ class Seen:
     looked_at_ms: int = 0  # when the latest look was begun, on the lane's own clock: PD's and the log's may differ
     no_facts: tuple[str, str] | None = None  # why the latest look failed
     no_facts_since_ms: int = 0
+    unheard_since_ms: int = 0  # since when the controls could not be read to their live end; 0: they are
     owner_since_ms: int = 0  # when this process came to own the partition
     resumed: bool = False  # the claim was open already, and this process has not said yet that it takes it over
+
+    def hearing(self, controls: Controls, now_ms: int) -> Seen:
+        since = 0 if controls.live else self.unheard_since_ms or now_ms
+        return replace(self, controls=controls, unheard_since_ms=since)
 
 
 def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look | Send | Rest:
@@ -333,7 +338,7 @@ class _Here:
 
     # one step
 
-    def next_step(self) -> Send | Say | None:
+    def next_step(self) -> Send | Say | Rest | None:
         """The first change that has not been made; refused, or out of attempts: abort."""
         for index, change in enumerate(self.claim.changes()):
             last = self.claim.last(index, "do")
@@ -346,6 +351,8 @@ class _Here:
             tried = sum(1 for s in self.claim.steps if s.change == index and s.kind == "do")
             if tried >= ATTEMPTS_MAX:
                 return Say((self.aborting("not_reached", f"{tried} attempts had no effect"),))
+            if not self.seen.controls.live:  # no forward step, and not yet a reason to take back what was done
+                return Rest(self.now_ms + int(self.rules.poll_s * 1000))
             snapshot = self.action.snapshot(self.claim.facts) if self.claim.facts else ""
             return Send(
                 StepIntended(
@@ -391,7 +398,7 @@ class _Here:
         """A freeze, the deadline, or an abort condition: no forward step, and what is owed is undone."""
         if self.claim.aborting or self.outcome_known():
             return None
-        if stop := self._stopped():
+        if stop := self._told_to_stop():
             return stop
         if self.now_ms > self.claim.claimed.deadline_ms:
             return "deadline", "it took longer than the policy allows"
@@ -445,7 +452,7 @@ class _Here:
 
     def _hold(self, index: int) -> Say | Look | Rest:
         """A temporary change is kept for its time; meanwhile the abort conditions are watched."""
-        if stop := self._stopped():
+        if stop := self._told_to_stop():
             return Say((self.aborting(*stop),))
         facts = self._fresh()
         if facts is None:
@@ -593,6 +600,14 @@ class _Here:
 
     def _stopped(self) -> tuple[str, str] | None:
         return self.seen.controls.refuses_forward(self.claim.claimed.cluster_id)
+
+    def _told_to_stop(self) -> tuple[str, str] | None:
+        """What takes back what was done. Of controls that can't be read, what was heard last holds for a window: a slow
+        look is no reason to undo, and forward steps wait by themselves."""
+        controls = self.seen.controls
+        if self.now_ms - self.seen.unheard_since_ms < self.rules.window_s * 1000:
+            controls = replace(controls, live=True)
+        return controls.refuses_forward(self.claim.claimed.cluster_id)
 
     def _all_rehearsed(self) -> bool:
         return bool(self.claim.steps) and all(s.is_rehearsed() for s in self.claim.steps)

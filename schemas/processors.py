@@ -70,10 +70,15 @@ class Lane(Protocol[S_co]):
         """The cluster's state; it has moved on after each commit."""
         ...
 
+    @property
+    def leaving(self) -> bool:
+        """The partition is being given up: begin nothing; what is under way may be brought to its commit."""
+        ...
+
     def now_ms(self) -> int: ...
 
     def controls(self) -> Controls:
-        """The controls as last read; `live` only after `read_controls`."""
+        """The controls for this cluster as last read; `live` only after `read_controls`."""
         ...
 
     async def read_controls(self) -> Controls:

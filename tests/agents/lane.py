@@ -20,6 +20,8 @@ S = TypeVar("S")
 class FakeLane(Generic[S]):
     """One cluster of a works processor: `give` inputs, `run` until nothing is owed, read what was `said`."""
 
+    leaving = False
+
     def __init__(self, works: Works[S], cluster_id: str = "prod-eu-7", now_ms: int = 1_000_000) -> None:
         self.works, self.cluster_id = works, cluster_id
         self.said: list[Event] = []

@@ -3,10 +3,13 @@ stays."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import bootstrap
 from schemas import events as e
 from schemas.controls import Controls
 from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
-from tests.spec.world import SMALL, World, live
+from tests.spec.world import CLUSTER, SMALL, OtherHands, SlowToSayItsId, World, live
 
 
 def test_a_freeze_before_the_approval_blocks_once_and_lifting_it_continues() -> None:
@@ -154,6 +157,109 @@ def test_controls_that_are_lost_on_the_way_bring_the_undo() -> None:
         nothing_is_left_behind(world)
 
     live(spec, **SMALL)
+
+
+def test_controls_that_are_slow_once_take_nothing_back() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: world.one(e.Sampled))
+        world.controls.cut_off = True
+        await world.passes(10)
+        world.controls.cut_off = False
+
+        assert (await world.closed()).code == "succeeded"
+        assert world.found(e.ExecutionAborting) == []
+
+    live(spec, **SMALL)
+
+
+def test_no_forward_step_is_taken_while_the_controls_are_slow() -> None:
+    """Between the look and the first step they can't be read: it is neither taken nor given up before a window."""
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        while not world.found(e.Looked):
+            await world.log.changed()
+        world.controls.cut_off = True
+        await world.passes(10)
+        assert world.found(e.StepIntended) == []
+
+        world.controls.cut_off = False
+        assert (await world.closed()).code == "succeeded"
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_an_input_that_makes_the_executor_raise_stops_what_runs_and_pays_the_undo() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: world.one(e.StepTaken))
+        (owner,) = world.owners["execute"]
+        owner.books.poisoned[CLUSTER] = "remediations/0@7: ValueError: a bug"
+
+        await world.closed()
+        assert world.one(e.ExecutionAborting).code == "controls_unreadable"  # type: ignore[union-attr]
+        assert world.applied() == [ADD, REMOVE]
+
+    live(spec, **SMALL)
+
+
+def test_who_gives_the_partition_up_begins_no_step_and_its_successor_takes_it() -> None:
+    """A revoke comes between the look and the first step; what is asleep wakes up for it."""
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        while not world.found(e.Looked):
+            await world.log.changed()
+        began_s = world.now_s()
+        for owner in world.owners["execute"]:
+            await owner.drained(5)
+        assert world.now_s() - began_s < 1
+        assert world.found(e.StepIntended) == []
+        await world.kill("execute")
+        world.start("execute")
+
+        assert (await world.closed()).code == "succeeded"
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_who_gives_the_partition_up_while_leaders_are_kept_away_does_not_wait_for_the_undo() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: len(world.found(e.Sampled)) >= 3 or None)
+        began_s = world.now_s()
+        for owner in world.owners["execute"]:
+            await owner.drained(5)
+        assert world.now_s() - began_s < 1
+        assert world.applied() == [ADD]
+        await world.kill("execute")
+        world.start("execute")
+
+        assert (await world.closed()).code == "succeeded"
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_who_is_told_to_leave_while_pd_is_asked_for_its_id_sends_nothing() -> None:
+    class Leaves(OtherHands):
+        def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+            return {"writer": lambda c, may: SlowToSayItsId(made.writer(c, may), self.leaves)}
+
+        def leaves(self) -> None:
+            for owner in self.owners["execute"]:
+                owner.drain()
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        taken = await world.until(lambda: world.one(e.StepTaken))
+        assert (taken.answer, taken.code) == ("never_sent", "leaving")
+        assert world.writes() == []
+
+    live(spec, kind=Leaves, **SMALL)
 
 
 def test_a_process_that_has_not_read_the_policy_forgets_no_approval() -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import bootstrap
-from executors.execute import Execute, Reply, Writer
+from executors.execute import Execute
 from executors.protocol import Cluster as Lane
 from executors.protocol import Rules, claim_or_refuse
 from pdsim.faults import DroppedBefore
 from schemas import events as e
 from schemas.controls import Controls, evolve
 from schemas.facts import Facts, FactsReader, Look
-from schemas.values import Call
 from streams.pipeline import processor
 from tests.spec.test_execution_recovery import ADD, REMOVE, approved, nothing_is_left_behind
-from tests.spec.world import ACTING_POLICY, SMALL, World, live
+from tests.spec.world import ACTING_POLICY, SMALL, OtherHands, SlowToSayItsId, World, live
 
 
 def test_a_request_that_takes_effect_after_it_was_given_up_is_taken_back() -> None:
@@ -38,36 +36,10 @@ def test_a_request_that_takes_effect_after_it_was_given_up_is_taken_back() -> No
     live(spec, **SMALL)
 
 
-class FreezesWhileItIsAskedWhoItIs:
-    """A PD that is slow to say its id; meanwhile a person freezes."""
-
-    def __init__(self, world: World, inner: Writer) -> None:
-        self.world, self.inner = world, inner
-
-    async def cluster_id(self) -> int:
-        found = await self.inner.cluster_id()
-        self.world.freeze()
-        return found
-
-    async def send(self, call: Call, *, caller_id: str, within_s: float) -> Reply:
-        return await self.inner.send(call, caller_id=caller_id, within_s=within_s)
-
-
-class OtherHands(World):
-    """A world whose hands a spec may change."""
-
-    def hands(self) -> bootstrap.Hands:
-        made = super().hands()
-        return replace(made, **self.changed(made))
-
-    def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
-        return {}
-
-
 def test_a_freeze_that_comes_while_pd_is_asked_for_its_id_stops_the_step() -> None:
     class Slow(OtherHands):
         def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
-            return {"writer": lambda c, may: FreezesWhileItIsAskedWhoItIs(self, made.writer(c, may))}
+            return {"writer": lambda c, may: SlowToSayItsId(made.writer(c, may), self.freeze)}
 
     async def spec(world: World) -> None:
         await approved(world)

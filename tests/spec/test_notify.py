@@ -59,6 +59,8 @@ class People:
 class Told:
     """The story of one cluster; it is its own lane, on a clock that jumps."""
 
+    leaving = False
+
     people: People = field(default_factory=People)
     cluster_id: str = "c1"
     now_s: float = 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import bootstrap
 from console.keys import make_key
-from executors.execute import WindowPassed
+from executors.execute import Reply, WindowPassed, Writer
 from executors.pd import PdWriter
 from infra.pd import PdEndpoint, PdReader
 from infra.runners.books import Books
@@ -27,7 +27,7 @@ from schemas import events as e
 from schemas.chain import edge
 from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
-from schemas.values import SignedApproval, canonical_json
+from schemas.values import Call, SignedApproval, canonical_json
 from schemas.wire import decode, frame
 from streams.pipeline import ACT, OBSERVE, Processor, dead_letters
 
@@ -382,6 +382,33 @@ class World:
     def story(self, last: int = 1000) -> str:
         lines = [f"{r.at_ms / 1000 - START_S:8.1f} {r.topic:14} {type(r.event).__name__}" for r in self.log.all()]
         return "\n".join(lines[-last:])
+
+
+class OtherHands(World):
+    """A world whose hands a spec may change."""
+
+    def hands(self) -> bootstrap.Hands:
+        made = super().hands()
+        return replace(made, **self.changed(made))
+
+    def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class SlowToSayItsId:
+    """A PD that takes its time to say its id; `meanwhile` happens."""
+
+    inner: Writer
+    meanwhile: Callable[[], None]
+
+    async def cluster_id(self) -> int:
+        found = await self.inner.cluster_id()
+        self.meanwhile()
+        return found
+
+    async def send(self, call: Call, *, caller_id: str, within_s: float) -> Reply:
+        return await self.inner.send(call, caller_id=caller_id, within_s=within_s)
 
 
 def live(spec: Callable[[World], Awaitable[None]], kind: type[World] = World, **world: Any) -> World:
