@@ -211,7 +211,8 @@ def pd_writer(settings: Settings) -> Callable[[str, frozenset[str]], Writer]:
     contexts = {n: tls(c.tls_write, f"clusters.{n}.tls_write") for n, c in settings.clusters.items()}
 
     def writer(cluster_id: str, may_call: frozenset[str]) -> Writer:
-        return PdWriter(settings.clusters[cluster_id].pd, may_call=may_call, tls=contexts[cluster_id])
+        known = settings.clusters.get(cluster_id)  # renamed while something is open there: no PD is reached
+        return PdWriter(known.pd if known else (), may_call=may_call, tls=contexts.get(cluster_id))
 
     return writer
 

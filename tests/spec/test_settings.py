@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+import bootstrap
 from infra.settings import ConfigError, Secret, load, parse, secrets
+from schemas.facts import NoFacts
 
 AS_A_USER_WRITES_IT = """
 environment = "prod"
@@ -160,6 +162,14 @@ def test_one_pd_cluster_has_one_entry() -> None:
     error = refused(clusters={"a": cluster(), "b": cluster(pd=["http://pd9:2379"], alert_labels={"env": "b"})})
 
     assert error.field == "clusters.b.pd_cluster_id"
+
+
+async def test_a_cluster_that_was_renamed_while_something_is_open_there_is_reached_by_no_call() -> None:
+    writer = bootstrap.pd_writer(parse({"environment": "test", "clusters": {"a": cluster()}}))(
+        "its-former-name", frozenset({"remove_evict_leader"})
+    )
+    with pytest.raises(NoFacts, match="no PD is configured"):
+        await writer.cluster_id()
 
 
 def test_two_clusters_share_no_pd_and_no_alert_labels() -> None:
