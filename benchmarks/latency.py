@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-import bootstrap
 from actions.calls import PREFIX
 from benchmarks import raw
 from benchmarks.roles import Running
 from benchmarks.rows import Broker, Row, Say, Size, spread
+from bootstrap import roles
 from executors.pd import PdWriter
 from infra.deadline import KernelWindow
 from infra.pd import PdEndpoint, PdReader
@@ -185,14 +185,14 @@ class Fleet:
             transports,
         )
 
-    def hands(self, running: Running) -> bootstrap.Hands:
+    def hands(self, running: Running) -> roles.Hands:
         there = self.settings.clusters
         endpoints = {n: PdEndpoint(urls=c.pd, pd_cluster_id=c.pd_cluster_id) for n, c in there.items()}
 
         def writer(name: str, may_call: frozenset[str]) -> PdWriter:
             return PdWriter(there[name].pd, may_call=may_call, transport=lambda: self.transports[name])
 
-        return bootstrap.Hands(
+        return roles.Hands(
             reader=PdReader(endpoints, transport=lambda cluster: self.transports[cluster]),
             writer=writer,
             window=KernelWindow,
@@ -216,7 +216,7 @@ async def alert_to_claim(settings: KafkaSettings, count: int, say: Say) -> list[
             for role in ROLES:
                 line = processor(role)
                 if line.verb == "maps":
-                    handle = bootstrap.stage(line, fleet.settings, hands).handle
+                    handle = roles.stage(line, fleet.settings, hands).handle
                     stage = FaustStage(
                         settings, role, line.reads[0], line.writes[0], handle, publisher, isolated=role == "validate"
                     )
@@ -224,7 +224,7 @@ async def alert_to_claim(settings: KafkaSettings, count: int, say: Say) -> list[
                     stages.append(stage)
                     await asyncio.wait_for(stage.ready.wait(), 60)
                 else:
-                    await running.start(line, bootstrap.rules(line, fleet.settings, hands))
+                    await running.start(line, roles.rules(line, fleet.settings, hands))
             reader = raw.reader(settings, "outcomes", "claims")
             found = []
             for number, cluster in enumerate(fleet.settings.clusters):

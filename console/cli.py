@@ -152,7 +152,7 @@ def doctor(as_json: Json = False) -> None:
     settings = _settings()
     rows = [("configuration", True, f"{len(settings.clusters)} clusters, environment {settings.environment}", "")]
     rows += [*_secrets_there(settings), _policy_in_force()]
-    rows += [tuple(row) for row in _bootstrap().doctor(settings)]
+    rows += [tuple(row) for row in _commands().doctor(settings)]
     lines = []
     for name, ok, text, what_to_do in rows:
         lines.append(f"{'ok   ' if ok else 'WRONG'}  {name}: {_clean(text)}")
@@ -228,13 +228,13 @@ def up(
     ] = False,
 ) -> None:
     """Run the whole pipeline, supervised: what observes, what acts, and `execute` in processes of their own."""
-    raise typer.Exit(_bootstrap().up(_settings(), embedded) or 0)
+    raise typer.Exit(_commands().up(_settings(), embedded) or 0)
 
 
 @app.command(epilog="Example: steward run gateway intake incidents")
 def run(roles: Annotated[list[str], typer.Argument(metavar="ROLE...")]) -> None:
     """Run the named roles in this process."""
-    settings, bootstrap = _settings(), _bootstrap()
+    settings, commands = _settings(), _commands()
     try:
         from streams.pipeline import processor
 
@@ -242,7 +242,7 @@ def run(roles: Annotated[list[str], typer.Argument(metavar="ROLE...")]) -> None:
             processor(role)
     except KeyError as error:
         raise Stopped(WRONG_USE, str(error.args[0])) from None
-    raise typer.Exit(bootstrap.run(settings, roles) or 0)
+    raise typer.Exit(commands.run(settings, roles) or 0)
 
 
 @topics_app.command("plan", epilog="Example: steward topics plan")
@@ -260,12 +260,12 @@ def topics_apply(as_json: Json = False) -> None:
 @topics_app.command("render", epilog="Example: steward topics render > for-the-platform-team.txt")
 def topics_render(as_json: Json = False) -> None:
     """Write topics and ACLs out for a platform team."""
-    text = _bootstrap().topics_rendered(_settings())
+    text = _commands().topics_rendered(_settings())
     _print(as_json, {"verb": "render", "text": text}, text)
 
 
 def _topics(verb: str, as_json: bool) -> None:
-    done, differs = _bootstrap().topics(_settings(), verb)
+    done, differs = _commands().topics(_settings(), verb)
     lines = [*done, *(differs or ["the broker has every topic as it should be"])]
     _print(as_json, {"verb": verb, "done": done, "differs": differs}, "\n".join(lines))
     if differs:
@@ -489,7 +489,7 @@ def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
     by = f"{getpass.getuser()} (unverified)"
     event = Frozen(cluster_id=scope, by=by, reason=_clean(reason)[:500] or NOT_SAID, via="stop")
     try:
-        _bootstrap().publish_control(settings, event)
+        _commands().publish_control(settings, event)
     except Exception as error:
         if _exit_code(error) != UNREACHED:
             raise
@@ -602,7 +602,7 @@ def leftovers(cluster: OneCluster, as_json: Json = False) -> None:
     """What of ours is still on a cluster. Needs only PD. Exit 1 if there is something."""
     settings = _settings()
     _cluster(settings, cluster)
-    found = [str(x) for x in _bootstrap().leftovers(settings, cluster)]
+    found = [str(x) for x in _commands().leftovers(settings, cluster)]
     _print(
         as_json, {"cluster": cluster, "leftovers": found}, "\n".join(map(_clean, found)) or "nothing of ours is there"
     )
@@ -635,7 +635,7 @@ def audit_query(
 @audit_app.command("migrate", epilog="Example: steward audit migrate")
 def audit_migrate(as_json: Json = False) -> None:
     """Make the audit's table, or bring it up to this build. Wants a user that may create tables."""
-    applied = _bootstrap().migrate_audit(_settings())
+    applied = _commands().migrate_audit(_settings())
     _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
 
 
@@ -657,10 +657,10 @@ def _settings() -> Settings:
     return load(_given.config)
 
 
-def _bootstrap() -> Any:
-    import bootstrap
+def _commands() -> Any:
+    from bootstrap import commands
 
-    return bootstrap
+    return commands
 
 
 def _client() -> Client:

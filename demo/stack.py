@@ -20,7 +20,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import bootstrap
+from bootstrap.processes import ACTING, APART, OBSERVING, run_roles
+from bootstrap.production import production_hands
+from bootstrap.roles import Hands
 from console.keys import make_key, make_token, write_secret
 from infra.embedded import EmbeddedBroker
 from infra.settings import Settings, parse
@@ -30,7 +32,7 @@ from pdsim.world import Timing
 
 CLUSTER = "demo-1"
 PERSON = "scripted-anna"
-GROUPS = {"observe": bootstrap.OBSERVING, "act": bootstrap.ACTING, "execute": bootstrap.APART}
+GROUPS = {"observe": OBSERVING, "act": ACTING, "execute": APART}
 KEEP_S = 60
 PREFIX, PARTITIONS = "demo.", 2
 POLICY: dict[str, Any] = {
@@ -145,8 +147,8 @@ def _run(roles: Sequence[str], given: Mapping[str, Any], log: str) -> None:
     set_up_logging(roles[0])
     settings = parse(given)
 
-    def hands(controls: Any, mode_max: str) -> bootstrap.Hands:
-        made = bootstrap.production_hands(settings, roles, controls, mode_max)
+    def hands(controls: Any, mode_max: str) -> Hands:
+        made = production_hands(settings, roles, controls, mode_max)
         return replace(made, mode_max="on")  # over a broker that forgets, but on a cluster that is not one
 
-    asyncio.run(bootstrap.serve(settings, roles, hands))
+    asyncio.run(run_roles(settings, roles, hands))

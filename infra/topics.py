@@ -1,7 +1,7 @@
 """What has to be on the broker: topics, their configuration, and who may do what. Derived from streams.pipeline.
 
-`plan`, `apply` and `look` talk to a broker; all else is pure. Nothing here deletes, shrinks or alters a topic: what
-differs is reported, and a person decides.
+`plan`, `apply`, `look` and `used_by` talk to a broker; all else is pure. Nothing here deletes, shrinks or alters a
+topic: what differs is reported, and a person decides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not re-export
     AclBinding,
     AclOperation,
@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 
 from infra.publisher import Unreachable
 from infra.runners.kafka import KafkaSettings
+from infra.settings import ConfigError, Problem
 from streams.pipeline import EDGES, PROCESSORS, TOPICS, Processor, dead_letters
 
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
@@ -318,3 +319,27 @@ def render(settings: KafkaSettings, replication: int = REPLICATION_MAX) -> str:
 
 
 _TOOL_NAMES = {"READ": "Read", "WRITE": "Write", "DESCRIBE": "Describe", "DESCRIBE_CONFIGS": "DescribeConfigs"}
+
+
+def used_by(line: Processor, kafka: KafkaSettings) -> dict[str, str]:
+    """Ids by name of the topics that this role uses, by its own rights, once each is there with as many partitions as
+    configured. Raises ConfigError, or Unreachable while the broker is on its way."""
+    mine = {*line.reads, *line.writes, *(("controls",) if line.consults else ())}
+    if line.verb != "edge":
+        mine.add(dead_letters(line.role))
+    admin = AdminClient(dict(kafka.client))
+    topics = [t for t in wanted(kafka.prefix, kafka.partitions) if kafka.name_of(t.name) in mine]
+    for topic in topics:
+        found = admin.list_topics(topic.name, timeout=15).topics[topic.name]
+        if found.error is not None:
+            if found.error.retriable() or found.error.code() == KafkaError.LEADER_NOT_AVAILABLE:
+                raise Unreachable(f"{topic.name}: {found.error.str()}")
+            text = f"{topic.name}: {found.error.str()}: `steward topics apply` makes topics, `render` prints the rights"
+            raise ConfigError(Problem("kafka", "broker", text))
+        if len(found.partitions) != topic.partitions:
+            text = f"{topic.name} has {len(found.partitions)} partitions, not {topic.partitions}"
+            raise ConfigError(Problem("kafka.partitions", "number", text))
+    if not kafka.isolated or not topics:
+        return {}  # librdkafka's broker gives topics no ids
+    described = admin.describe_topics(TopicCollection([t.name for t in topics]), request_timeout=15)
+    return {kafka.name_of(name): str(future.result().topic_id) for name, future in described.items()}

@@ -4,7 +4,7 @@ Each topic is keyed by cluster id. Three verbs:
   maps     event -> events. Stateless, quick; repeats harmless. On Faust.
   decides  decide(state, event, now) -> events; the topic that it writes is its state. Transactional.
   works    slow, one lane a cluster; what was asked and is not answered is owed. Transactional.
-`by` names the module with the rules; bootstrap.py gives it its hands.
+`by` names the module with the rules; bootstrap/roles.py gives it its hands.
 """
 
 from __future__ import annotations

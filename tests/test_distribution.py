@@ -30,7 +30,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_production_ships_no_file_of_the_demo_the_simulator_or_the_tests(production: set[str]) -> None:
     tops = {name.split("/")[0] for name in production if ".dist-info" not in name}
-    assert tops == {"schemas", "actions", "streams", "agents", "executors", "infra", "console", "bootstrap.py"}
+    assert tops == {"schemas", "actions", "streams", "agents", "executors", "infra", "console", "bootstrap"}
     assert not [name for name in production if name.startswith("infra/local/")]
 
 

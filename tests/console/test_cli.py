@@ -79,10 +79,9 @@ def at_console(steward: Steward, console: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def bootstrap(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> None:
-    module = types.ModuleType("bootstrap")
-    for name, function in functions.items():
-        setattr(module, name, function)
-    monkeypatch.setitem(sys.modules, "bootstrap", module)
+    package: Any = types.ModuleType("bootstrap")
+    package.commands = types.SimpleNamespace(**functions)
+    monkeypatch.setitem(sys.modules, "bootstrap", package)
 
 
 # -- with the console -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import bootstrap
+from bootstrap.roles import rules
 from infra.runners.books import Books, admit
 from pdsim.faults import ConnectionRefused, DroppedAfter, DroppedBefore, Fault, Garbage, HalfBody, NotLeader
 from schemas import events as e
@@ -305,8 +305,8 @@ def test_state_restored_from_the_log_is_the_state_that_was() -> None:
             was = {role: world.owners[role][-1].books for role in ("execute", "remediations")}
             for role, books in was.items():
                 line = processor(role)
-                rules = bootstrap.rules(line, world.settings, world.hands())
-                again: Books[Any] = Books(role, books.topic, 0, books.partitions, rules)
+                made = rules(line, world.settings, world.hands())
+                again: Books[Any] = Books(role, books.topic, 0, books.partitions, made)
                 for raw in world.log.read(books.topic, 0, 0, 10**6):
                     again.restore(raw)
                 assert again.states == books.states

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import bootstrap
+from bootstrap.roles import Hands
 from schemas import events as e
 from schemas.controls import Controls
 from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
@@ -246,7 +246,7 @@ def test_who_gives_the_partition_up_while_leaders_are_kept_away_does_not_wait_fo
 
 def test_who_is_told_to_leave_while_pd_is_asked_for_its_id_sends_nothing() -> None:
     class Leaves(OtherHands):
-        def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+        def changed(self, made: Hands) -> dict[str, Any]:
             return {"writer": lambda c, may: SlowToSayItsId(made.writer(c, may), self.leaves)}
 
         def leaves(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import bootstrap
+from bootstrap.roles import Hands, rules
 from executors.execute import Execute
 from executors.protocol import Cluster as Lane
 from executors.protocol import Rules, claim_or_refuse
@@ -38,7 +38,7 @@ def test_a_request_that_takes_effect_after_it_was_given_up_is_taken_back() -> No
 
 def test_a_freeze_that_comes_while_pd_is_asked_for_its_id_stops_the_step() -> None:
     class Slow(OtherHands):
-        def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+        def changed(self, made: Hands) -> dict[str, Any]:
             return {"writer": lambda c, may: SlowToSayItsId(made.writer(c, may), self.freeze)}
 
     async def spec(world: World) -> None:
@@ -70,11 +70,11 @@ def test_a_tier_that_the_plan_was_not_judged_as_is_refused_by_the_executor() -> 
         await approved(world)
         order = await world.until(lambda: world.one(e.ExecutionAuthorized))
         forged = order.model_copy(update={"tier": "LOW", "rule": "auto", "needed": 0, "approvals": ()})
-        execute: Any = bootstrap.rules(processor("execute"), world.settings, world.hands())
+        execute: Any = rules(processor("execute"), world.settings, world.hands())
         assert isinstance(execute, Execute)
-        rules: Rules = execute.rules
+        own: Rules = execute.rules
 
-        answer = claim_or_refuse(Lane("prod-eu-7"), forged, world.now_ms(), world.controls.current(), rules)
+        answer = claim_or_refuse(Lane("prod-eu-7"), forged, world.now_ms(), world.controls.current(), own)
 
         assert isinstance(answer, e.ClaimRefused)
         assert answer.code == "wrong_tier"
@@ -116,7 +116,7 @@ class FailsOnce:
 
 def test_a_lane_that_failed_is_taken_up_again_and_pays_what_it_owes() -> None:
     class Buggy(OtherHands):
-        def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+        def changed(self, made: Hands) -> dict[str, Any]:
             return {"reader": FailsOnce(made.reader)}
 
     async def spec(world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import bootstrap
+from bootstrap.production import pd_writer
 from infra.settings import ConfigError, Secret, load, parse, secrets
 from schemas.facts import NoFacts
 
@@ -165,7 +165,7 @@ def test_one_pd_cluster_has_one_entry() -> None:
 
 
 async def test_a_cluster_that_was_renamed_while_something_is_open_there_is_reached_by_no_call() -> None:
-    writer = bootstrap.pd_writer(parse({"environment": "test", "clusters": {"a": cluster()}}))(
+    writer = pd_writer(parse({"environment": "test", "clusters": {"a": cluster()}}))(
         "its-former-name", frozenset({"remove_evict_leader"})
     )
     with pytest.raises(NoFacts, match="no PD is configured"):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import bootstrap
+from bootstrap.roles import Hands, rules, stage
 from console.keys import make_key
 from executors.execute import Reply, WindowPassed, Writer
 from executors.pd import PdWriter
@@ -147,7 +147,7 @@ class World:
             if roles and line.role not in roles:
                 continue
             if line.verb == "maps":
-                made: Any = bootstrap.stage(line, self.settings, hands)
+                made: Any = stage(line, self.settings, hands)
                 work: list[Awaitable[None]] = [
                     run_maps(self.log, line.reads[0], line.writes[0], line.role, made.handle)
                 ]
@@ -155,9 +155,9 @@ class World:
                 work = [self._own(line, p, hands) for p in range(self.log.partitions)]
             self.tasks[line.role] = [asyncio.ensure_future(self._watched(w)) for w in work]
 
-    def hands(self) -> bootstrap.Hands:
+    def hands(self) -> Hands:
         endpoint = PdEndpoint(urls=("http://pd-0:2379",), pd_cluster_id=PD_ID)
-        return bootstrap.Hands(
+        return Hands(
             reader=PdReader(
                 {CLUSTER: endpoint}, monotonic_s=self.now_s, wall_s=self.now_s, transport=lambda cluster: self.transport
             ),
@@ -170,17 +170,17 @@ class World:
             keys={kid_of(self.key): public_of(self.key)},
         )
 
-    async def _own(self, line: Processor, partition: int, hands: bootstrap.Hands) -> None:
+    async def _own(self, line: Processor, partition: int, hands: Hands) -> None:
         while True:
-            rules = bootstrap.rules(line, self.settings, hands)
-            books = Books(line.role, line.writes[0], partition, self.log.partitions, rules)
+            made = rules(line, self.settings, hands)
+            books = Books(line.role, line.writes[0], partition, self.log.partitions, made)
             log = MemoryOwnLog(self.log, line.role, line.writes[0], partition, line.reads)
             owner: Owner[Any] = Owner(
                 books,
                 log,
                 MemoryClock(self.log),
                 self.controls,
-                works=rules if line.verb == "works" else None,  # type: ignore[arg-type]
+                works=made if line.verb == "works" else None,  # type: ignore[arg-type]
                 consults=line.consults,
                 name=f"{line.role}-{partition}",
             )
@@ -387,11 +387,11 @@ class World:
 class OtherHands(World):
     """A world whose hands a spec may change."""
 
-    def hands(self) -> bootstrap.Hands:
+    def hands(self) -> Hands:
         made = super().hands()
         return replace(made, **self.changed(made))
 
-    def changed(self, made: bootstrap.Hands) -> dict[str, Any]:
+    def changed(self, made: Hands) -> dict[str, Any]:
         return {}
 
 

@@ -1,0 +1,131 @@
+"""What the command line asks for, one function a command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bootstrap.processes import ACTING, APART, OBSERVING, run_roles
+from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit, pd_reader, production_hands
+from infra.settings import ConfigError, Problem, Settings
+
+if TYPE_CHECKING:
+    from schemas.events import Event
+    from schemas.facts import Facts
+
+
+def run(settings: Settings, roles: Sequence[str]) -> int:
+    """`steward run ROLE...`: until SIGTERM. Exits 0 after a stop that was asked for."""
+    from infra.supervisor import end_with_supervisor
+    from infra.telemetry import set_up_logging
+
+    end_with_supervisor(os.environ)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until the roles begin there is nothing to park
+    if set(roles) & set(APART) and set(roles) - set(APART):
+        raise ConfigError(Problem("roles", "list", "`execute` runs alone: its timers end the process that is too late"))
+    set_up_logging("+".join(roles) if len(roles) < 4 else f"{roles[0]}+{len(roles) - 1}")
+    asyncio.run(
+        run_roles(settings, roles, lambda controls, mode_max: production_hands(settings, roles, controls, mode_max))
+    )
+    return 0
+
+
+def up(settings: Settings, embedded: bool) -> int:
+    """`steward up`: the whole pipeline in three supervised processes; embedded with a broker that lives in this one."""
+    from infra.supervisor import Supervisor
+    from infra.telemetry import set_up_logging
+
+    set_up_logging("up")
+    observing = tuple(r for r in OBSERVING if r != "audit" or settings.clickhouse or embedded)
+    groups = {"observe": observing, "act": ACTING, "execute": APART}
+    arguments = ["--config", settings.path] if settings.path else []
+    if not embedded:
+        return Supervisor(groups, arguments, os.environ).run()
+    from infra.embedded import LIMITS, EmbeddedBroker
+
+    print("The embedded broker is for looking around. It has", *LIMITS, sep="\n  - ", file=sys.stderr)
+    print("So nothing is run on a cluster over it: actions are rehearsed at most.", file=sys.stderr)
+    with EmbeddedBroker(settings.kafka.topic_prefix, settings.kafka.partitions) as broker:
+        environment = {**os.environ, "STEWARD_KAFKA__BOOTSTRAP": broker.bootstrap}
+        if settings.clickhouse is None:
+            environment["STEWARD_CLICKHOUSE__URL"] = "chdb:./steward-audit"
+
+        def nearly_full() -> str | None:
+            fill = broker.fullest()
+            return f"{fill.topic}/{fill.partition} is nearly full: its head would be cut" if fill.share > 0.8 else None
+
+        return Supervisor(groups, arguments, environment, on_tick=nearly_full).run()
+
+
+def topics(settings: Settings, verb: str) -> tuple[list[str], list[str]]:
+    """`steward topics plan|apply`: what was done, and what differs now. Raises Unreachable."""
+    from confluent_kafka.admin import AdminClient
+
+    from infra import topics as shape
+
+    kafka = kafka_settings(settings, "admin")
+    admin = AdminClient(dict(kafka.client))
+    made, differs = ([], shape.plan(admin, kafka)) if verb == "plan" else shape.apply(admin, kafka)
+    return [f"made {name}" for name in made], [str(d) for d in differs]
+
+
+def topics_rendered(settings: Settings) -> str:
+    """`steward topics render`: topics and ACLs as commands for a platform team."""
+    from infra import topics as shape
+
+    return shape.render(kafka_settings(settings, "admin"))
+
+
+def publish_control(settings: Settings, event: Event) -> None:
+    """One control straight to Kafka, acknowledged, as principal `stop`. Raises Unreachable or Refused."""
+    from infra.publisher import Publisher
+    from schemas.chain import edge
+    from schemas.wire import frame
+
+    async def publish() -> None:
+        publisher = Publisher(kafka_settings(settings, "stop"))
+        try:
+            made = edge(event, str(uuid.uuid4()), now_ms())
+            await publisher.publish("controls", event.cluster_id, frame(type(event), made.body))
+        finally:
+            await publisher.close()
+
+    asyncio.run(publish())
+
+
+def leftovers(settings: Settings, cluster_id: str) -> list[str]:
+    """What may be ours and is still on the cluster, by PD's word alone. Raises NoFacts."""
+    facts = asyncio.run(_facts(settings, cluster_id))
+    return [f"leaders are kept off store {s} (evict-leader-scheduler-{s}): ours or a person's" for s in facts.evicting]
+
+
+async def _facts(settings: Settings, cluster_id: str) -> Facts:
+    from schemas.facts import Look
+
+    return await pd_reader(settings).facts(cluster_id, Look())
+
+
+def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
+    """(what, well, what was found, what to do): everything that the configuration names, reached read-only."""
+    from infra import health
+
+    store = open_audit(settings) if settings.clickhouse and not settings.clickhouse.url.startswith("chdb:") else None
+    return [
+        *health.kafka(kafka_settings(settings, "console")),
+        *health.audit(settings, store),
+        *health.clusters(settings, pd_reader(settings)),
+    ]
+
+
+def migrate_audit(settings: Settings) -> list[str]:
+    """The names of the migrations that were applied. Raises ConfigError, AuditRefused or AuditUnreachable."""
+    from infra.clickhouse.migrate import migrate
+
+    if settings.clickhouse is None:
+        raise ConfigError(Problem("clickhouse.url", "nothing", "there is no audit store without it"))
+    return migrate(settings.clickhouse.url, audit_user(settings, "migrator"))

@@ -1,0 +1,150 @@
+"""The roles that touch topics from outside: HTTP servers and the audit, sharing what must be one in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bootstrap.production import now_ms, open_audit
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from infra.clickhouse.store import Store
+    from infra.process import Process, Role
+    from infra.publisher import Publisher
+    from infra.runners.kafka import KafkaSettings
+    from infra.telemetry import Metrics
+    from schemas.events import AlertReceived, Event
+
+
+@dataclass
+class Edges:
+    """The roles that touch topics from outside: HTTP servers and the audit, sharing what must be one in a process."""
+
+    settings: Settings
+    kafka: Mapping[str, KafkaSettings]
+    publisher: Callable[[str], Publisher]
+    metrics: Metrics
+    process: Process
+    store: Store | None = None
+
+    async def make(self, role: str) -> Role:
+        make = {"gateway": self._gateway, "console": self._console, "audit": self._audit}[role]
+        return await make()
+
+    async def _gateway(self) -> Role:
+        from infra.gateway import gateway
+        from infra.http import http_role
+
+        token = self.settings.gateway.token
+        publisher = self.publisher("gateway")
+        app = gateway(
+            lambda alerts: _publish_alerts(publisher, alerts),
+            self._labels(),
+            token=token.read() if token else None,
+            registry=self.metrics.registry,
+            ready=publisher.ready,
+        )
+        return http_role("gateway", app, self.settings.gateway.listen)
+
+    def _labels(self) -> dict[str, Mapping[str, str]]:
+        return {name: c.alert_labels for name, c in self.settings.clusters.items()}
+
+    async def _console(self) -> Role:
+        from prometheus_client import generate_latest
+
+        from actions.catalogue import CATALOGUE
+        from console.audit import AuditAnswers
+        from console.desk import Desk, Place
+        from console.journal import Journal
+        from console.keys import signing_key
+        from console.web import app
+        from infra.clickhouse.kafka_reader import KafkaReader
+        from infra.http import http_role
+        from schemas.alertmanager import keyed, parse
+        from schemas.chain import edge
+        from schemas.wire import frame
+
+        settings = self.settings
+        journal = Journal(settings.kafka.partitions)
+        reader = KafkaReader(self.kafka["console"])
+        self.process.closing.append(reader.close)
+
+        publisher = self.publisher("console")
+
+        async def publish(topic: str, cluster_id: str, event: Event) -> None:
+            made = edge(event, str(uuid.uuid4()), now_ms())
+            await publisher.publish(topic, cluster_id, frame(type(event), made.body))
+
+        async def take_in(body: bytes) -> str:
+            """A webhook body, as the gateway would take it. Raises Unreadable, Unreachable or Refused."""
+            alerts = keyed(parse(body), self._labels())
+            await _publish_alerts(publisher, alerts)
+            return f"{len(alerts)} alerts published"
+
+        async def follow() -> None:
+            await reader.seek({})
+            while True:
+                for raw in await reader.poll(2000, 0.2):
+                    journal.take(raw)
+                for (role, code), count in journal.dead_by.items():
+                    self.metrics.dead.labels(role, code).set(count)
+                journal.caught_up = journal.caught_up or not sum((await reader.lag()).values())
+
+        self.process.background.append(follow)
+        desk = Desk(
+            environment=settings.environment,
+            clusters={n: Place(c.pd_cluster_id, c.tier, c.alert_labels) for n, c in settings.clusters.items()},
+            journal=journal,
+            publish=publish,
+            now_ms=now_ms,
+            new_id=lambda: str(uuid.uuid4()),
+            key=signing_key(settings) if settings.console.signing_key else None,
+            draft=settings.policy,
+            take_in=take_in,
+            known_actions=frozenset(CATALOGUE),
+        )
+        audit = AuditAnswers(self._store()) if settings.clickhouse else None
+        web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
+        return http_role("console", web, settings.console.listen)
+
+    async def _audit(self) -> Role:
+        from infra.clickhouse.kafka_reader import KafkaReader
+        from infra.clickhouse.migrate import migrate
+        from infra.clickhouse.sink import Sink
+        from infra.process import Role
+
+        store = self._store()
+        if store.place.embedded:  # its only user; a server is migrated by a role that isn't there at run time
+            assert self.settings.clickhouse is not None
+            await asyncio.to_thread(migrate, self.settings.clickhouse.url)
+        reader = KafkaReader(self.kafka["audit"])
+        self.process.closing.append(reader.close)
+
+        def measured(lag: Mapping[str, int]) -> None:
+            for topic, records in lag.items():
+                self.metrics.lag.labels(topic).set(records)
+
+        sink = Sink(store, on_lag=measured)
+
+        async def stop() -> None:
+            sink.stop()
+
+        return Role("audit", lambda: sink.run(reader), stop)
+
+    def _store(self) -> Store:
+        """One for the console and the audit: of a process they share its engine."""
+        if self.store is None:
+            store = self.store = open_audit(self.settings)
+            self.process.closing.append(lambda: asyncio.to_thread(store.close))
+        return self.store
+
+
+async def _publish_alerts(publisher: Publisher, alerts: list[tuple[str, AlertReceived]]) -> None:
+    """Returns when Kafka has acknowledged every one."""
+    from schemas.wire import encode
+
+    await asyncio.gather(*(publisher.publish("alerts", key, encode(alert)) for key, alert in alerts))

@@ -1,0 +1,132 @@
+"""What each line of the pipeline page is made of: its rules, with the hands that they are given.
+
+All that touches the world is in `Hands` and nowhere else; heavy imports happen in the function that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from infra.settings import Settings
+from streams.pipeline import Processor
+
+if TYPE_CHECKING:
+    from executors.execute import Window, Writer
+    from infra.runners.maps import IntakeStage, MapStage
+    from infra.runners.owner import ControlsPort
+    from schemas.controls import Controls
+    from schemas.facts import FactsReader
+    from schemas.processors import Decides, Record
+
+
+@dataclass(frozen=True)
+class Hands:
+    """All that touches the world. Specs, the demo and production differ in nothing else."""
+
+    reader: FactsReader
+    writer: Callable[[str, frozenset[str]], Writer]
+    window: Callable[[float], Window]
+    controls: ControlsPort
+    thinker: Any = None  # agents.thinking.Thinker; None: the playbook alone
+    deliver: Any = None  # streams.notify.Deliver
+    sinks: tuple[str, ...] = ()  # their names, beside `log`
+    keys: Mapping[str, Mapping[str, str]] | None = None  # whose signatures count, by kid
+    mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
+    owner: str = "steward"
+
+
+def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
+    """The rules of a decides or works line, with its hands."""
+    match line.role:
+        case "incidents":
+            from streams.incidents import Incidents, IncidentSettings
+
+            model_s = settings.model.deadline_s if settings.model else None
+            return Incidents(IncidentSettings(**settings.incidents.model_dump(), model_deadline_s=model_s))
+        case "diagnose":
+            from agents.diagnose import Diagnose
+
+            return Diagnose(hands.reader, hands.thinker)
+        case "propose":
+            from agents.propose import Propose
+
+            model_s = settings.model.deadline_s if settings.model else 60
+            return Propose(hands.reader, hands.thinker, settings.playbook.keep_s, model_s)
+        case "tickets":
+            from actions.calls import render
+            from streams.tickets import Tickets
+
+            return Tickets(show_call=lambda call: str(render(call)))
+        case "notify":
+            from streams.notify import Notify, NotifySettings
+
+            return Notify(hands.deliver, NotifySettings(sinks=hands.sinks))
+        case "remediations":
+            from streams.remediations import Remediations
+            from streams.remediations import Settings as RemediationSettings
+
+            return Remediations(RemediationSettings(settings.environment, hands.keys or {}))
+        case "execute":
+            from executors.execute import Execute
+            from executors.protocol import Rules
+
+            margins = settings.execution
+            return Execute(
+                Rules(
+                    environment=settings.environment,
+                    owner=hands.owner,
+                    keys=hands.keys or {},
+                    pinned={name: c.pd_cluster_id for name, c in settings.clusters.items()},
+                    cluster_tiers={name: c.tier for name, c in settings.clusters.items()},
+                    mode_max=hands.mode_max,
+                    window_s=margins.window_s,
+                    proxy_margin_s=margins.proxy_margin_s,
+                    poll_s=margins.poll_s,
+                    probe_for_s=margins.probe_for_s,
+                    look_for_s=margins.look_for_s,
+                ),
+                hands.reader,
+                hands.writer,
+                hands.window,
+            )
+    raise KeyError(f"{line.role} is no decides or works line")
+
+
+def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | MapStage:
+    """A maps line, with what it looks up for each record."""
+    from infra.runners.maps import IntakeStage, MapStage
+
+    if line.role == "intake":
+        return IntakeStage(settings.kafka.partitions, {n: c.alert_labels for n, c in settings.clusters.items()})
+    from schemas.events import ActionProposed
+    from schemas.facts import NoFacts
+    from streams import validate
+
+    async def look(record: Record) -> tuple[Any, Controls]:
+        """Facts, or why there are none; and the controls up to their live end."""
+        controls = await hands.controls.read()
+        wanted = validate.look_for(record.event) if isinstance(record.event, ActionProposed) else None
+        if wanted is None:
+            return None, controls
+        try:
+            return await hands.reader.facts(record.event.cluster_id, wanted), controls
+        except NoFacts as error:
+            return error, controls
+
+    def check(record: Record, seen: tuple[Any, Controls], now_ms: int) -> Sequence[Any]:
+        facts, controls = seen
+        cluster = settings.clusters.get(record.event.cluster_id)
+        policy = controls.policy if controls.live else controls.policy.model_copy(update={"version": 0})
+        return validate.check(
+            record,
+            facts,
+            environment=settings.environment,
+            pd_cluster_id=cluster.pd_cluster_id if cluster else None,
+            cluster_tier=cluster.tier if cluster else 1,
+            policy=policy.at_most(hands.mode_max),
+            now_ms=now_ms,
+        )
+
+    return MapStage(line.role, settings.kafka.partitions, look, check)
