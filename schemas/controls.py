@@ -9,6 +9,7 @@ from schemas.policy import Policy
 
 EVERY_CLUSTER = "*"
 KINDS = ("halt", "freeze")  # the stronger first
+LISTED_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,30 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Poison:
+    """An input that stops executions, because it could have been a no, until a person lifts exactly it."""
+
+    place: str  # topic/partition@offset
+    stops: str  # a cluster; `~N`: those of partition N; `*`: all
+    text: str  # what was wrong with it
+    at_ms: int  # since when
+    controls_offset: int  # how far the controls had been read when it was found
+
+    @property
+    def scope(self) -> str:
+        """What is named to lift it: its cluster, or `*` where it stops more than one."""
+        return EVERY_CLUSTER if self.stops.startswith("~") else self.stops
+
+
+@dataclass(frozen=True)
 class Controls:
     """What a person has said to all of Steward. `live`: proven read up to the end of the topic; if not, the answer is
     stop."""
 
     offset: int = -1
     live: bool = False
-    poisoned: str = ""  # a record that could not be read: it could be a freeze, so execution stops
+    poisoned: dict[str, Poison] = field(default_factory=dict)  # by place: inputs that nobody has lifted
+    lifted: dict[tuple[str, str], int] = field(default_factory=dict)  # (scope, place) of an input -> its latest Lifted
     broken: str = ""  # where this cluster's own ledger is not what its owner wrote: nothing it says is acted on
     read_once: bool = False  # `live` at least once: before that, nobody here knows of any halt
     stops: dict[tuple[str, str], Stop] = field(default_factory=dict)  # by (kind, scope): each is lifted by itself
@@ -50,12 +68,16 @@ class Controls:
         if self.broken:
             return "ledger_broken", f"the ledger is not what its owner wrote: {self.broken}"
         if self.poisoned:
-            return "controls_unreadable", f"a control could not be read: {self.poisoned}"
+            return "controls_unreadable", f"stopped until a person lifts it: {_listed(self.poisoned)}"
         if not self.live:
             return "controls_not_live", "the controls are not proven to be read up to their live end"
         if stop := self.stop_for(cluster_id):
             return ("halted" if stop.kind == "halt" else "frozen"), f"{stop.kind} by {stop.by}: {stop.reason}"
         return None
+
+    def has_lifted(self, poison: Poison) -> bool:
+        """Has a person lifted this input since it was found? What was said before, nobody can have meant for it."""
+        return self.lifted.get((poison.scope, poison.place), -1) > poison.controls_offset
 
     def refuses_undo(self, cluster_id: str) -> tuple[str, str] | None:
         """A freeze never stops an undo; only a halt does, or a ledger that can't be believed about what is owed."""
@@ -77,6 +99,10 @@ def evolve(controls: Controls, event: events.Event, offset: int, at_ms: int) -> 
         case events.Halted():
             halt = Stop("halt", event.by, event.reason, at_ms)
             return replace(controls, stops={**controls.stops, ("halt", EVERY_CLUSTER): halt})
+        case events.Lifted(kind="input"):
+            named = (event.cluster_id, event.input)
+            left = {place: p for place, p in controls.poisoned.items() if (p.scope, place) != named}
+            return replace(controls, poisoned=left, lifted={**controls.lifted, named: offset})
         case events.Lifted():
             lifted = [(kind, event.cluster_id) for kind in ((event.kind,) if event.kind else KINDS)]
             return replace(controls, stops={k: s for k, s in controls.stops.items() if k not in lifted})
@@ -87,4 +113,15 @@ def evolve(controls: Controls, event: events.Event, offset: int, at_ms: int) -> 
         case events.KeyRevoked():
             return replace(controls, revoked_kids=controls.revoked_kids | {event.kid})
         case _:
-            return replace(controls, poisoned=f"{type(event).__name__} at offset {offset}")
+            return unreadable(controls, offset, at_ms, f"{type(event).__name__} is no control")
+
+
+def unreadable(controls: Controls, offset: int, at_ms: int, text: str) -> Controls:
+    """Controls after a record that can't be read: it could be a freeze. Each is lifted by itself."""
+    poison = Poison(f"controls/0@{offset}", EVERY_CLUSTER, text[:500], at_ms, offset)
+    return replace(controls, offset=offset, poisoned={**controls.poisoned, poison.place: poison})
+
+
+def _listed(poisoned: dict[str, Poison]) -> str:
+    first = "; ".join(f"{p.place}: {p.text}" for p in list(poisoned.values())[:LISTED_MAX])
+    return f"{first}; and {len(poisoned) - LISTED_MAX} more" if len(poisoned) > LISTED_MAX else first

@@ -326,7 +326,8 @@ class Lifted(Event):
     by: str
     reason: str
     via: str = "cli"
-    kind: str = ""  # freeze | halt; empty: both, as it was before there was this field
+    kind: str = ""  # freeze | halt | input; empty: freeze and halt, as it was before there was this field
+    input: str = ""  # of kind input: what is lifted, as `topic/partition@offset`; nothing else is
 
 
 class PolicyAdopted(Event):

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from schemas import controls as control_fold
 from schemas.chain import BrokenChain, Link, Stamped, edge, follow, stamp
-from schemas.controls import Controls
+from schemas.controls import Controls, Poison
 from schemas.events import (
     DeadLetter,
     Event,
@@ -28,13 +28,13 @@ from schemas.events import (
 )
 from schemas.processors import Decides, Record, Tick
 from schemas.topics import partition_of
-from schemas.values import Cause, sha256
+from schemas.values import Cause, Head, sha256
 from schemas.wire import Decoded, decode, unframed
 from streams.pipeline import BY_NAME, OWNER, may_stand_on
 
 S = TypeVar("S")
 FIRST = Link()
-NONE: Mapping[str, str] = {}
+NONE: Mapping[str, Mapping[str, Poison]] = {}
 RAW_KEPT_MAX = 64 * 1024
 LOOK_AGAIN_MS = 1000
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
@@ -88,11 +88,11 @@ def record_of(raw: Raw, decoded: Decoded) -> Record:
 
 
 def fold_control(held: Controls, raw: Raw) -> Controls:
-    """Controls after one more record of their topic. One that can't be read stops execution: it could be a freeze."""
+    """Controls after one more record of their topic. One that can't be read stops execution until it is lifted."""
     try:
         return control_fold.evolve(held, decode(raw.value).event, raw.offset, raw.at_ms)
     except (Unreadable, ValueError) as error:  # ValueError: a policy that this version does not know
-        return replace(held, offset=raw.offset, poisoned=held.poisoned or f"offset {raw.offset}: {error}"[:500])
+        return control_fold.unreadable(held, raw.offset, raw.at_ms, str(error))
 
 
 def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") -> Stamped:
@@ -113,13 +113,17 @@ def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") ->
     return edge(letter, f"{role}/{raw.topic}/{raw.partition}/{raw.offset}", raw.at_ms)
 
 
-def poison_of(event: Event, cause: Cause | None) -> str:
+def poison_of(event: Event, head: Head) -> Poison | None:
     """What stops acting from here on, where this event is the answer to such an input: one that made the decider raise
-    (its cluster's acting), or one that could be a person's no (the whole partition's). Empty: nothing."""
+    (its cluster's acting), or one that could be a person's no (the whole partition's)."""
+    cause = head.cause
     if not isinstance(event, InputRejected) or cause is None:
-        return ""
-    stops = event.code == "impossible" or cause.topic in STOPS_EXECUTION
-    return f"{cause.topic}/{cause.partition}@{cause.offset}: {event.text}" if stops else ""
+        return None
+    if event.code != "impossible" and cause.topic not in STOPS_EXECUTION:
+        return None
+    offset = head.at_ms if cause.topic == "tick" else cause.offset  # time has no offsets: a tick is named by its moment
+    place = f"{cause.topic}/{cause.partition}@{offset}"
+    return Poison(place, event.cluster_id, event.text, head.at_ms, head.controls_offset)
 
 
 @dataclass
@@ -136,7 +140,7 @@ class Draft(Generic[S]):
     positions: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, list[IgnoredInput]] = field(default_factory=dict)
     touched: dict[str, None] = field(default_factory=dict)  # clusters, in order
-    poisoned: dict[str, str] = field(default_factory=dict)
+    poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)
 
     def state(self, cluster_id: str) -> S:
         if cluster_id in self.states:
@@ -170,12 +174,15 @@ class Draft(Generic[S]):
 
     def tick(self, cluster_id: str, now_ms: int) -> None:
         """Let time pass for one cluster; the tick is the cause of what it brings about."""
+        still = self.books._still.get(cluster_id)
+        if still and not self.controls.has_lifted(still):
+            return
         self.now_ms = max(self.now_ms, now_ms)
         tick = Tick(cluster_id, self.now_ms)
         try:
             decided = self.books.rules.decide(self.state(cluster_id), tick, self.now_ms, self._controls(cluster_id))
             self._add(decided, Cause(topic="tick"))
-        except Exception as error:  # as with an input: said once; this owner asks no more
+        except Exception as error:  # as with an input: said once; this owner asks no more until it is lifted
             self._reject(cluster_id, "impossible", f"{type(error).__name__}: {error}", Cause(topic="tick"))
 
     def add(self, events: Sequence[Event], cause: Cause | None, now_ms: int) -> None:
@@ -217,9 +224,9 @@ class Draft(Generic[S]):
         self.links |= links
         self.states |= states
         self.touched |= dict.fromkeys(links)
-        for event in events:
-            if poison := poison_of(event, cause):
-                self.poisoned[event.cluster_id] = poison
+        for one in made:
+            if poison := poison_of(one.event, one.head):
+                self.poisoned.setdefault(poison.stops, {})[poison.place] = poison
 
 
 @dataclass
@@ -235,12 +242,12 @@ class Books(Generic[S]):
     links: dict[str, Link] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     now_ms: int = 0
-    poisoned: dict[str, str] = field(default_factory=dict)  # cluster, or `~N` for all of them -> what stops its acting
+    poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)  # cluster, or `~N` for all -> place -> poison
     broken: dict[str, InputRejected] = field(default_factory=dict)  # cluster or `~N` -> where its ledger first breaks
     genesis: GenesisMarked | None = None
     _wakes: list[tuple[int, str]] = field(default_factory=list)
     _said: set[str] = field(default_factory=set)  # of `broken`: on record already
-    _still: set[str] = field(default_factory=set)  # clusters on whose tick the decider raised: for the next owner
+    _still: dict[str, Poison] = field(default_factory=dict)  # cluster -> the tick on which this owner's decider raised
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
     def state(self, cluster_id: str) -> S:
@@ -272,8 +279,8 @@ class Books(Generic[S]):
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
         if isinstance(event, GenesisMarked):
             self.genesis = self.genesis or event
-        if poison := poison_of(event, head.cause):
-            self.poisoned[key] = poison
+        if poison := poison_of(event, head):
+            self.poisoned.setdefault(key, {})[poison.place] = poison
         if event == self.broken.get(key):
             self._said.add(key)
         if not key.startswith("~"):
@@ -291,13 +298,17 @@ class Books(Generic[S]):
         """Where ledgers are broken and nobody has said so on record."""
         return tuple(said for key, said in self.broken.items() if key not in self._said)
 
-    def controls_of(self, cluster_id: str, controls: Controls, drafted: Mapping[str, str] = NONE) -> Controls:
-        """The controls as they are for one cluster: with what has poisoned it, here or in a draft, or broken it."""
+    def controls_of(
+        self, cluster_id: str, controls: Controls, drafted: Mapping[str, Mapping[str, Poison]] = NONE
+    ) -> Controls:
+        """The controls as they are for one cluster: with what has poisoned it, here or in a draft, and nobody has
+        lifted; or with what has broken it."""
         for key in (cluster_id, f"~{self.partition}"):
             if found := self.broken.get(key):
                 controls = replace(controls, broken=found.text)
-            if poison := drafted.get(key) or self.poisoned.get(key):
-                controls = replace(controls, poisoned=poison)
+            held = (*self.poisoned.get(key, {}).values(), *drafted.get(key, {}).values())
+            if in_force := {p.place: p for p in held if not controls.has_lifted(p)}:
+                controls = replace(controls, poisoned=controls.poisoned | in_force)
         return controls
 
     def draft(self, controls: Controls, now_ms: int = 0) -> Draft[S]:
@@ -309,8 +320,10 @@ class Books(Generic[S]):
         self.links.update(draft.links)
         self.positions.update(draft.positions)
         self.now_ms = max(self.now_ms, draft.now_ms)
-        self.poisoned.update(draft.poisoned)
-        self._still |= {key for key, poison in draft.poisoned.items() if poison.startswith("tick/")}
+        for key, found in draft.poisoned.items():
+            self.poisoned.setdefault(key, {}).update(found)
+            if ticks := [p for p in found.values() if p.place.startswith("tick/")]:
+                self._still[key] = ticks[-1]
         for key in draft.touched:
             if not key.startswith("~"):
                 self._ask_to_wake(key)
@@ -341,7 +354,7 @@ class Books(Generic[S]):
                 continue  # superseded by an earlier entry
             del self._asked[key]
             wanted = self.rules.wakes_at(self.state(key))
-            if wanted is None or key in self._still:
+            if wanted is None:
                 continue
             if wanted <= now_ms:
                 found[key] = None

@@ -11,7 +11,7 @@ import pytest
 from infra.runners.books import Books, Raw
 from schemas import events as e
 from schemas.chain import Stamped, edge
-from schemas.controls import Controls
+from schemas.controls import Controls, evolve
 from schemas.processors import Record, Tick
 from schemas.values import Head
 from schemas.wire import frame
@@ -117,6 +117,58 @@ def test_an_unreadable_approval_stops_the_whole_partition_and_other_junk_does_no
         assert (Rules.seen[0].refuses_forward("d") is not None) == (topic == "approvals")
 
 
+def lifting(scope: str, *places: str, offset: int = 0) -> Controls:
+    """Live controls in which these inputs have been lifted, at this offset and the following ones."""
+    held = LIVE
+    for n, place in enumerate(places):
+        said = e.Lifted(cluster_id=scope, by="anna", reason="t", kind="input", input=place)
+        held = evolve(held, said, offset + n, 0)
+    return held
+
+
+def refused(kept: Books[Acting], controls: Controls, cluster_id: str = "c") -> str | None:
+    found = kept.controls_of(cluster_id, controls).refuses_forward(cluster_id)
+    return found and found[1]
+
+
+def test_lifting_one_input_leaves_the_others_also_after_a_restart() -> None:
+    kept = books()
+    said = committed(kept, raw(0, nothing("R-1", "choke")), raw(1, nothing("R-2", "choke")))
+    said += committed(kept, Raw("approvals", 0, 5, 1000, b"c", b"junk"))
+    for one in (kept, restored(*said)):
+        assert "proposals/0@1" in (refused(one, lifting("c", "proposals/0@0")) or "")
+        assert "approvals/0@5" in (refused(one, lifting("c", "proposals/0@0", "proposals/0@1")) or "")
+        assert "proposals/0@0" in (refused(one, lifting("*", "approvals/0@5")) or "")
+        assert refused(one, lifting("*", "approvals/0@5"), "d") is None
+        both = evolve(
+            lifting("c", "proposals/0@0", "proposals/0@1"),
+            e.Lifted(cluster_id="*", by="anna", reason="t", kind="input", input="approvals/0@5"),
+            2,
+            0,
+        )
+        assert refused(one, both) is None
+        assert set(one.poisoned) == {"c", "~0"}  # it stays on record
+
+
+def test_what_an_input_has_stopped_is_lifted_only_by_what_came_after_it_was_found() -> None:
+    before = lifting("c", "proposals/0@0", offset=7)
+    kept = books()
+    draft = kept.draft(before)
+    draft.take(raw(0, nothing("R-1", "choke")))
+    kept.accept(draft)
+    for one in (kept, restored(*draft.stamped)):
+        assert refused(one, before) is not None
+        assert refused(one, lifting("c", "proposals/0@0", offset=8)) is None
+
+
+def test_in_the_draft_in_which_it_is_found_it_stops_what_follows() -> None:
+    kept = books()
+    draft = kept.draft(lifting("c", "proposals/0@0"))
+    draft.take(raw(0, nothing("R-1", "choke")))
+    draft.take(raw(1, nothing("R-2")))
+    assert Rules.seen[-1].refuses_forward("c") is not None
+
+
 def test_restored_books_are_those_that_were() -> None:
     kept = books()
     said = [
@@ -161,6 +213,27 @@ def test_a_cluster_whose_time_makes_the_decider_raise_stops_no_other_and_is_not_
     assert [(type(x), x.cluster_id) for x in rejected] == [(e.InputRejected, "c")]
     assert ChokesOnTime.ticked.count("d") == 3
     assert kept.controls_of("c", LIVE).refuses_forward("c") is not None
+
+
+def test_a_cluster_whose_time_was_lifted_is_asked_again_and_stops_again_where_it_still_raises() -> None:
+    kept = Books("remediations", "remediations", 0, 1, ChokesOnTime(Settings("test", {})))
+    committed(kept, raw(0, nothing("R-1")))
+    ChokesOnTime.ticked.clear()
+    controls, asked = LIVE, []
+    for now_ms in range(10_000, 60_000, 10_000):
+        if now_ms == 30_000:
+            (poison,) = kept.poisoned["c"].values()
+            assert poison.place == "tick/0@10000"
+            controls = lifting("c", poison.place)
+            assert refused(kept, controls) is None
+        draft = kept.draft(controls, now_ms)
+        for cluster_id in kept.due(now_ms):
+            draft.tick(cluster_id, now_ms)
+        kept.accept(draft)
+        asked.append(ChokesOnTime.ticked.count("c"))
+    assert asked == [1, 1, 2, 2, 2]
+    assert set(kept.poisoned["c"]) == {"tick/0@10000", "tick/0@30000"}
+    assert "tick/0@30000" in (refused(kept, controls) or "")
 
 
 class ChokesOnFolding(Rules):

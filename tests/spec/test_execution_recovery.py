@@ -269,6 +269,11 @@ def test_what_cant_be_told_bars_the_cluster_until_a_person_has_looked() -> None:
         world.approve(second)
         blocked = await world.until(lambda: world.one(e.ExecutionBlocked))
         assert blocked.code == "quarantined"
+        for scope in ("*", ask.cluster_id):
+            world.lift_input("outcomes/0@0", scope)
+            world.lift(scope)
+        await world.passes(30)
+        assert len(world.found(e.Claimed)) == 1  # neither of these is a word about how it ended
 
         world.resolve(ask, "failed_without_effect")
         await world.until(lambda: world.one(e.QuarantineLifted))

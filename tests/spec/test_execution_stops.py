@@ -7,7 +7,7 @@ from typing import Any
 
 from bootstrap.roles import Hands
 from schemas import events as e
-from schemas.controls import Controls
+from schemas.controls import Controls, Poison
 from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
 from tests.spec.world import CLUSTER, SMALL, OtherHands, SlowToSayItsId, World, live
 
@@ -196,7 +196,8 @@ def test_an_input_that_makes_the_executor_raise_stops_what_runs_and_pays_the_und
         await approved(world)
         await world.until(lambda: world.one(e.StepTaken))
         (owner,) = world.owners["execute"]
-        owner.books.poisoned[CLUSTER] = "remediations/0@7: ValueError: a bug"
+        poison = Poison("remediations/0@7", CLUSTER, "ValueError: a bug", world.now_ms(), 0)
+        owner.books.poisoned[CLUSTER] = {poison.place: poison}
 
         await world.closed()
         assert world.one(e.ExecutionAborting).code == "controls_unreadable"  # type: ignore[union-attr]

@@ -288,6 +288,9 @@ class World:
     def lift(self, cluster: str = CLUSTER) -> None:
         self.control(e.Lifted(cluster_id=cluster, by="anna", reason="spec"))
 
+    def lift_input(self, place: str, scope: str = "*") -> None:
+        self.control(e.Lifted(cluster_id=scope, by="anna", reason="spec", kind="input", input=place))
+
     def signed(self, ask: e.ApprovalAsked, person: str, decision: str = "approve", **changed: Any) -> SignedApproval:
         """A person's word as the console signs it; `changed` is for forgers."""
         claims: dict[str, Any] = {
