@@ -267,6 +267,8 @@ def test_freezes(store: Store) -> None:
     story.says("controls", e.Lifted(cluster_id=CLUSTER, by="anna", reason="over"))
     story.step("R-1", 11, "do", plan_of().changes[0].do)
     story.says("controls", e.Halted(cluster_id="*", by="ben", reason="all"))
+    story.says("controls", e.Lifted(cluster_id="*", by="anna", reason="read", kind="input", input="controls/0@9"))
+    story.says("controls", e.Lifted(cluster_id="*", by="anna", reason="over", kind="freeze"))
     tell(store, story)
     rows = answer(store, "freezes", cluster=CLUSTER)
     assert values(rows, "cluster", "what", "by", "lifted_by", "forward_steps_after", "last_effect_after_s") == [

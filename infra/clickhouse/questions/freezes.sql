@@ -4,13 +4,13 @@
 -- example: steward audit query freezes --param cluster=prod-eu-7
 WITH
 stops AS (
-    SELECT cluster_id AS cluster, kind AS what, appended_at AS stopped_at, offset AS at_offset, actor AS by_whom, text AS why
+    SELECT cluster_id AS cluster, kind AS what, if(kind = 'Halted', 'halt', 'freeze') AS lifted_as, appended_at AS stopped_at, offset AS at_offset, actor AS by_whom, text AS why
     FROM events_read
     WHERE topic = 'controls' AND kind IN ('Frozen', 'Halted')
         AND ({cluster:String} = '' OR cluster_id IN ({cluster:String}, '*'))
 ),
 lifts AS (
-    SELECT groupArray((cluster_id, offset, appended_at, actor)) AS lifted
+    SELECT groupArray((cluster_id, offset, appended_at, actor, JSONExtractString(payload, 'kind'))) AS lifted
     FROM events_read
     WHERE topic = 'controls' AND kind = 'Lifted'
 ),
@@ -22,7 +22,13 @@ steps AS (
 joined AS (
     SELECT
         stops.*,
-        arraySort(l -> l.2, arrayFilter(l -> l.1 = stops.cluster AND l.2 > stops.at_offset, lifts.lifted))[1] AS lift,
+        arraySort(
+            l -> l.2,
+            arrayFilter(
+                l -> l.1 = stops.cluster AND l.2 > stops.at_offset AND l.5 IN ('', stops.lifted_as),
+                lifts.lifted
+            )
+        )[1] AS lift,
         arrayMap(
             s -> s.2,
             arrayFilter(
