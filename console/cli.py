@@ -302,6 +302,9 @@ def status(as_json: Json = False) -> None:
     lines += [
         f"STOPPED {'everything' if name == '*' else name}: {_clean(stop)}" for name, stop in said["stops"].items()
     ]
+    for p in said["stopped_by_inputs"]:
+        lines += [f"STOPPED {p['stops']}: {p['input']} since {_moment(p['since_ms'])}: {_clean(p['reason'])}"]
+        lines += [f"  -> {p['command']}"]
     rows = [
         [
             r["cluster"],
@@ -309,7 +312,10 @@ def status(as_json: Json = False) -> None:
             r["incidents"],
             r["waiting"],
             ", ".join(r["running"]) or "-",
-            r["stop"] or (f"quarantined by {r['quarantined_by']}" if r["quarantined_by"] else "-"),
+            r["stop"]
+            or (f"quarantined by {r['quarantined_by']}" if r["quarantined_by"] else "")
+            or ", ".join(r["stopped_by_inputs"])
+            or "-",
         ]
         for r in said["clusters"]
     ]
@@ -334,7 +340,15 @@ def waiting(as_json: Json = False) -> None:
     """What waits for whom, and until when."""
     said = _client().get("/api/v1/waiting")
     rows = [
-        [w["id"], w["cluster_id"], w["what"], w["who"], _moment(w["until_ms"]), ", ".join(w["verbs"]), w["reason"]]
+        [
+            w["id"],
+            w["cluster_id"],
+            w["what"],
+            w["who"],
+            _moment(w["until_ms"]),
+            w["command"] or ", ".join(w["verbs"]),
+            w["reason"],
+        ]
         for w in said["waiting"]
     ]
     _print(as_json, said, _table(["id", "cluster", "waits for", "who", "until", "say", "why"], rows, "nothing waits"))
@@ -352,11 +366,14 @@ def show(
     _print(as_json, said, "\n\n".join(parts))
 
 
-@app.command(epilog="Example: steward why INC-2f81")
+@app.command(epilog="Example: steward why INC-2f81    or: steward why prod-eu-7")
 def why(id: Id, as_json: Json = False) -> None:
-    """Why nothing, or this, was done."""
+    """Why nothing, or this, was done; of a cluster, what stops acting on it now."""
     said = _client().get(f"/api/v1/why/{quote(id, safe='')}")
-    rows = [[_moment(r["at_ms"]), r["id"], r["code"], r["text"]] for r in said["reasons"]]
+    rows = [
+        [_moment(r["at_ms"]), r["id"], r["code"], f"{r['text']} -> {r['command']}" if r["command"] else r["text"]]
+        for r in said["reasons"]
+    ]
     _print(as_json, said, _table(["when", "of", "code", "why"], rows, "nothing has stood in its way"))
 
 
@@ -511,11 +528,20 @@ def halt(reason: Reason, all: Everything = False, as_json: Json = False) -> None
 
 @app.command(epilog='Example: steward lift prod-eu-7 --reason "deploy is over"')
 def lift(
-    cluster: SomeCluster = None, all: Everything = False, reason: Reason = NOT_SAID, as_json: Json = False
+    cluster: SomeCluster = None,
+    all: Everything = False,
+    input: Annotated[
+        str, typer.Option("--input", metavar="TOPIC/PARTITION@OFFSET", help="As `steward waiting` shows it.")
+    ] = "",
+    reason: Reason = NOT_SAID,
+    as_json: Json = False,
 ) -> None:
-    """Take back a freeze or a halt."""
+    """Take back a freeze or a halt; with --input, what that one input has stopped, and nothing else."""
     _scope(cluster, all)
-    _done(as_json, _client().post("/api/v1/lift", {"cluster": cluster, "all": all, "reason": reason}))
+    body = {"cluster": cluster, "all": all, "reason": reason}
+    if input and reason == NOT_SAID:
+        raise Stopped(WRONG_USE, "--input wants --reason: whoever reads the audit will ask why it could be lifted")
+    _done(as_json, _client().post("/api/v1/lift", {**body, "input": input} if input else body))
 
 
 @policy_app.command("diff", epilog="Example: steward policy diff")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits
-from console.words import clean, clock, said
+from console.words import clean, clock, lifting, said, stopped
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
-from schemas.controls import EVERY_CLUSTER, Controls
+from schemas.controls import EVERY_CLUSTER, Controls, Poison
 from schemas.lifecycle import VERBS
 from schemas.policy import Policy
 from schemas.signing import Claims, Jwk, kid_of, sign
@@ -26,8 +26,10 @@ DIGITS_MIN = 12
 REASON_CHARS_MAX = 500
 VALID_MS = 30 * 60 * 1000  # an approval not used by then has expired
 TEST_ALERT = "StewardTest"
+NAMED_MAX = 10
 RESOLUTIONS = tuple(o for o in get_args(e.Outcome) if o not in ("unknown", "rehearsed"))
 _HEX = re.compile(r"[0-9a-f]+")
+_PLACE = re.compile(r"[a-z-]+/(0|[1-9][0-9]*)@(0|[1-9][0-9]*)", re.ASCII)
 
 
 class Refusal(Exception):
@@ -190,11 +192,33 @@ class Desk:
         kinds = self.journal.controls.kinds_for(scope)
         if not kinds:
             there = ", ".join(sorted({scope for _, scope in self.journal.controls.stops})) or "none"
-            raise Refusal("conflict", "nothing_to_lift", f"no stop is in force for {scope}; stops in force: {there}")
+            text = f"no stop is in force for {scope}; stops in force: {there}; inputs: {self._inputs_in_force()}"
+            raise Refusal("conflict", "nothing_to_lift", text)
         lifted = e.Lifted(cluster_id=scope, by=who.person, reason=_reason(reason), via=who.via, kind=kinds[0])
         done = await self._control(lifted)  # one at a time, the stronger first: nobody's freeze goes with a halt
         left = f"; the {kinds[1]} is still in force" if kinds[1:] else ""
         return replace(done, text=f"{done.text}{left}")
+
+    async def lift_input(self, who: Who, cluster_id: str, place: str, reason: str) -> Done:
+        """Takes back what this one input has stopped: no later one, and no freeze, halt or quarantine."""
+        scope, place = self._scope(cluster_id), place.strip()
+        self._is_caught_up()
+        if not _PLACE.fullmatch(place):
+            raise Refusal(
+                "invalid", "bad_input", "TOPIC/PARTITION@OFFSET of one input, as `steward waiting` shows it", "input"
+            )
+        in_force = self.journal.poisoned()
+        left = [p for p in in_force if (p.scope, p.place) != (scope, place)]
+        if len(left) == len(in_force):
+            where = "everything" if scope == EVERY_CLUSTER else scope
+            text = f"{place} does not stop {where}; inputs in force: {self._inputs_in_force()}"
+            raise Refusal("conflict", "nothing_to_lift", text, "input")
+        event = e.Lifted(
+            cluster_id=scope, by=who.person, reason=_reason(reason), via=who.via, kind="input", input=place
+        )
+        done = await self._control(event)
+        also = ", ".join(p.place for p in left[:NAMED_MAX]) + (", ..." if len(left) > NAMED_MAX else "")
+        return replace(done, text=f"{done.text}; still in force: {also}") if left else done
 
     def policy_diff(self, draft: Policy | None = None) -> dict[str, Any]:
         """What adopting the draft would change, key by key: [in force, draft]."""
@@ -306,6 +330,8 @@ class Desk:
     def why(self, id: str) -> list[Reason]:
         self._is_caught_up()
         found = self.journal.why(id)
+        if found is None and (id in self.clusters or id in self.journal.clusters):
+            return self.journal.why_stopped(id)
         if found is None:
             raise self._nothing(id)
         return found
@@ -339,6 +365,7 @@ class Desk:
                     "running": [r.remediation_id for r in here if r.state in ("authorised", "running")],
                     "quarantined_by": unknown,
                     "stop": f"{stop.kind} by {stop.by}: {stop.reason}" if stop else "",
+                    "stopped_by_inputs": [p.place for p in journal.poisoned(name)],
                 }
             )
         return {
@@ -352,7 +379,8 @@ class Desk:
             "stops": {scope: _stopped(controls, scope) for scope in sorted({scope for _, scope in controls.stops})},
             "clusters": rows,
             "dead_letters": journal.dead_count,
-            "controls_unreadable": controls.poisoned,
+            "controls_unreadable": "; ".join(f"{p.place}: {p.text}" for p in controls.poisoned.values()),
+            "stopped_by_inputs": [_poison(p) for p in journal.poisoned()],
             "heard": dict(sorted(journal.heard_ms.items())),
         }
 
@@ -361,6 +389,11 @@ class Desk:
         return place.tier if place else None
 
     # -- small things -----------------------------------------------------------------------------------------------
+
+    def _inputs_in_force(self) -> str:
+        found = self.journal.poisoned()
+        more = f"; and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
+        return "; ".join(lifting(p.scope, p.place) for p in found[:NAMED_MAX]) + more or "none"
 
     def _is_caught_up(self) -> None:
         if not self.journal.caught_up:
@@ -476,6 +509,17 @@ def _keys(policy: Policy) -> dict[str, Any]:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
     keys = sorted({*old, *new})
     return {k: [old.get(k), new.get(k)] for k in keys if old.get(k) != new.get(k)}
+
+
+def _poison(poison: Poison) -> dict[str, Any]:
+    return {
+        "input": poison.place,
+        "scope": poison.scope,
+        "stops": stopped(poison),
+        "since_ms": poison.at_ms,
+        "reason": poison.text,
+        "command": lifting(poison.scope, poison.place),
+    }
 
 
 def _stopped(controls: Controls, scope: str) -> str:

@@ -11,23 +11,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from console.words import call, clock, objections, people, said
-from infra.runners.books import Raw, admit
-from schemas import controls as control_fold
+from console.words import call, clock, lifting, moment, objections, people, said, stopped
+from infra.runners.books import Raw, admit, fold_control, poison_of
 from schemas import events as e
-from schemas.controls import Controls
+from schemas.controls import EVERY_CLUSTER, Controls, Poison
 from schemas.lifecycle import VERBS, State, after
 from schemas.processors import Record
+from schemas.topics import partition_of
 from schemas.values import AlertRef, Call, SignedApproval
 from schemas.wire import decode
-from streams.pipeline import BY_NAME
+from streams.pipeline import ACT, BY_NAME
 
 CLOSED_KEPT = 5000
 LINES_KEPT = 500  # of one story; the first ones and the latest
 FIRST_LINES = 50
+LIFTED_BY_PEOPLE = ("frozen", "halted", "quarantined", "controls_unreadable")
 EVENTS_KEPT = 5000
 DEAD_KEPT = 1000
 DEAD_TOPICS = "dead-letters."
+ACTING_LEDGERS = frozenset(
+    p.writes[0] for p in ACT if p.consults and p.verb != "maps"
+)  # what poisons these stops acting
 MACHINERY = (e.InputIgnored, e.OwnerStarted, e.GenesisMarked, e.TicketNoted, e.NotificationStarted)  # no story has them
 
 
@@ -47,7 +51,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Waits:
-    """Something that waits for somebody, until when, and what can be said to it."""
+    """Something that waits for somebody, until when, and what can be said to it. `command`: where one is all there
+    is."""
 
     id: str
     cluster_id: str
@@ -57,16 +62,19 @@ class Waits:
     until_ms: int
     verbs: tuple[str, ...]
     reason: str = ""
+    since_ms: int = 0
+    command: str = ""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something was not done, or was: a code that is counted, and words."""
+    """Why something was not done, or was: a code that is counted, words, and the command that moves it, if one does."""
 
     at_ms: int
     id: str
     code: str
     text: str
+    command: str = ""
 
 
 @dataclass
@@ -139,6 +147,7 @@ class Journal:
     _positions: dict[tuple[str, int], int] = field(default_factory=dict)
     _closed: deque[str] = field(default_factory=deque)
     _tests: dict[str, tuple[str, int]] = field(default_factory=dict)  # synthetic alert -> its incident, and since when
+    _poisoned: dict[tuple[str, str, str], Poison] = field(default_factory=dict)  # by ledger, what it stops, place
 
     # -- what goes in ----------------------------------------------------------------------------------------------
 
@@ -148,28 +157,24 @@ class Journal:
             return
         self._positions[raw.topic, raw.partition] = raw.offset
         self.heard_ms[raw.topic] = max(raw.at_ms, self.heard_ms.get(raw.topic, 0))
+        if raw.topic == "controls":  # by the fold of those who act: what can't be read stops them
+            self.controls = fold_control(self.controls, raw)
         try:
             if raw.topic.startswith(DEAD_TOPICS):
                 decoded = decode(raw.value)
-                self._see(raw.topic, raw.offset, raw.at_ms, decoded.event, "")
+                self._see(raw.topic, raw.at_ms, decoded.event, "")
             elif raw.topic in BY_NAME:
                 self._record(admit(raw, self.partitions))
         except e.Unreadable:
             self.unreadable += raw.topic != "alerts"  # there anything may stand
 
-    def see(self, record: Record) -> None:
-        """As `take`, of a record that has been read already."""
-        if record.offset <= self._positions.get((record.topic, record.partition), -1):
-            return
-        self._positions[record.topic, record.partition] = record.offset
-        self.heard_ms[record.topic] = max(record.at_ms, self.heard_ms.get(record.topic, 0))
-        self._record(record)
-
     def _record(self, record: Record) -> None:
         cause = record.head.cause
-        self._see(record.topic, record.offset, record.at_ms, record.event, cause.topic if cause else "")
+        if record.topic in ACTING_LEDGERS and (poison := poison_of(record.event, record.head)):
+            self._poisoned[record.topic, poison.stops, poison.place] = poison
+        self._see(record.topic, record.at_ms, record.event, cause.topic if cause else "")
 
-    def _see(self, topic: str, offset: int, at_ms: int, event: e.Event, cause: str) -> None:
+    def _see(self, topic: str, at_ms: int, event: e.Event, cause: str) -> None:
         if isinstance(event, MACHINERY):
             return
         self._n += 1
@@ -187,10 +192,6 @@ class Journal:
             self.dead_by[event.role, event.code] += 1
             return
         if topic == "controls":
-            try:
-                self.controls = control_fold.evolve(self.controls, event, offset, at_ms)
-            except ValueError:  # a policy of a newer version: those who act stop; those who look go on
-                self.unreadable += 1
             if isinstance(event, e.PolicyAdopted):
                 self.policy_adopted = event
             return
@@ -288,7 +289,36 @@ class Journal:
     def waiting(self) -> list[Waits]:
         """What waits for whom, the most urgent first."""
         found = [w for r in self.remediations.values() if (w := _waits(r, self.controls))]
+        found += [_waits_to_be_lifted(p) for p in self.poisoned()]
         return sorted(found, key=lambda w: (w.until_ms or 2**62, w.id))
+
+    def poisoned(self, cluster_id: str = "") -> list[Poison]:
+        """The inputs that stop acting, on this cluster or anywhere, and that nobody has lifted; the oldest first."""
+        found = [p for p in self._poisoned.values() if not self.controls.has_lifted(p)]
+        found += self.controls.poisoned.values()
+        if cluster_id:
+            here = (EVERY_CLUSTER, f"~{partition_of(cluster_id, self.partitions)}", cluster_id)
+            found = [p for p in found if p.stops in here]
+        return sorted(found, key=lambda p: (p.at_ms, p.place))
+
+    def why_stopped(self, cluster_id: str) -> list[Reason]:
+        """What keeps this cluster from being acted on: stops, quarantine, inputs, no policy."""
+        found = [
+            Reason(p.at_ms, p.place, "controls_unreadable", f"stops {stopped(p)}: {p.text}", lifting(p.scope, p.place))
+            for p in self.poisoned(cluster_id)
+        ]
+        for (kind, scope), stop in self.controls.stops.items():
+            if scope in (EVERY_CLUSTER, cluster_id):
+                code = "halted" if kind == "halt" else "frozen"
+                found.append(Reason(stop.at_ms, scope, code, f"{kind} by {stop.by}: {stop.reason}", lifting(scope)))
+        for r in self.remediations.values():
+            if r.cluster_id == cluster_id and r.state == "unknown":
+                command = f'steward resolve {r.remediation_id} --outcome ... --reason "..."'
+                found.append(Reason(r.since_ms, r.remediation_id, "quarantined", "it ended UNKNOWN", command))
+        if self.controls.policy.version == 0:
+            text = "nobody has adopted a policy, so everything observes"
+            found.append(Reason(0, cluster_id, "no_policy", text, 'steward policy apply --reason "..."'))
+        return sorted(found, key=lambda r: r.at_ms)
 
     def why(self, id: str) -> list[Reason] | None:
         """Every coded reason of an incident (its remediations' included) or a remediation; None: no such story."""
@@ -388,7 +418,17 @@ def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
 
     def waits(what: str, who: str, until_ms: int = 0, reason: str = "") -> Waits:
         verbs = VERBS[story.state] if story.state else ()
-        return Waits(story.remediation_id, story.cluster_id, story.incident_id, what, who, until_ms, verbs, reason)
+        return Waits(
+            story.remediation_id,
+            story.cluster_id,
+            story.incident_id,
+            what,
+            who,
+            until_ms,
+            verbs,
+            reason,
+            since_ms=story.since_ms,
+        )
 
     match story.state:
         case "asked" if story.ask:
@@ -398,7 +438,7 @@ def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
             return waits(f"approval by {people(missing)}", story.asked_of, story.expires_at_ms, story.ask.why)
         case "approved" if story.blocked:
             until = story.blocked.until_ms
-            who = "whoever can lift it" if story.blocked.code in ("frozen", "halted", "quarantined") else "time"
+            who = "whoever can lift it" if story.blocked.code in LIFTED_BY_PEOPLE else "time"
             return waits(f"blocked: {story.blocked.code}", who, until, story.blocked.text)
         case "deferred" if story.deferred:
             return waits("better facts", "time", story.deferred.until_ms, objections(story.deferred.objections))
@@ -412,6 +452,21 @@ def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
         case "closed" if story.concluded and story.concluded.owed:
             return waits("an undo is still owed", "a person, by hand", 0, story.concluded.text)
     return None
+
+
+def _waits_to_be_lifted(poison: Poison) -> Waits:
+    return Waits(
+        id=poison.place,
+        cluster_id=poison.scope,
+        incident_id="",
+        what="to be lifted",
+        who="anyone",
+        until_ms=0,
+        verbs=("lift",),
+        reason=f"since {moment(poison.at_ms)} it stops {stopped(poison)}: {poison.text}",
+        since_ms=poison.at_ms,
+        command=lifting(poison.scope, poison.place),
+    )
 
 
 def headline(story: IncidentStory) -> str:

@@ -69,6 +69,10 @@ class Freeze(Body):
     reason: Text
 
 
+class Lift(Freeze):
+    input: Text | None = None  # of one input: what it has stopped, and nothing else
+
+
 class Adopt(Body):
     policy: dict[str, Any] | None = None  # None: the draft in the console's own file
     after_version: int | None = None
@@ -168,7 +172,9 @@ def app(
         return await settled(await desk.halt(who, body.reason))
 
     @api.post("/api/v1/lift")
-    async def lift(body: Freeze, who: Person) -> dict[str, Any]:
+    async def lift(body: Lift, who: Person) -> dict[str, Any]:
+        if body.input is not None:
+            return await settled(await desk.lift_input(who, _scope(body), body.input, body.reason))
         return await settled(await desk.lift(who, _scope(body), body.reason))
 
     @api.post("/api/v1/policy/diff")

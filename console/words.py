@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 import unicodedata
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas import events as e
+from schemas.controls import EVERY_CLUSTER, Poison
 from schemas.values import Call, Objection
 
 WIDTH = 80
@@ -61,6 +63,19 @@ def call(given: Call) -> str:
     return f"{given.name}({', '.join(f'{k}={v}' for k, v in sorted(given.args.items()))})"
 
 
+def stopped(poison: Poison) -> str:
+    """What it stops."""
+    if poison.stops.startswith("~"):
+        return f"executions on the clusters of partition {poison.stops[1:]}"
+    return "executions everywhere" if poison.stops == EVERY_CLUSTER else f"executions on {poison.stops}"
+
+
+def lifting(scope: str, place: str = "") -> str:
+    """The command that takes back a stop, or what one input has stopped: it is copied into a shell."""
+    which = "--all" if scope == EVERY_CLUSTER else shlex.quote(clean(scope))
+    return f'steward lift {which}{f" --input {shlex.quote(place)}" if place else ""} --reason "..."'
+
+
 def said(event: e.Event) -> str:
     """One line. An event that nobody has written words for is named."""
     words = WORDS.get(type(event))
@@ -94,7 +109,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.NotDelivered: lambda v: f"NOT TOLD {', '.join(v.sinks)}, {v.code}: {v.reason}",
     e.Frozen: lambda v: f"FROZEN {_scope(v)} by {v.by}: {v.reason}",
     e.Halted: lambda v: f"HALTED {_scope(v)} by {v.by}: {v.reason}",
-    e.Lifted: lambda v: f"lifted {_scope(v)} by {v.by}: {v.reason}",
+    e.Lifted: lambda v: f"lifted {v.input and f'input {v.input} of '}{_scope(v)} by {v.by}: {v.reason}",
     e.PolicyAdopted: lambda v: f"policy {v.version} adopted by {v.by}: {v.reason}",
     e.KeyRevoked: lambda v: f"key {v.kid} revoked by {v.by}: {v.reason}",
     e.ProposalStarted: lambda v: f"thinking about a repair, attempt {v.attempt}",

@@ -10,16 +10,15 @@ from actions import calls
 from console.desk import Desk, Place, Who
 from console.journal import Journal
 from console.keys import make_key
-from infra.runners.books import Books, Raw
+from infra.runners.books import Books, Draft, Raw, fold_control
 from infra.runners.memory import MemoryLog
 from schemas import events as e
-from schemas.chain import edge
+from schemas.chain import Link, edge, stamp
 from schemas.controls import Controls
-from schemas.controls import evolve as evolve_controls
 from schemas.facts import Facts, StoreFacts
 from schemas.policy import Policy
 from schemas.signing import kid_of, public_of
-from schemas.values import AlertRef, Bounds, Change, Evidence, Plan, Reach, Tier
+from schemas.values import AlertRef, Bounds, Cause, Change, Evidence, Plan, Reach, Tier
 from schemas.wire import decode, digest_of, encode, frame
 from streams.pipeline import BY_NAME
 from streams.remediations import Acting, Remediations, Settings
@@ -71,15 +70,38 @@ class Office:
             raw = self.log.write(topic, edge(event, id or f"e-{len(self.log.records)}-{self.now}", self.now))
         self._seen(raw)
 
+    def junk(self, topic: str) -> str:
+        """A record that nobody can read. Returns its place."""
+        raw = self.log.append(topic, CLUSTER, b"junk")
+        self._seen(raw)
+        return f"{topic}/{raw.partition}@{raw.offset}"
+
+    def chokes(self, offset: int, ledger: str = "outcomes", cluster_id: str = CLUSTER) -> str:
+        """`ledger` says that its decider raised on the record of `remediations` at this offset. Returns its place."""
+        rejected = e.InputRejected(cluster_id=cluster_id, code="impossible", text="KeyError: 'x'")
+        cause = Cause(topic="remediations", partition=0, offset=offset)
+        made, _ = stamp(ledger, Link(), rejected, cause, self.now, self.controls.offset)
+        self._seen(self.log.write(ledger, made))
+        return f"remediations/0@{offset}"
+
     def _seen(self, raw: Raw) -> None:
         self.journal.take(raw)
         if raw.topic == "controls":
-            self.controls = evolve_controls(self.controls, decode(raw.value).event, raw.offset, raw.at_ms)
+            self.controls = fold_control(self.controls, raw)
         if raw.topic not in READS:
             return
         draft = self.books.draft(self.controls, self.now)
         draft.take(raw)
         draft.seal()
+        self._commit(draft)
+
+    def time_passes(self) -> None:
+        """The ledger looks again."""
+        draft = self.books.draft(self.controls, self.now)
+        draft.tick(CLUSTER, self.now)
+        self._commit(draft)
+
+    def _commit(self, draft: Draft[Acting]) -> None:
         self.books.accept(draft)
         for made in draft.stamped:
             key = made.event.cluster_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from console.web import app as web
 from infra.publisher import Unreachable
 from infra.settings import Secret, load
 from schemas import events as e
+from schemas.wire import decode
 from tests.console.desks import CLUSTER, PD, Office
 
 CONFIGURATION = f"""
@@ -120,6 +122,10 @@ def test_show_then_approve_with_the_digest_that_it_showed(at_console: Steward, o
         (("freeze", CLUSTER, "--all", "--reason", "x"), 2, "--all"),
         (("halt", "--reason", "x"), 2, "--all"),
         (("lift", CLUSTER), 1, "nothing_to_lift"),
+        (("lift", CLUSTER, "--input", "proposals/0@0", "--reason", "x"), 1, "nothing_to_lift"),
+        (("lift", CLUSTER, "--input", "R-1", "--reason", "x"), 2, "bad_input"),
+        (("lift", CLUSTER, "--input", "proposals/0@0"), 2, "--reason"),
+        (("lift", "--input", "proposals/0@0", "--reason", "x"), 2, "--all"),
         (("audit", "verify"), 3, "no_audit"),
         (("audit", "query", "x", "--param", "novalue"), 2, "K=V"),
         (("ingest", "/nowhere"), 2, "can't read"),
@@ -162,6 +168,28 @@ def test_every_list_prints_for_people_and_for_scripts(at_console: Steward, offic
         assert expected in plain.stdout
         for line in data.stdout.splitlines() if command[0] == "watch" else [data.stdout]:
             json.loads(line)
+
+
+def test_the_command_that_is_shown_lifts_the_input_and_nothing_else(at_console: Steward, office: Office) -> None:
+    office.junk("controls")
+    office.chokes(7)
+    at_console("freeze", CLUSTER, "--reason", "deploy")
+    for command in (("status",), ("waiting",), ("why", CLUSTER)):
+        plain = at_console(*command).stdout
+        for place, scope in (("controls/0@0", "--all"), ("remediations/0@7", CLUSTER)):
+            assert f'steward lift {scope} --input {place} --reason "..."' in plain
+        assert "09-21 14:13:20Z" in plain
+        assert "KeyError: 'x'" in plain
+
+    shown = [w["command"] for w in json.loads(at_console("waiting", "--json").stdout)["waiting"]]
+    for command in shown:
+        done = at_console(*shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+
+    assert json.loads(at_console("status", "--json").stdout)["stopped_by_inputs"] == []
+    lifted = [decode(raw.value).event for raw in office.log.read("controls", 0, 2)]
+    assert [x.input for x in lifted if isinstance(x, e.Lifted)] == ["controls/0@0", "remediations/0@7"]
+    assert "freeze by anna" in at_console("status").stdout
 
 
 def test_a_denied_word_of_the_ledger_is_exit_1(at_console: Steward, office: Office) -> None:

@@ -203,6 +203,24 @@ async def test_a_freeze_names_a_cluster_or_all_and_not_both(web: httpx.AsyncClie
     assert office.said("controls") == ["Frozen"]
 
 
+async def test_an_input_is_lifted_by_its_place_and_never_with_a_freeze(web: httpx.AsyncClient, office: Office) -> None:
+    place = office.chokes(7)
+    body = {"cluster": CLUSTER, "reason": "read it"}
+    await web.post("/api/v1/freeze", json=body)
+
+    assert said(await web.post("/api/v1/lift", json={**body, "input": ""})) == (422, "invalid", "input")
+    assert said(await web.post("/api/v1/lift", json={**body, "input": "x"})) == (422, "bad_input", "input")
+    assert said(await web.post("/api/v1/lift", json={"reason": "x", "input": place})) == (422, "which", "cluster")
+    assert said(await web.post("/api/v1/lift", json={**body, "input": "remediations/0@8"})) == (
+        409,
+        "nothing_to_lift",
+        "input",
+    )
+    assert (await web.post("/api/v1/lift", json={**body, "input": place})).status_code == 200
+    assert (await web.get("/api/v1/status")).json()["stopped_by_inputs"] == []
+    assert list(office.journal.controls.stops) == [("freeze", CLUSTER)]
+
+
 async def test_a_policy_is_compared_then_adopted(web: httpx.AsyncClient, office: Office) -> None:
     draft = {"actions": {"evict_store_leaders": {"mode": "dry_run"}}}
 
