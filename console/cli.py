@@ -315,6 +315,7 @@ def status(as_json: Json = False) -> None:
             r["stop"]
             or (f"quarantined by {r['quarantined_by']}" if r["quarantined_by"] else "")
             or ", ".join(r["stopped_by_inputs"])
+            or ", ".join(f"{topic} broken" for topic in r["broken_ledgers"])
             or "-",
         ]
         for r in said["clusters"]

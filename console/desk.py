@@ -366,6 +366,7 @@ class Desk:
                     "quarantined_by": unknown,
                     "stop": f"{stop.kind} by {stop.by}: {stop.reason}" if stop else "",
                     "stopped_by_inputs": [p.place for p in journal.poisoned(name)],
+                    "broken_ledgers": [topic for topic, *_ in journal.broken(name)],
                 }
             )
         return {

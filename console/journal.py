@@ -148,6 +148,7 @@ class Journal:
     _closed: deque[str] = field(default_factory=deque)
     _tests: dict[str, tuple[str, int]] = field(default_factory=dict)  # synthetic alert -> its incident, and since when
     _poisoned: dict[tuple[str, str, str], Poison] = field(default_factory=dict)  # by ledger, what it stops, place
+    _broken: dict[tuple[str, int], tuple[int, dict[str, str]]] = field(default_factory=dict)  # as each last owner said
 
     # -- what goes in ----------------------------------------------------------------------------------------------
 
@@ -172,6 +173,8 @@ class Journal:
         cause = record.head.cause
         if record.topic in ACTING_LEDGERS and (poison := poison_of(record.event, record.head)):
             self._poisoned[record.topic, poison.stops, poison.place] = poison
+        if isinstance(record.event, e.OwnerStarted):
+            self._broken[record.topic, record.partition] = (record.at_ms, record.event.broken)
         self._see(record.topic, record.at_ms, record.event, cause.topic if cause else "")
 
     def _see(self, topic: str, at_ms: int, event: e.Event, cause: str) -> None:
@@ -290,6 +293,21 @@ class Journal:
         """What waits for whom, the most urgent first."""
         found = [w for r in self.remediations.values() if (w := _waits(r, self.controls))]
         found += [_waits_to_be_lifted(p) for p in self.poisoned()]
+        found += [
+            Waits(
+                id=topic,
+                cluster_id=key,
+                incident_id="",
+                what="its ledger is broken",
+                who="the people who run Steward",
+                until_ms=0,
+                verbs=(),
+                reason=text,
+                since_ms=at_ms,
+                command="" if key.startswith("~") else f"steward audit verify {key}",
+            )
+            for topic, key, at_ms, text in self.broken()
+        ]
         return sorted(found, key=lambda w: (w.until_ms or 2**62, w.id))
 
     def poisoned(self, cluster_id: str = "") -> list[Poison]:
@@ -301,12 +319,24 @@ class Journal:
             found = [p for p in found if p.stops in here]
         return sorted(found, key=lambda p: (p.at_ms, p.place))
 
+    def broken(self, cluster_id: str = "") -> list[tuple[str, str, int, str]]:
+        """(topic, cluster or `~N`, since when that is known, what is wrong) of each ledger that its latest owner found
+        broken."""
+        here = (cluster_id, f"~{partition_of(cluster_id, self.partitions)}")
+        return [
+            (topic, key, at_ms, text)
+            for (topic, _), (at_ms, found) in sorted(self._broken.items())
+            for key, text in sorted(found.items())
+            if not cluster_id or key in here
+        ]
+
     def why_stopped(self, cluster_id: str) -> list[Reason]:
         """What keeps this cluster from being acted on: stops, quarantine, inputs, no policy."""
         found = [
             Reason(p.at_ms, p.place, "controls_unreadable", f"stops {stopped(p)}: {p.text}", lifting(p.scope, p.place))
             for p in self.poisoned(cluster_id)
         ]
+        found += [Reason(at_ms, topic, "ledger_broken", text) for topic, _, at_ms, text in self.broken(cluster_id)]
         for (kind, scope), stop in self.controls.stops.items():
             if scope in (EVERY_CLUSTER, cluster_id):
                 code = "halted" if kind == "halt" else "frozen"

@@ -196,6 +196,7 @@ class OwnerStarted(Event):
     owner: str
     build: str
     positions: dict[str, int] = {}
+    broken: dict[str, str] = {}  # cluster or `~N` -> where its ledger is not what was written: acted on no more
 
 
 class GenesisMarked(Event):

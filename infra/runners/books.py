@@ -243,10 +243,9 @@ class Books(Generic[S]):
     positions: dict[str, int] = field(default_factory=dict)
     now_ms: int = 0
     poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)  # cluster, or `~N` for all -> place -> poison
-    broken: dict[str, InputRejected] = field(default_factory=dict)  # cluster or `~N` -> where its ledger first breaks
+    broken: dict[str, str] = field(default_factory=dict)  # cluster or `~N` -> where its ledger first breaks
     genesis: GenesisMarked | None = None
     _wakes: list[tuple[int, str]] = field(default_factory=list)
-    _said: set[str] = field(default_factory=set)  # of `broken`: on record already
     _still: dict[str, Poison] = field(default_factory=dict)  # cluster -> the tick on which this owner's decider raised
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
@@ -281,8 +280,6 @@ class Books(Generic[S]):
             self.genesis = self.genesis or event
         if poison := poison_of(event, head):
             self.poisoned.setdefault(key, {})[poison.place] = poison
-        if event == self.broken.get(key):
-            self._said.add(key)
         if not key.startswith("~"):
             try:
                 self.states[key] = self.rules.evolve(self.state(key), event, head)
@@ -292,11 +289,7 @@ class Books(Generic[S]):
 
     def _break(self, key: str, raw: Raw, error: Exception) -> None:
         text = f"{raw.topic}/{raw.partition}@{raw.offset}: {type(error).__name__}: {error}"
-        self.broken.setdefault(key, InputRejected(cluster_id=key, code="ledger_broken", text=text[:500]))
-
-    def breaks(self) -> tuple[InputRejected, ...]:
-        """Where ledgers are broken and nobody has said so on record."""
-        return tuple(said for key, said in self.broken.items() if key not in self._said)
+        self.broken.setdefault(key, text[:500])
 
     def controls_of(
         self, cluster_id: str, controls: Controls, drafted: Mapping[str, Mapping[str, Poison]] = NONE
@@ -305,7 +298,7 @@ class Books(Generic[S]):
         lifted; or with what has broken it."""
         for key in (cluster_id, f"~{self.partition}"):
             if found := self.broken.get(key):
-                controls = replace(controls, broken=found.text)
+                controls = replace(controls, broken=found)
             held = (*self.poisoned.get(key, {}).values(), *drafted.get(key, {}).values())
             if in_force := {p.place: p for p in held if not controls.has_lifted(p)}:
                 controls = replace(controls, poisoned=controls.poisoned | in_force)
@@ -330,7 +323,12 @@ class Books(Generic[S]):
 
     def started(self, owner: str, build: str) -> OwnerStarted:
         return OwnerStarted(
-            cluster_id=f"~{self.partition}", role=self.role, owner=owner, build=build, positions=dict(self.positions)
+            cluster_id=f"~{self.partition}",
+            role=self.role,
+            owner=owner,
+            build=build,
+            positions=dict(self.positions),
+            broken=dict(self.broken),
         )
 
     def foreign_genesis(self, expected: GenesisMarked) -> str | None:

@@ -134,7 +134,7 @@ class Owner(Generic[S]):
             if self._books.genesis is None:
                 draft.add((self._genesis,), None, self._clock.now_ms())
         await self._log.seek(self._books.positions)
-        draft.add((self._books.started(self._name, self._build), *self._books.breaks()), None, self._clock.now_ms())
+        draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft, ())
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}

@@ -197,3 +197,20 @@ async def test_an_input_of_another_partition_is_none_of_this_clusters() -> None:
 
 def test_a_command_that_is_copied_into_a_shell_runs_nothing_else() -> None:
     assert lifting("a; reboot", "proposals/0@1").startswith("steward lift 'a; reboot' --input proposals/0@1 ")
+
+
+async def test_a_broken_ledger_is_listed_until_an_owner_finds_it_whole() -> None:
+    office = Office()
+    text = "outcomes/0@7: BrokenChain: prod-eu-7 Sampled: seq 3 to 3 are missing"
+    start = {"cluster_id": "~0", "role": "execute", "owner": "pid-1", "build": "test"}
+    office.write("outcomes", e.OwnerStarted(**start, broken={CLUSTER: text}))
+
+    (waits,) = office.journal.waiting()
+    assert (waits.what, waits.reason, waits.verbs) == ("its ledger is broken", text, ())
+    assert waits.command == f"steward audit verify {CLUSTER}"
+    assert "ledger_broken" in {r.code for r in office.journal.why_stopped(CLUSTER)}
+    assert office.desk.status()["clusters"][0]["broken_ledgers"] == ["outcomes"]
+
+    office.write("outcomes", e.OwnerStarted(**start))
+    assert office.journal.waiting() == []
+    assert office.desk.status()["clusters"][0]["broken_ledgers"] == []

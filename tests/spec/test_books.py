@@ -327,23 +327,18 @@ def test_a_record_of_a_newer_version_breaks_nothing_that_stands_after_it() -> No
     for one in log:
         kept.restore(one)
     assert kept.links == newer.links
-    assert [b.text.partition(":")[0] for b in kept.breaks()] == ["remediations/0@1"]
+    assert list(kept.broken) == ["c"]
+    assert newer.broken == {}
 
 
-def test_a_broken_ledger_is_said_once_on_record() -> None:
+def test_each_owner_says_at_its_start_which_ledgers_are_broken() -> None:
     first, _, third, _ = of_three()
     kept = books()
     for one in log_of(first, third):
         kept.restore(one)
-    draft = kept.draft(LIVE)
-    draft.add(kept.breaks(), None, 0)
-    assert [(type(s.event), s.event.cluster_id) for s in draft.stamped] == [(e.InputRejected, "c")]
-
-    again = books()
-    for one in log_of(first, third, *draft.stamped):
-        again.restore(one)
-    assert again.breaks() == ()
-    assert again.controls_of("c", LIVE).refuses_undo("c") is not None
+    said = kept.started("pid-1", "test").broken
+    assert list(said) == ["c"]
+    assert said["c"].startswith("remediations/0@1: BrokenChain: c RemediationClosed: seq 2 to 2 are missing")
 
 
 def test_a_ledger_writes_only_what_is_its_own() -> None:
