@@ -30,6 +30,7 @@ from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Call, SignedApproval, canonical_json
 from schemas.wire import decode, frame
 from streams.pipeline import ACT, OBSERVE, Processor, dead_letters
+from tests.simulation.invariants import History, judge
 
 T = TypeVar("T")
 E = TypeVar("E", bound=e.Event)
@@ -113,6 +114,7 @@ class World:
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self.failures: list[BaseException] = []
         self._said = 0
+        self.forged = False  # a spec has written in the place of `propose`
         self.transport = transport(self.pd, self.now_s, self.faults)
 
     # time
@@ -238,7 +240,8 @@ class World:
         self.log.write("alerts", edge(event, "", self.now_ms()))
 
     def proposes(self, action: str, remediation_id: str = "R-1", /, *, attempt: int = 1, **params: Any) -> str:
-        """A proposal as `propose` would write it; returns the remediation's id. Not for worlds where `propose` runs."""
+        """A proposal as `propose` would write it, outside its chain; returns the remediation's id."""
+        self.forged = True
         event = e.ActionProposed(
             cluster_id=CLUSTER,
             incident_id="INC-1",
@@ -382,6 +385,20 @@ class World:
     async def concluded(self, within_s: float = 900) -> e.Concluded:
         return await self.until(lambda: self.one(e.Concluded), within_s)
 
+    def history(self) -> History:
+        """What checkers judge by: the log, and the cluster's own record."""
+        return History(
+            records=self.log.all(),
+            calls={CLUSTER: self.pd.calls},
+            left={CLUSTER: [f"evict-leader-scheduler-{store}" for store in self.pd.schedulers.evicted]},
+            others={},
+            keys={kid_of(self.key): public_of(self.key)},
+            environment="test",
+            pd_ids={CLUSTER: PD_ID},
+            roles=tuple(role for role in self.tasks if role != "propose" or not self.forged),
+            ended=False,
+        )
+
     def story(self, last: int = 1000) -> str:
         lines = [f"{r.at_ms / 1000 - START_S:8.1f} {r.topic:14} {type(r.event).__name__}" for r in self.log.all()]
         return "\n".join(lines[-last:])
@@ -415,7 +432,10 @@ class SlowToSayItsId:
 
 
 def live(spec: Callable[[World], Awaitable[None]], kind: type[World] = World, **world: Any) -> World:
-    """Run one spec in a world of its own; returns the world as it was left. `kind`: a world with other hands."""
+    """Run one spec in a world of its own, and judge what is left by the ten invariants; returns the world.
+
+    `kind`: a world with other hands.
+    """
     made: list[World] = []
 
     async def run() -> None:
@@ -423,6 +443,7 @@ def live(spec: Callable[[World], Awaitable[None]], kind: type[World] = World, **
         made.append(w)
         try:
             await spec(w)
+            assert judge(w.history()) == []
         finally:
             await w.kill()
 
