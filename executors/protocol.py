@@ -287,10 +287,11 @@ def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look
         return Say((here.aborting("late_effect", "a call that did not seem to have run has taken effect"),))
     if stop := here.must_stop():
         return Say((here.aborting(*stop),))
-    if claim.aborting is None and (step_ := here.next_step()):
-        return step_
-    if claim.aborting is None and not here.outcome_known():
-        return here.watch()
+    if claim.aborting is None and not here.time_is_up():
+        if step_ := here.next_step():
+            return step_
+        if not here.outcome_known():
+            return here.watch()
     return here.undo_and_conclude()
 
 
@@ -427,6 +428,11 @@ class _Here:
             (Sampled(**self._ids(), attempt=self.claim.attempt, sample=Sample(at_ms=sample.at_ms, figures=figures)),)
         )
 
+    def time_is_up(self) -> bool:
+        """A temporary change has been kept for its time: it ends then, whatever PD is still at."""
+        temporary = [c for c, change in enumerate(self.claim.changes()) if change.keep_s and self.claim.done(c)]
+        return any(self.now_ms >= self.claim.due_ms(c) for c in temporary)
+
     def outcome_known(self) -> bool:
         return self._verdict() is not None
 
@@ -517,6 +523,10 @@ class _Here:
         )
 
     def _conclusion(self, verdict: Outcome | None) -> Say | Look | Rest:
+        if self.claim.aborting is None and verdict is None:
+            return self.conclude(
+                "no_better", "time_is_up", "when its time was over PD had not ended it, or could not be read"
+            )
         if self.claim.aborting is None:
             assert verdict is not None
             return self.conclude(verdict, verdict, "")
@@ -528,8 +538,8 @@ class _Here:
             self.claim.done(c) and self.claim.changes()[c].undo is None for c in range(len(self.claim.changes()))
         )
         worse = code in ("more_down_peers", "fewer_stores_up", "worse")
-        outcome: Outcome = "worse" if worse else "failed_partly" if stays else "failed_without_effect"
-        return self.conclude(outcome, code, text)
+        taken_back: Outcome = "succeeded" if verdict == "succeeded" else "no_better"
+        return self.conclude("worse" if worse else "failed_partly" if stays else taken_back, code, text)
 
     def conclude(
         self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from bootstrap.roles import Hands
 from schemas import events as e
 from schemas.controls import Controls, Poison
@@ -229,7 +231,7 @@ def test_who_gives_the_partition_up_begins_no_step_and_its_successor_takes_it() 
 
 def test_who_gives_the_partition_up_while_leaders_are_kept_away_does_not_wait_for_the_undo() -> None:
     async def spec(world: World) -> None:
-        await approved(world)
+        world.approve(await world.asks("evict_store_leaders", store_id=4, keep_s=300))
         await world.until(lambda: len(world.found(e.Sampled)) >= 3 or None)
         began_s = world.now_s()
         for owner in world.owners["execute"]:
@@ -281,6 +283,58 @@ def test_a_process_that_has_not_read_the_policy_forgets_no_approval() -> None:
         world.lift()
         assert (await world.closed()).code == "succeeded"
         assert len(world.found(e.ApprovalAsked)) == 1
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_what_is_kept_for_a_time_ends_then_although_pd_has_moved_nothing() -> None:
+    """PD takes the eviction and moves no leader, as with `halt-scheduling`."""
+
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        world.approve(ask)
+        while not world.found(e.Looked):
+            await world.log.changed()
+        world.pd.config.halt_scheduling = True
+        taken = await world.until(lambda: world.one(e.StepTaken))
+        began_s = world.now_s()
+        assert taken.answer == "accepted"
+
+        await world.until(lambda: REMOVE in world.applied() or None)
+        assert EVICT["keep_s"] - 1 < world.now_s() - began_s < EVICT["keep_s"] + 15
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("no_better", "time_is_up")
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+@pytest.mark.parametrize("order", [e.CancelAsked, e.UndoAsked, e.DoneByHand])
+def test_what_a_person_takes_back_on_the_way_is_no_better_and_not_without_effect(order: Any) -> None:
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        world.approve(ask)
+        await world.until(lambda: world.one(e.StepTaken))
+        world.orders(order, ask)
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == (
+            "no_better",
+            "undo_asked" if order is e.UndoAsked else "cancelled",
+        )
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_what_has_succeeded_stays_a_success_when_a_person_takes_it_back_early() -> None:
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        world.approve(ask)
+        await world.until(lambda: len([s for s in world.found(e.Sampled) if s.sample.figures["done"]]) >= 3 or None)
+        world.orders(e.UndoAsked, ask)
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("succeeded", "undo_asked")
         nothing_is_left_behind(world)
 
     live(spec, **SMALL)
