@@ -30,8 +30,9 @@ class Group:
 GROUPS = (
     Group(
         "Records that can't be read",
-        "The code of a dead letter; the gateway answers them with 400, or 413 where it is `too_large`. A rule that"
-        " raises makes a dead letter of code `impossible`. `steward dead-letters` lists them.",
+        "The code of a dead letter; the gateway answers them with 400, or 413 where it is `too_large`. A rule, or a"
+        " look of a maps stage, that raises makes a dead letter of code `impossible`: the type and text of what it"
+        " raised. `steward dead-letters` lists them.",
         ("Unreadable",),
     ),
     Group(

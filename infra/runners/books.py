@@ -95,6 +95,11 @@ def fold_control(held: Controls, raw: Raw) -> Controls:
         return control_fold.unreadable(held, raw.offset, raw.at_ms, str(error))
 
 
+def impossible(error: Exception) -> Unreadable:
+    """What is wrong with an input on which our own rules raise: a bug of ours, which must not stop those behind it."""
+    return Unreadable("impossible", f"{type(error).__name__}: {error}")
+
+
 def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") -> Stamped:
     """The dead letter of a record: its own place on record, with what was wrong."""
     key = (raw.key or b"").decode("utf-8", "replace")[:200]
@@ -165,9 +170,9 @@ class Draft(Generic[S]):
             decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls(cluster_id))
             self._add(decided, record.cause)
         except Exception as error:  # a poison input must not stop the partition
-            reason = f"{type(error).__name__}: {error}"
-            self.dead.append(dead_letter(self.books.role, raw, Unreadable("impossible", reason), cluster_id))
-            self._reject(cluster_id, "impossible", reason, raw.cause())
+            wrong = impossible(error)
+            self.dead.append(dead_letter(self.books.role, raw, wrong, cluster_id))
+            self._reject(cluster_id, wrong.code, wrong.reason, raw.cause())
             return
         if not decided:
             self._ignore(cluster_id, record.cause, "changes_nothing")
@@ -183,7 +188,8 @@ class Draft(Generic[S]):
             decided = self.books.rules.decide(self.state(cluster_id), tick, self.now_ms, self._controls(cluster_id))
             self._add(decided, Cause(topic="tick"))
         except Exception as error:  # as with an input: said once; this owner asks no more until it is lifted
-            self._reject(cluster_id, "impossible", f"{type(error).__name__}: {error}", Cause(topic="tick"))
+            wrong = impossible(error)
+            self._reject(cluster_id, wrong.code, wrong.reason, Cause(topic="tick"))
 
     def add(self, events: Sequence[Event], cause: Cause | None, now_ms: int) -> None:
         """What a lane has to say: all of it, or nothing and what folding one of them has raised."""

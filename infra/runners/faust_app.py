@@ -60,8 +60,9 @@ def leave(reason: str) -> None:
 class FaustStage:
     """Carries every record of `reads` through `handle` to `writes` and to the role's dead letters.
 
-    It lives beside whatever else runs in the loop it is started in. `handle` never raises for the world's trouble; what
-    it raises ends the process by `die`, and so does Faust itself when it gives up. Of `die`, only tests return.
+    It lives beside whatever else runs in the loop it is started in. `handle` has an answer for everything
+    (infra/runners/maps.py); what is raised all the same ends the process by `die`, and so does Faust itself when it
+    gives up. Of `die`, only tests return.
     `isolated`: one actor a partition, so that a slow record holds up only its own.
     """
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from bootstrap.roles import Hands
+from infra.runners.books import Raw
+from infra.runners.maps import IntakeStage, MapStage
 from pdsim.faults import Garbage, HalfBody, HtmlBody, WrongCluster
 from schemas import events as e
 from schemas.chain import edge
+from schemas.facts import Facts, FactsReader, Look
 from schemas.topics import partition_of
 from schemas.values import canonical_json
 from schemas.wire import frame
@@ -89,6 +96,101 @@ def test_a_record_on_the_wrong_partition_is_a_dead_letter() -> None:
         assert "R-0" not in {r.remediation_id for r in world.found(e.RemediationOpened)}
 
     live(spec, **{**SMALL, "partitions": 3})
+
+
+@dataclass
+class Odd:
+    """A reader with a bug: it raises, or gives `validate` facts that its rules choke on, the first time it is asked."""
+
+    real: FactsReader
+    raises: bool
+    asked: int = 0
+
+    async def facts(self, cluster_id: str, look: Look) -> Facts:
+        self.asked += 1
+        found = await self.real.facts(cluster_id, look)
+        if self.asked > 1:
+            return found
+        if self.raises:
+            raise ZeroDivisionError("a bug of ours")
+        return found.model_copy(update={"stores": None})
+
+
+class BuggyLook(World):
+    raises = True
+
+    def hands(self) -> Hands:
+        hands = super().hands()
+        return replace(hands, reader=Odd(hands.reader, self.raises))
+
+
+class BuggyCheck(BuggyLook):
+    raises = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(BuggyLook, "ZeroDivisionError: a bug of ours"), (BuggyCheck, "TypeError")]
+)
+def test_a_proposal_that_makes_validate_raise_is_a_dead_letter_nothing_acts_on_it_and_the_next_is_answered(
+    kind: type[World], reason: str
+) -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start(*TRUST)
+        await world.passes(1)
+        world.proposes("evict_store_leaders", **EVICT)
+        await world.until(lambda: world.dead("validate"), 30)
+        world.proposes("evict_store_leaders", "R-2", **EVICT)
+
+        ask = await world.until(lambda: world.one(e.ApprovalAsked), 60)
+        assert ask.remediation_id == "R-2"
+        (letter,) = world.dead("validate")
+        assert (letter.cluster_id, letter.topic, letter.offset, letter.code) == (CLUSTER, "proposals", 0, "impossible")
+        assert reason in letter.reason
+        assert world.writes() == []
+        closed = await world.until(
+            lambda: next((c for c in world.found(e.RemediationClosed) if c.remediation_id == "R-1"), None)
+        )
+        assert closed.code == "validation_overdue"
+
+    live(spec, kind, **SMALL)
+
+
+class Choking(dict[str, Mapping[str, str]]):
+    """Labels of clusters whose first look-up is a bug."""
+
+    raised = False
+
+    def __contains__(self, key: object) -> bool:
+        if not self.raised:
+            self.raised = True
+            raise ZeroDivisionError("a bug of ours")
+        return super().__contains__(key)
+
+
+async def test_an_alert_that_makes_intake_raise_is_a_dead_letter_and_the_next_is_a_signal() -> None:
+    alert = e.AlertReceived(cluster_id=CLUSTER, name="TiKV_down", status="firing", starts_at_ms=1, labels={})
+    value = frame(type(alert), edge(alert, "a0", 0).body)
+    stage = IntakeStage(1, Choking({CLUSTER: {}}))
+    first, second = [await stage.handle(Raw("alerts", 0, n, 1000, CLUSTER.encode(), value)) for n in (0, 1)]
+
+    (letter,) = (d.event for d in first.dead)
+    assert isinstance(letter, e.DeadLetter)
+    assert (first.events, letter.cluster_id, letter.offset, letter.raw) == ((), CLUSTER, 0, value)
+    assert (letter.code, letter.reason) == ("impossible", "ZeroDivisionError: a bug of ours")
+    assert [type(s.event) for s in second.events] == [e.AlertFired]
+    assert second.dead == ()
+
+
+async def test_what_is_cut_off_while_it_looks_is_no_dead_letter() -> None:
+    """An end of the process is no bug of the record's: it passes through, and the record is met again."""
+
+    async def look(record: Any) -> Any:
+        raise asyncio.CancelledError
+
+    stage = MapStage("validate", 1, look, lambda record, seen, now_ms: ())
+    with pytest.raises(asyncio.CancelledError):
+        await stage.handle(Raw("proposals", 0, 0, 1000, CLUSTER.encode(), proposal()))
 
 
 @pytest.mark.parametrize("topic", ["signals", "incidents", "diagnoses", "approvals", "outcomes", "remediations"])
