@@ -30,13 +30,14 @@ from schemas.processors import Decides, Record, Tick
 from schemas.topics import partition_of
 from schemas.values import Cause, Head, sha256
 from schemas.wire import Decoded, decode, unframed
-from streams.pipeline import BY_NAME, OWNER, may_stand_on
+from streams.pipeline import BY_NAME, OWNER, PROCESSORS, may_stand_on
 
 S = TypeVar("S")
 FIRST = Link()
 NONE: Mapping[str, Mapping[str, Poison]] = {}
 RAW_KEPT_MAX = 64 * 1024
 LOOK_AGAIN_MS = 1000
+READS = {line.role: frozenset(line.reads) for line in PROCESSORS}
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
 
 
@@ -152,19 +153,22 @@ class Draft(Generic[S]):
             return self.states[cluster_id]
         return self.books.state(cluster_id)
 
-    def take(self, raw: Raw) -> None:
-        """Answer one input: events, or its place among the ignored, or a dead letter."""
-        self.now_ms = max(self.now_ms, raw.at_ms)
-        self.positions[raw.topic] = raw.offset + 1
+    def take(self, raw: Raw, *, may_wait: bool = False) -> bool:
+        """Answer one input: events, or its place among the ignored, or a dead letter. `may_wait`: False, and nothing is
+        answered, where its own cause is an input that is still to be answered here."""
         whole = f"~{raw.partition}"
         try:
             record = admit(raw, self.books.partitions)
         except Unreadable as error:
+            self._took(raw)
             self.dead.append(dead_letter(self.books.role, raw, error))
             self._reject(whole, error.code, str(error), raw.cause())
-            return
+            return True
+        if may_wait and self._is_to_come(record.head.cause):
+            return False
+        self._took(raw)
         if isinstance(record.event, OWNER):  # housekeeping of another owner; answering it would never end
-            return
+            return True
         cluster_id = record.event.cluster_id
         try:
             decided = self.books.rules.decide(self.state(cluster_id), record, self.now_ms, self._controls(cluster_id))
@@ -173,9 +177,20 @@ class Draft(Generic[S]):
             wrong = impossible(error)
             self.dead.append(dead_letter(self.books.role, raw, wrong, cluster_id))
             self._reject(cluster_id, wrong.code, wrong.reason, raw.cause())
-            return
+            return True
         if not decided:
             self._ignore(cluster_id, record.cause, "changes_nothing")
+        return True
+
+    def _took(self, raw: Raw) -> None:
+        self.now_ms = max(self.now_ms, raw.at_ms)
+        self.positions[raw.topic] = raw.offset + 1
+
+    def _is_to_come(self, cause: Cause | None) -> bool:
+        """Is this an input of our own partition that has not been answered yet?"""
+        if cause is None or cause.partition != self.books.partition or cause.topic not in READS[self.books.role]:
+            return False
+        return cause.offset >= self.positions.get(cause.topic, self.books.positions.get(cause.topic, 0))
 
     def tick(self, cluster_id: str, now_ms: int) -> None:
         """Let time pass for one cluster; the tick is the cause of what it brings about."""

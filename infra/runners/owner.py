@@ -23,6 +23,7 @@ from schemas.values import Cause
 S = TypeVar("S")
 BATCH_MAX = 1000
 INBOX_MAX = 5000
+EARLY_S_MAX = 30.0  # for so long an input waits for its own cause; one that never comes was a lie
 IDLE_S = 1.0
 LANE_AGAIN_S = 30.0
 
@@ -107,6 +108,7 @@ class Owner(Generic[S]):
         self._works, self._consults, self._name, self._build = works, consults, name, build
         self._genesis, self._on_commit = genesis, on_commit
         self._inbox: list[Raw] = []
+        self._early: list[tuple[Raw, int]] = []  # what was read before its own cause, and since when it waits (ms)
         self._asked: list[_Asked] = []
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._stirred: dict[str, asyncio.Event] = {}
@@ -190,27 +192,47 @@ class Owner(Generic[S]):
             if self._inbox:
                 self._something.set()
             due = self._books.due(self._clock.now_ms())
-            if not (batch or asked or due):
+            given = bool(batch or due or self._early)
+            if not (given or asked):
                 continue
-            controls = await self._controls.read() if self._consults and (batch or due) else self._controls.current()
+            controls = await self._controls.read() if self._consults and given else self._controls.current()
             draft = self._books.draft(controls, self._clock.now_ms())
             for want in asked:
                 try:
                     draft.add(want.events, want.cause, self._clock.now_ms())
                 except Exception as error:  # the lane's bug, and its alone
                     want.done.set_exception(error)
-            for raw in batch:
-                draft.take(raw)
+            taken = self._take(draft, batch)
             for cluster_id in due:
                 draft.tick(cluster_id, self._clock.now_ms())
             draft.seal()
             if draft.stamped or draft.dead:
-                await self._commit(draft, batch)
+                await self._commit(draft, taken)
             for want in asked:
                 if not want.done.done():
                     want.done.set_result(None)
             for cluster_id in draft.touched:
                 self._stir(cluster_id)
+
+    def _take(self, draft: Draft[S], batch: Sequence[Raw]) -> list[Raw]:
+        """Answer what has been read, each input after its own cause: a broker keeps no order between topics. What waits
+        keeps those behind it on its topic waiting too; returned is what was answered, in that order."""
+        now_ms = self._clock.now_ms()
+        left: list[tuple[Raw, int]] = [*self._early, *((raw, now_ms) for raw in batch)]
+        taken: list[Raw] = []
+        while True:
+            waiting, left, before = left, [], len(taken)
+            stopped: set[str] = set()
+            for raw, since_ms in waiting:
+                may_wait = now_ms - since_ms < EARLY_S_MAX * 1000 and len(waiting) < INBOX_MAX
+                if raw.topic not in stopped and draft.take(raw, may_wait=may_wait):
+                    taken.append(raw)
+                else:
+                    stopped.add(raw.topic)
+                    left.append((raw, since_ms))
+            if not left or len(taken) == before:
+                self._early = left
+                return taken
 
     async def _wait(self) -> None:
         wakes_at = self._books.wakes_at()

@@ -172,14 +172,16 @@ class World:
             keys={kid_of(self.key): public_of(self.key)},
         )
 
+    def own_log(self, line: Processor, partition: int) -> MemoryOwnLog:
+        return MemoryOwnLog(self.log, line.role, line.writes[0], partition, line.reads)
+
     async def _own(self, line: Processor, partition: int, hands: Hands) -> None:
         while True:
             made = rules(line, self.settings, hands)
             books = Books(line.role, line.writes[0], partition, self.log.partitions, made)
-            log = MemoryOwnLog(self.log, line.role, line.writes[0], partition, line.reads)
             owner: Owner[Any] = Owner(
                 books,
-                log,
+                self.own_log(line, partition),
                 MemoryClock(self.log),
                 self.controls,
                 works=made if line.verb == "works" else None,  # type: ignore[arg-type]
