@@ -22,6 +22,7 @@ DELIVERY_TIMEOUT_S = 5.0
 _POLL_S = 0.1
 _FULL_WAIT_S = 0.02
 _REPLACE_WAIT_S = 1.0
+_SILENCE_S_MAX = 5.0  # beyond what a delivery may take: then the client has lost the message, with its report
 
 
 class Unreachable(Exception):
@@ -76,11 +77,16 @@ class Publisher:
                 acknowledged.set_exception(_judged(error, self._broken))
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, error, message)
 
         await self._hand_over(self._settings.topic(topic), key.encode(), value, where, now_ms, delivered)
-        return await acknowledged
+        within_s = self._timeout_s + _SILENCE_S_MAX
+        try:
+            async with asyncio.timeout(within_s):
+                return await acknowledged
+        except TimeoutError:  # as for what a producer still held when it was replaced
+            raise Unreachable(f"the client has said nothing of it within {within_s:g} s") from None
 
     async def ready(self) -> None:
         """Does a broker answer? Raises Unreachable."""
@@ -131,11 +137,13 @@ class Publisher:
 
     def _replace(self) -> None:
         """An idempotent producer whose sequence is broken, or that got none, writes nothing more. A new one may."""
-        self._producer.purge()
         with contextlib.suppress(KafkaException):
+            self._producer.purge()
             self._producer.flush(1)  # tells those who wait
-        self._closing.wait(_REPLACE_WAIT_S)
-        self._producer, self._broken = self._new_producer(), ""
+        while not self._closing.wait(_REPLACE_WAIT_S):
+            with contextlib.suppress(KafkaException):
+                self._producer, self._broken = self._new_producer(), ""
+                return
 
     def _new_producer(self) -> Producer:
         return Producer(

@@ -84,6 +84,15 @@ def say_where_all_wait() -> None:
     """What every task of this loop waits for, a line each: for whoever wonders why nothing happens (SIGUSR1)."""
     log = structlog.get_logger()
     for task in asyncio.all_tasks():
-        frames = reversed(task.get_stack(limit=8))
-        where = " < ".join(f"{Path(f.f_code.co_filename).name}:{f.f_lineno} {f.f_code.co_name}" for f in frames)
-        log.warning("waits", task=task.get_name(), where=where)
+        log.warning("waits", task=task.get_name(), where=" > ".join(_waits_in(task.get_coro())))
+
+
+def _waits_in(awaited: Any) -> list[str]:
+    """Where a coroutine stands, from its own line to the innermost: of a suspended task the stack is one frame."""
+    found = []
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            found.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}")
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return found

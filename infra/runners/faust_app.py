@@ -42,8 +42,9 @@ STOP_WAIT_S = 5.0
 LEAVE_WAIT_S = 5.0
 RETRY_S, RETRY_MAX_S = 0.5, 5.0
 COMMIT_INTERVAL_S = 1.0
-HANDLE_S_MAX = 20.0  # a stage is quick; what hangs is left, unacknowledged, and taken up anew
+STEP_S_MAX = 20.0  # for `handle`, and for each attempt to publish: what hangs is left, and taken up anew
 STALL_LOOK_S = 6.0  # a record that waits over two looks, with nothing in flight, is not being delivered
+REBALANCE_LOOKS = 10  # while the group has not agreed, nothing is: but that must end too
 SESSION_TIMEOUT_S = 10.0  # after it, the partitions of a process that died are given to others
 
 
@@ -86,7 +87,7 @@ class FaustStage:
         self._watch: asyncio.Task[None] | None = None
         self._stall: asyncio.Task[None] | None = None
         self._mine: set[int] = set()
-        self._handling: dict[int, float] = {}  # by partition: since when its record is being handled
+        self._since_s: dict[int, float] = {}  # by partition: when the step began that its record is in
         self._next: dict[int, int] = {}  # by partition: the offset after the last answered one
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -197,25 +198,27 @@ class FaustStage:
         )
 
     async def _answer(self, raw: Raw) -> None:
-        self._handling[raw.partition] = time.monotonic()
         try:
+            self._since_s[raw.partition] = time.monotonic()
             mapped = await self._handle(raw)
+            for stamped in mapped.events:
+                await self._publish(raw, self._writes, stamped)
+            for stamped in mapped.dead:
+                await self._publish(raw, dead_letters(self._role), stamped)
         finally:
-            self._handling.pop(raw.partition, None)
-        for stamped in mapped.events:
-            await self._publish(self._writes, stamped)
-        for stamped in mapped.dead:
-            await self._publish(dead_letters(self._role), stamped)
+            self._since_s.pop(raw.partition, None)
         self._on_commit(self._role, len(mapped.events), 1)
 
-    async def _publish(self, topic: str, stamped: Stamped) -> None:
+    async def _publish(self, raw: Raw, topic: str, stamped: Stamped) -> None:
         """Until it is acknowledged: an unreachable broker is the world's trouble, and a repeat does no harm."""
         key, value = stamped.event.cluster_id, frame(type(stamped.event), stamped.body)
         partition, wait_s = partition_for(topic, key, self._settings.partitions), RETRY_S
         while True:
+            self._since_s[raw.partition] = time.monotonic()
             try:
                 await self._publisher.publish(topic, key, value, partition)
             except Unreachable as trouble:
+                self._since_s.pop(raw.partition, None)  # it has had its answer
                 _log.warning("not acknowledged, trying again", role=self._role, topic=topic, reason=str(trouble))
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
@@ -229,22 +232,27 @@ class FaustStage:
             self._give_up(f"Faust stopped: {self._app.crash_reason!r}")
 
     async def _look_for_a_stall(self) -> None:
-        """A record that waits while nothing is being answered, seen twice: Faust has stopped delivering."""
+        """A step that does not end; or a record that waits while nothing is being answered, seen twice."""
         watch = StallWatch(self._settings, self._role, self._reads)
         suspected: tuple[int, int] | None = None
+        again = 0  # how often in a row it was still there
         try:
-            while True:
+            while not self._leaving:
                 await asyncio.sleep(STALL_LOOK_S)
-                if stuck := [p for p, since_s in self._handling.items() if time.monotonic() - since_s > HANDLE_S_MAX]:
+                now_s = time.monotonic()
+                if stuck := [p for p, since_s in self._since_s.items() if now_s - since_s > STEP_S_MAX]:
                     say_where_all_wait()
-                    self._give_up(f"the record of partition {stuck[0]} has been handled for {HANDLE_S_MAX:g} s")
+                    self._give_up(f"the record of partition {stuck[0]} has been in one step for {STEP_S_MAX:g} s")
+                    return
                 try:
                     waits = await asyncio.to_thread(watch.waiting, set(self._mine), dict(self._next))
                 except (KafkaException, NotSafe, Fenced):
                     continue  # the broker's trouble is not a stall
-                if waits is not None and waits == suspected and not self._in_flight and not self._leaving:
+                still = waits is not None and waits == suspected and not self._in_flight
+                suspected, again = waits, again + 1 if still else 0
+                if waits and again >= (REBALANCE_LOOKS if self._app.rebalancing else 1):
+                    say_where_all_wait()
                     self._give_up(f"stalled: {self._reads}/{waits[0]}@{waits[1]} waits and is not delivered")
-                suspected = waits
         finally:
             await asyncio.shield(asyncio.to_thread(watch.close))
 
@@ -268,6 +276,18 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
         if not self.app.conf.broker_check_crcs:  # librdkafka's broker answers no sooner than this
             consumer._fetch_max_wait_ms = 100
         return consumer
+
+    async def seek_to_committed(self) -> Any:
+        """Faust goes back to it for what it has thrown away in a rebalance; aiokafka seeks nowhere where there is no
+        commit yet, and the records of a young group would be gone until the next start."""
+        return await self.call_thread(self._seek_back)
+
+    async def _seek_back(self) -> Any:
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed()
+        if never := [place for place, offset in committed.items() if not offset]:
+            await consumer.seek_to_beginning(*never)
+        return committed
 
 
 class _HoldingConsumer(driver.Consumer):

@@ -1,11 +1,12 @@
-"""Is a record waiting that a stage should have answered? Faust can stop delivering without a word (seen on librdkafka's
-broker, about one start in five); a stage that is found stalled leaves with its process, and starts anew."""
+"""Is a record waiting that a stage should have answered? What Faust throws away in a rebalance it reads again only if
+all of it goes well, and it says nothing where it does not; a stage that is found stalled leaves with its process, and
+starts anew."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from infra.runners.kafka import KafkaSettings, records_of
 
@@ -34,11 +35,12 @@ class StallWatch:
                 continue
             place.offset = max(start, ends[0])
             self._consumer.assign([place])
-            found = records_of(self._consumer.consume(1, READ_S), self._settings)
+            messages = self._consumer.consume(1, READ_S)
             self._consumer.unassign()
-            if found:
+            if found := records_of(messages, self._settings):
                 return partition, found[0].offset
-            self._clear[partition] = ends[1]
+            if any((e := m.error()) and e.code() == KafkaError._PARTITION_EOF for m in messages):
+                self._clear[partition] = ends[1]  # a broker that is only slow has not said so
         return None
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from infra.runners.books import Raw, dead_letter
 from infra.runners.faust_app import FaustStage, NotCarried, transport_of
 from infra.runners.kafka import KafkaSettings
 from infra.runners.maps import Mapped
+from infra.runners.stall import StallWatch
 from infra.topics import apply
 from schemas.events import Unreadable
 from schemas.topics import partition_of
@@ -344,6 +345,109 @@ async def test_when_faust_itself_gives_up_the_process_is_left(bench: Bench) -> N
     await stage._app.consumer.crash(RuntimeError("Faust's own trouble"))
     await eventually(lambda: bench.died)
     assert "Faust stopped" in bench.died[0]
+
+
+async def test_what_was_read_and_thrown_away_before_the_first_commit_is_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust goes back to what is committed; where nothing is, that is the beginning."""
+    monkeypatch.setattr("infra.runners.faust_app.COMMIT_INTERVAL_S", 60.0)
+    stage = await bench.start()
+    await bench.write(b"one", b"two")
+    await eventually(lambda: len(bench.seen) == 2)
+    await stage._app.consumer.perform_seek()
+    await eventually(lambda: len(bench.seen) == 4)
+    assert bench.values == [b"one", b"two"] * 2
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.runners.faust_app.STALL_LOOK_S", 1.0)
+    monkeypatch.setattr("infra.runners.faust_app.STEP_S_MAX", 1.5)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_handler_that_hangs_is_left_and_acknowledges_nothing(bench: Bench) -> None:
+    async def handle(raw: Raw) -> Mapped:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await bench.start(handle, isolated=True)
+    await bench.write(b"one", partition=1)
+    await eventually(lambda: bench.died)
+    assert bench.died == ["intake: the record of partition 1 has been in one step for 1.5 s"]
+    assert await bench.committed(1) == 0
+
+
+class Silent:
+    """A client that lost the message, and its report."""
+
+    async def publish(self, topic: str, key: str, value: bytes, partition: int | None = None) -> tuple[int, int, int]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_publish_that_hangs_is_left_and_acknowledges_nothing(bench: Bench) -> None:
+    async def handle(raw: Raw) -> Mapped:
+        return Mapped(events=(answer(raw, "c"),))
+
+    await bench.start(handle, Silent())
+    await bench.write(b"one")
+    await eventually(lambda: bench.died)
+    assert bench.died == ["intake: the record of partition 0 has been in one step for 1.5 s"]
+    assert await bench.committed() == 0
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_broker_that_is_unreachable_for_long_is_no_hang(bench: Bench) -> None:
+    async def handle(raw: Raw) -> Mapped:
+        return Mapped(events=(answer(raw, "c"),))
+
+    flaky = Flaky(bench.publisher, 4)  # 0.5 + 1 + 2 + 4 s, each attempt anew
+    await bench.start(handle, flaky)
+    await bench.write(b"one")
+    await bench.committed_becomes(1)
+    assert flaky.asked == 5
+    assert bench.died == []
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_record_that_faust_does_not_deliver_is_noticed_and_the_process_left(bench: Bench) -> None:
+    stage = await bench.start()
+    await bench.write(b"one")
+    await bench.committed_becomes(1)
+    stage._app.flow_control.suspend()
+    await bench.write(b"two")
+    await eventually(lambda: bench.died)
+    assert bench.died[0] == "intake: stalled: alerts/0@1 waits and is not delivered"
+    assert bench.values == [b"one"]
+
+
+async def test_what_only_a_slow_broker_hides_is_still_looked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.write(b"one")
+    watch = StallWatch(bench.settings, "intake", "alerts")
+    try:
+        with monkeypatch.context() as slow:
+            slow.setattr("infra.runners.stall.READ_S", 0.0)
+            assert await asyncio.to_thread(watch.waiting, {0}, {}) is None
+        assert await asyncio.to_thread(watch.waiting, {0}, {}) == (0, 0)
+        assert await asyncio.to_thread(watch.waiting, {0}, {0: 1}) is None
+    finally:
+        watch.close()
+
+
+async def test_markers_of_transactions_are_not_taken_for_records_that_wait(bench: Bench) -> None:
+    producer = Producer({**bench.settings.client, "transactional.id": f"{bench.settings.prefix}writer"})
+    await asyncio.to_thread(producer.init_transactions, 30)
+    producer.begin_transaction()
+    producer.produce(bench.settings.topic("alerts"), b"one", b"c", 0)
+    await asyncio.to_thread(producer.commit_transaction, 10)
+    watch = StallWatch(bench.settings, "intake", "alerts")
+    try:
+        assert await asyncio.to_thread(watch.waiting, {0}, {0: 1}) is None
+    finally:
+        watch.close()
 
 
 @pytest.mark.parametrize("isolated", [False, True])

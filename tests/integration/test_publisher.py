@@ -78,3 +78,15 @@ async def test_a_record_that_no_broker_takes_is_refused_not_unreachable(publishe
     with pytest.raises(Refused):
         await publisher.publish("alerts", "prod-eu-7", b"x" * 3_000_000)
     assert await publisher.publish("alerts", "prod-eu-7", b"x"), "and the next one is written"
+
+
+async def test_a_client_that_never_reports_is_unreachable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delivery reports come by the polling thread alone: without it nobody would ever hear of anything."""
+    monkeypatch.setattr("infra.publisher._SILENCE_S_MAX", 0.5)
+    publisher = Publisher(KafkaSettings({"bootstrap.servers": NOBODY, "log_level": 0}), delivery_timeout_s=0.5)
+    publisher._closing.set()
+    publisher._thread.join()
+    async with asyncio.timeout(5):
+        with pytest.raises(Unreachable, match="said nothing of it within 1 s"):
+            await publisher.publish("alerts", "prod-eu-7", b"x")
+    await publisher.close()
