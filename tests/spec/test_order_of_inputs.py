@@ -55,6 +55,7 @@ def test_the_main_job_is_done_whatever_order_topics_are_read_in() -> None:
         closed = await world.until(lambda: world.one(e.RemediationClosed), 3600)
         assert closed.code == "succeeded"
         assert world.writes() == [ADD, REMOVE]
+        await world.until(lambda: (t := world.one(e.TicketWritten)) is not None and t.status == "FIXED, UNDONE")
 
     live(spec, Backwards)
 
