@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
 import httpx
@@ -220,3 +222,74 @@ async def test_the_environment_chooses_no_proxy(pd: Pd, monkeypatch: pytest.Monk
     with serve(Cluster.healthy(stores=3, regions=9, now=START), clock=lambda: START) as served:
         writer = PdWriter((served.url,), may_call=frozenset())
         assert await writer.cluster_id() == served.cluster.id
+
+
+class Deaf:
+    """A raw server on loopback that says who it is, and then takes a connection and reads nothing of it until it is
+    told to: what the sender's kernel can't deliver waits there."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least there is: it is full at once
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._taken: socket.socket | None = None
+
+    def __enter__(self) -> Deaf:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self._listening, self._taken):
+            if one:
+                one.close()
+
+    def says_its_id(self) -> None:
+        with self._listening.accept()[0] as asked:
+            asked.recv(65536)
+            asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\n" + b'{"id":7}')
+
+    def takes_one(self) -> None:
+        self._taken, _ = self._listening.accept()
+
+    def drains(self) -> bytes:
+        """All that arrives from now on, until the sender has closed or reset it."""
+        assert self._taken
+        self._taken.settimeout(10)
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := self._taken.recv(65536):
+                said += more
+        return said
+
+
+LONG = "x" * 50_000  # more than a deaf server's window takes, and less than the sender's kernel does
+
+
+async def given_up(server: Deaf, within_s: float, then_s: float = 0.0) -> tuple[Any, bytes]:
+    """(what the client made of it, what the server reads once it does) of a request that nobody has read in time."""
+    writer = PdWriter((server.url,), may_call=frozenset({"add_evict_leader"}))
+    asked = asyncio.to_thread(server.says_its_id)
+    _, identity = await asyncio.gather(asked, writer.cluster_id())
+    assert identity == 7
+    taken = asyncio.to_thread(server.takes_one)
+    _, reply = await asyncio.gather(taken, writer.send(EVICT, caller_id=LONG, within_s=within_s))
+    return reply, await asyncio.to_thread(server.drains)
+
+
+async def test_a_request_that_was_given_up_while_pd_reads_nothing_is_never_delivered() -> None:
+    with Deaf() as server:
+        reply, arrived = await given_up(server, within_s=0.5)
+
+    assert reply.answer == "may_have_run"
+    assert not arrived.endswith(b"}"), "the whole request has arrived, after it was given up"
+    assert len(arrived) < len(LONG)
+
+
+async def test_a_request_that_pd_does_not_take_for_ten_seconds_is_given_up_by_the_kernel_itself() -> None:
+    """Also where nobody is left to close the connection: the process is paused, or hangs."""
+    with Deaf() as server:
+        reply, arrived = await given_up(server, within_s=25)
+
+    assert reply.answer == "may_have_run"
+    assert reply.code in ("WriteError", "ReadError"), "it was not the client's own deadline that ended it"
+    assert 9_000 < reply.took_ms < 20_000
+    assert not arrived.endswith(b"}")
