@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from bootstrap.roles import Hands, rules
 from executors.execute import Execute
 from executors.protocol import Cluster as Lane
 from executors.protocol import Rules, claim_or_refuse
+from infra.runners.memory import MemoryControls
 from pdsim.faults import DroppedBefore
 from schemas import events as e
 from schemas.controls import Controls, evolve
 from schemas.facts import Facts, FactsReader, Look
 from streams.pipeline import processor
-from tests.spec.test_execution_recovery import ADD, REMOVE, approved, nothing_is_left_behind
+from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
 from tests.spec.world import ACTING_POLICY, SMALL, OtherHands, SlowToSayItsId, World, live
 
 
@@ -49,6 +53,69 @@ def test_a_freeze_that_comes_while_pd_is_asked_for_its_id_stops_the_step() -> No
         assert world.applied() == []
 
     live(spec, kind=Slow, **SMALL)
+
+
+class SlowControls(MemoryControls):
+    """What the lane of `execute` reads of the controls takes as long as a person's word needs to reach the claim."""
+
+    def __init__(self, world: World, since: type[e.Event], says: Callable[[], None]) -> None:
+        super().__init__(world.log)
+        self.world, self.since, self.says = world, since, says
+
+    async def read(self) -> Controls:
+        held = await super().read()
+        owners = self.world.owners.get("execute", [])
+        by_a_lane = any(asyncio.current_task() in owner._lanes.values() for owner in owners)
+        if by_a_lane and self.world.found(self.since) and not self.world.found(e.ExecutionAborting):
+            self.says()
+            while not self.world.found(e.ExecutionAborting):
+                await self.log.changed()
+        return held
+
+
+ORDERS = [
+    pytest.param(kind, code, id=code) for kind, code in ((e.CancelAsked, "cancelled"), (e.UndoAsked, "undo_asked"))
+]
+
+
+async def called_off(world: World, since: type[e.Event], order: type[e.CancelAsked | e.UndoAsked]) -> None:
+    """Approved; and a person orders this while the controls are read for the first time since."""
+    ask = await world.asks("evict_store_leaders", **EVICT)
+    world.controls = SlowControls(world, since, lambda: world.orders(order, ask))
+    await world.kill("execute")
+    world.start("execute")
+    world.approve(ask)
+    await world.closed()
+
+
+@pytest.mark.parametrize(("order", "code"), ORDERS)
+def test_an_order_that_comes_while_the_controls_are_read_before_the_intent_leaves_nothing_intended(
+    order: type[e.CancelAsked | e.UndoAsked], code: str
+) -> None:
+    async def spec(world: World) -> None:
+        await called_off(world, e.Looked, order)
+
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("not_started", code)
+        assert world.found(e.StepIntended) == []
+        assert world.writes() == []
+
+    live(spec, **SMALL)
+
+
+@pytest.mark.parametrize(("order", "code"), ORDERS)
+def test_an_order_that_comes_while_the_controls_are_read_after_the_intent_is_a_step_that_was_never_sent(
+    order: type[e.CancelAsked | e.UndoAsked], code: str
+) -> None:
+    async def spec(world: World) -> None:
+        await called_off(world, e.StepIntended, order)
+
+        assert [(t.answer, t.code) for t in world.found(e.StepTaken)] == [("never_sent", "called_off")]
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("not_started", code)
+        assert world.writes() == []
+
+    live(spec, **SMALL)
 
 
 def test_a_step_that_a_kill_cut_off_is_not_sent_after_its_approval_has_expired() -> None:
