@@ -297,7 +297,10 @@ def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look
 
 @dataclass(frozen=True)
 class _Here:
-    """One question to the protocol: the claim, what was seen, and the time."""
+    """One question to the protocol: the claim, what was seen, and the time.
+
+    All times are on the lane's own clock: of facts it is when their look was begun, never `taken_at_ms`, which is the
+    reader's."""
 
     claim: Claim
     seen: Seen
@@ -386,9 +389,10 @@ class _Here:
         finding = self.action.probe(step.call, facts)
         if finding in ("applied", "not_started"):
             return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
-        led_since_ms = facts.taken_at_ms - int(facts.pd_leader_age_s * 1000)  # a PD new to us has to settle first
+        # A PD new to us has to settle first.
+        led_since_ms = self.seen.looked_at_ms - int(facts.pd_leader_age_s * 1000)
         if self.now_ms <= max(ends_ms, led_since_ms) + int(self.rules.probe_for_s * 1000):
-            return self._rest_then_look(facts.taken_at_ms)
+            return self._rest_then_look()
         text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
         probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)
         return Say((probed, self._concluded("unknown", "cant_tell", text)))
@@ -417,11 +421,11 @@ class _Here:
         if facts is None:
             return Look()
         last = self.claim.samples[-1].at_ms if self.claim.samples else 0
-        if facts.taken_at_ms <= last:
-            return self._rest_then_look(last)
+        if self.seen.looked_at_ms <= last:
+            return self._rest_then_look()
         done = self.action.is_done(facts)
-        if not done and last and facts.taken_at_ms < last + PROGRESS_S * 1000:
-            return self._rest_then_look(facts.taken_at_ms)
+        if not done and last and self.seen.looked_at_ms < last + PROGRESS_S * 1000:
+            return self._rest_then_look()
         sample = self._sample(facts)
         figures = {**sample.figures, "done": float(done)}
         return Say(
@@ -465,7 +469,7 @@ class _Here:
             return Look()
         if self.claim.before and (bad := self.action.abort_if(self.claim.before, self._sample(facts))):
             return Say((self.aborting(*bad),))
-        return self._rest_then_look(facts.taken_at_ms, self.claim.due_ms(index))
+        return self._rest_then_look(self.claim.due_ms(index))
 
     def _undo(self, index: int) -> Say | Look | Send | Rest | None:
         """One move towards this change being gone and staying gone; None when it is."""
@@ -492,13 +496,13 @@ class _Here:
             undone = ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True, text=text)
             return Say((undone,))
         if finding != "applied":
-            return self._rest_then_look(facts.taken_at_ms)
+            return self._rest_then_look()
         if since is None:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=False),))
         settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000
-        if facts.taken_at_ms >= settled_ms:
+        if self.seen.looked_at_ms >= settled_ms:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
-        return self._rest_then_look(facts.taken_at_ms, settled_ms)
+        return self._rest_then_look(settled_ms)
 
     def _undo_again(self, index: int, last: Step | None) -> Send | Rest:
         """At once the first time; then after a pause that grows to a minute."""
@@ -569,7 +573,7 @@ class _Here:
                 )
                 return Say((probed,))
             if finding != "not_started":
-                return self._rest_then_look(facts.taken_at_ms)
+                return self._rest_then_look()
         return None
 
     def _concluded(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Concluded:
@@ -638,11 +642,11 @@ class _Here:
         too_old = self.now_ms - began_ms > max(3 * self.rules.poll_s, 5) * 1000
         return None if too_old or began_ms <= after_ms else facts
 
-    def _rest_then_look(self, last_ms: int, until_ms: int | None = None) -> Look | Rest:
-        wake = last_ms + int(self.rules.poll_s * 1000)
+    def _rest_then_look(self, until_ms: int | None = None) -> Look | Rest:
+        wake = self.seen.looked_at_ms + int(self.rules.poll_s * 1000)
         if until_ms is not None:
             wake = min(wake, max(until_ms, self.now_ms + 1))
         return Look() if self.now_ms >= wake else Rest(wake)
 
     def _sample(self, facts: Facts) -> Sample:
-        return Sample(at_ms=facts.taken_at_ms, figures=self.action.figures(facts))
+        return Sample(at_ms=self.seen.looked_at_ms, figures=self.action.figures(facts))
