@@ -51,9 +51,9 @@ class NotOnTheList(Exception):
 class PdReader:
     """Implements schemas.facts.FactsReader. Holds no connection between two reads.
 
-    A PD leader is as old as this process has watched it, and no older than its process; so call `keep_watch` from the
-    start of every process that judges facts, or each restart waits for `pd_leader_age_s_min`. A leader that moved away
-    and back between two looks goes unnoticed.
+    A PD leader is as old as this process has watched it, from a restart of its process on; so call `keep_watch` from
+    the start of every process that judges facts, or each restart of ours waits for `pd_leader_age_s_min`. A leader that
+    moved away and back between two looks goes unnoticed.
     """
 
     clusters: Mapping[str, PdEndpoint]
@@ -79,7 +79,7 @@ class PdReader:
             if pd_parse.who(await ask.each(FIRST)) != known:
                 raise NoFacts("pd_leader_changed", "PD's leader or members changed while they were read")
             now_s = self.wall_s()
-            age_s = self._leader_age_s(cluster_id, known.leader, pd_parse.started_at_ms(said[STATUS]), now_s)
+            age_s = self._leader_age_s(cluster_id, known.leader, pd_parse.started_at_ms(said[STATUS]))
             took_ms = max(0, int((self.monotonic_s() - began) * 1000))
             return pd_parse.facts(said, look, Pass(cluster_id, int(now_s * 1000), took_ms, age_s))
 
@@ -91,7 +91,7 @@ class PdReader:
         async def read(ask: _Ask) -> None:
             known = self._believed(cluster_id, pd_parse.who(await ask.each(FIRST)))
             started = pd_parse.started_at_ms((await ask.each((STATUS,)))[STATUS])
-            self._leader_age_s(cluster_id, known.leader, started, self.wall_s())
+            self._leader_age_s(cluster_id, known.leader, started)
 
         await self._on_some_endpoint(cluster_id, read)
 
@@ -110,11 +110,12 @@ class PdReader:
             raise NoFacts("pd_wrong_cluster", text)
         return known
 
-    def _leader_age_s(self, cluster_id: str, leader: str, started_at_ms: int, now_s: float) -> float:
+    def _leader_age_s(self, cluster_id: str, leader: str, started_at_ms: int) -> float:
+        """By our own clock alone: by PD's, a process may not have been started yet."""
         watched = self._watched[cluster_id]
         if watched.leader != (leader, started_at_ms):
             watched.leader, watched.since_s = (leader, started_at_ms), self.monotonic_s()
-        return max(0.0, min(self.monotonic_s() - watched.since_s, now_s - started_at_ms / 1000))
+        return self.monotonic_s() - watched.since_s
 
     # which endpoint
 

@@ -15,7 +15,7 @@ from pdsim.http import transport
 from schemas import events as e
 from schemas.facts import Facts, FactsReader, Look
 from tests.simulation.invariants import History
-from tests.spec.test_execution_recovery import EVICT, approved, nothing_is_left_behind
+from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
 from tests.spec.world import CLUSTER, SMALL, OtherHands, World, live
 
 HOUR_S = 3600.0
@@ -121,6 +121,23 @@ def test_a_pd_whose_clock_goes_an_hour_ahead_while_leaders_are_evicted_delays_no
         world.pd_off_s = HOUR_S
 
         await ends_as_ever(world)
+
+    with_other_clocks(spec)
+
+
+def test_a_pd_that_restarts_with_its_clock_an_hour_ahead_is_believed_once_it_has_been_watched_for_long_enough() -> None:
+    """By the reader's clock it has not been started yet."""
+
+    async def spec(world: OtherClocks) -> None:
+        await approved(world)
+        await world.until(lambda: world.one(e.StepTaken))
+        world.pd_off_s = HOUR_S
+        await world.passes(5)
+        world.pd.restart_pd(world.now_s() + HOUR_S)
+
+        await world.closed(600)
+        assert world.applied() == [ADD, REMOVE]
+        assert world.pd.schedulers.evicted == {}
 
     with_other_clocks(spec)
 
