@@ -473,15 +473,22 @@ def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
         case "deferred" if story.deferred:
             return waits("better facts", "time", story.deferred.until_ms, objections(story.deferred.objections))
         case "unknown":
-            return waits("a person must look and say how it ended", "anyone", 0, "its outcome is UNKNOWN")
+            why = f": {_how(story.concluded)}" if story.concluded else ""
+            return waits("a person must look and say how it ended", "anyone", 0, f"its outcome is UNKNOWN{why}")
         case "authorised" | "running" if stopped := controls.refuses_undo(story.cluster_id):
             owed = ", ".join(call(c) for c in story.owed.values()) or "nothing"
             return waits("halted in the middle", "whoever can lift it", 0, f"{stopped[1]}; owed meanwhile: {owed}")
         case "authorised" | "running" if story.flagged:
             return waits(f"takes long: {story.flagged.code}", "the people who run Steward", 0, story.flagged.text)
         case "closed" if story.concluded and story.concluded.owed:
-            return waits("an undo is still owed", "a person, by hand", 0, story.concluded.text)
+            return waits("an undo is still owed", "a person, by hand", 0, _how(story.concluded))
     return None
+
+
+def _how(concluded: e.Concluded) -> str:
+    """How it ended, and what is owed since."""
+    owed = ", ".join(call(change.undo or change.do) for change in concluded.owed)
+    return concluded.text + (f"; still owed: {owed}" if owed else "")
 
 
 def _waits_to_be_lifted(poison: Poison) -> Waits:

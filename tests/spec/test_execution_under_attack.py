@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from bootstrap.roles import Hands, rules
+from console.journal import Journal
 from executors.execute import Execute
 from executors.protocol import Cluster as Lane
 from executors.protocol import Rules, claim_or_refuse
 from infra.runners.memory import MemoryControls
-from pdsim.faults import DroppedBefore
+from pdsim.faults import DroppedBefore, Garbage
 from schemas import events as e
 from schemas.controls import Controls, evolve
 from schemas.facts import Facts, FactsReader, Look
 from streams.pipeline import processor
 from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
+from tests.spec.test_the_main_job import slow_store
 from tests.spec.world import ACTING_POLICY, SMALL, OtherHands, SlowToSayItsId, World, live
 
 
@@ -194,3 +196,40 @@ def test_a_lane_that_failed_is_taken_up_again_and_pays_what_it_owes() -> None:
         nothing_is_left_behind(world)
 
     live(spec, kind=Buggy, **SMALL)
+
+
+def read_by_the_console(world: World) -> Journal:
+    journal = Journal(world.log.partitions, caught_up=True)
+    for held in world.log.records.values():
+        for raw in held:
+            journal.take(raw)
+    return journal
+
+
+def test_an_undo_that_pd_refuses_three_times_is_said_to_be_owed_wherever_people_look() -> None:
+    async def spec(world: World) -> None:
+        no = Garbage(400, b'{"code":"input","msg":"no"}', "application/json; charset=UTF-8")
+        world.faults.add(no, method="DELETE", times=None)
+        await slow_store(world)
+        ask = await world.until(lambda: world.one(e.ApprovalAsked), 60)
+        world.approve(ask)
+
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("unknown", "undo_refused")
+        assert concluded.owed == ask.plan.changes
+        assert [t.answer for t in world.found(e.StepTaken)] == ["accepted", "refused", "refused", "refused"]
+        await world.until(lambda: world.one(e.ClusterQuarantined))
+        assert world.one(e.RemediationClosed) is None
+
+        by_hand = "remove_evict_leader(store_id=4)"
+        ticket = await world.until(lambda: t if (t := world.one(e.TicketWritten)) and "UNKNOWN" in t.status else None)
+        said = {line.label: line.text for line in ticket.lines}
+        assert ticket.tier == "critical"
+        assert "undo_refused" in said["Outcome"]
+        assert said["Undo"] == f"OWED: {REMOVE}"
+        assert f"undo by hand: {REMOVE}" in said["For you"]
+        (waits,) = read_by_the_console(world).waiting()
+        assert (waits.id, waits.verbs) == (ask.remediation_id, ("resolve",))
+        assert by_hand in waits.reason
+
+    live(spec)
