@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -103,6 +104,23 @@ def test_what_cannot_be_read_stops_nothing(value: bytes | None) -> None:
     journal.take(Raw("nobody-knows-this", 0, 0, START_MS, b"a", value))
 
     assert (journal.n, journal.unreadable) == (0, 1)
+
+
+def test_a_policy_with_keys_that_this_version_does_not_know_stops_no_journal_and_is_said() -> None:
+    office = Office()
+    unknown = json.dumps({**office.policy.model_dump(mode="json", exclude={"version"}), "quotas": {"per_day": 3}})
+    adopted = e.PolicyAdopted(cluster_id="*", by="anna", reason="newer", version=2, policy_json=unknown)
+    newer = edge(adopted, "c1", START_MS)
+
+    office.journal.take(office.log.append("controls", "*", encode(newer.event, newer.head)))
+    office.incident()
+
+    said = office.desk.status()["controls_unreadable"]
+    assert said.startswith("controls/0@0: ")
+    assert "quotas" in said
+    assert office.journal.controls.policy.version == 0
+    assert [i.incident_id for i in office.journal.open_incidents()] == ["INC-1"]
+    assert office.journal.policy_adopted == adopted
 
 
 def test_an_undo_that_is_still_owed_waits_for_a_person_after_all_has_ended() -> None:
