@@ -62,11 +62,13 @@ class Supervisor:
         *,
         command: Sequence[str] = (sys.executable, "-m", "console.cli"),
         on_tick: Callable[[], str | None] = lambda: None,
+        quiet_s: float = QUIET_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         self.children = [Child(name, roles) for name, roles in groups.items() if roles]
         self._arguments, self._command = list(arguments), list(command)
         self._environment = {**environment, SUPERVISED_BY: str(os.getpid())}
-        self._on_tick = on_tick
+        self._on_tick, self._quiet_s, self._retry_s = on_tick, quiet_s, retry_s
         self._stopping = threading.Event()
 
     def run(self) -> int:
@@ -101,16 +103,16 @@ class Supervisor:
         if code is None:
             return
         child.process = None
-        child.has_run = child.has_run or now_s - child.started_s > QUIET_S
+        child.has_run = child.has_run or now_s - child.started_s > self._quiet_s
         if code == WRONG_CONFIGURATION and child.has_run:  # a secret that is being rotated, say: what is owed is owed
-            _log.error("wrong configuration; tried again", child=child.name, in_s=RETRY_S)
-            child.not_before_s = now_s + RETRY_S
+            _log.error("wrong configuration; tried again", child=child.name, in_s=self._retry_s)
+            child.not_before_s = now_s + self._retry_s
             return
         if code == WRONG_CONFIGURATION:
             _log.error("wrong configuration; not started again", child=child.name)
             child.not_before_s = float("inf")
             return
-        child.failures = 1 if now_s - child.started_s > QUIET_S else child.failures + 1
+        child.failures = 1 if now_s - child.started_s > self._quiet_s else child.failures + 1
         wait_s = min(BACKOFF_S_MAX, 0.5 * 2 ** min(child.failures, 10))
         child.not_before_s = now_s + wait_s
         _log.warning("ended; starting it again", child=child.name, code=code, in_s=round(wait_s, 1))
