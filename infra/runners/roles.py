@@ -40,10 +40,11 @@ class OwnerRole:
         topic_id: Callable[[str], str] = lambda topic: "",
         session_timeout_ms: int = 10_000,
         on_commit: Callable[[str, int, int], None] = lambda role, events, inputs: None,
+        member: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
         self._line, self._rules, self._settings, self._controls = line, rules, settings, controls
         self._name, self._build, self._topic_id, self._on_commit = name, build, topic_id, on_commit
-        self._session_timeout_ms = session_timeout_ms
+        self._session_timeout_ms, self._member = session_timeout_ms, member
         self._owners: dict[int, asyncio.Task[None]] = {}
         self._running: dict[int, Owner[Any]] = {}
         self._failed: asyncio.Future[None] | None = None
@@ -80,7 +81,7 @@ class OwnerRole:
     # membership, on a thread of its own
 
     def _belong(self, loop: asyncio.AbstractEventLoop) -> None:
-        member = Consumer(
+        member = self._member(
             {
                 **self._settings.client,
                 "group.id": f"{self._settings.prefix}{self._line.role}",
