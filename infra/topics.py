@@ -26,7 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 from infra.publisher import Unreachable
 from infra.runners.kafka import KafkaSettings
 from infra.settings import ConfigError, Problem
-from streams.pipeline import EDGES, PROCESSORS, TOPICS, Processor, dead_letters
+from streams.pipeline import BY_NAME, EDGES, PROCESSORS, TOPICS, Processor, dead_letters
 
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
 STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
@@ -336,8 +336,13 @@ def used_by(line: Processor, kafka: KafkaSettings) -> dict[str, str]:
                 raise Unreachable(f"{topic.name}: {found.error.str()}")
             text = f"{topic.name}: {found.error.str()}: `steward topics apply` makes topics, `render` prints the rights"
             raise ConfigError(Problem("kafka", "broker", text))
-        if len(found.partitions) != topic.partitions:
-            text = f"{topic.name} has {len(found.partitions)} partitions, not {topic.partitions}"
+        if (count := len(found.partitions)) != topic.partitions:
+            named = BY_NAME.get(kafka.name_of(topic.name))
+            what = f"{topic.name} has {count} partitions, not {topic.partitions}"
+            if named is None or named.partitions:
+                text = f"{what}, whatever the others have: if nothing counts on it, delete it and make it anew with"
+                raise ConfigError(Problem("kafka", "broker", f"{text} `steward topics apply`"))
+            text = f"{what}: set kafka.partitions to {count}, if `steward topics plan` then finds nothing else"
             raise ConfigError(Problem("kafka.partitions", "number", text))
     if not kafka.isolated or not topics:
         return {}  # librdkafka's broker gives topics no ids

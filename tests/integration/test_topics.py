@@ -21,8 +21,9 @@ from infra.embedded import EmbeddedBroker
 from infra.publisher import Unreachable
 from infra.runners.kafka import KafkaSettings
 from infra.selftest import judge_broker
-from infra.topics import Found, apply, bindings, differences, grants, look, matrix, plan, render, wanted
-from streams.pipeline import BY_NAME, EDGES, EVERYTHING, PROCESSORS, TOPICS, dead_letters
+from infra.settings import ConfigError
+from infra.topics import Found, apply, bindings, differences, grants, look, matrix, plan, render, used_by, wanted
+from streams.pipeline import BY_NAME, EDGES, EVERYTHING, PROCESSORS, TOPICS, dead_letters, processor
 from tests.conftest import StartKafka
 
 ANY: Any = None
@@ -182,6 +183,94 @@ def test_nobody_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     client: dict[str, str | int | float | bool] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
     with pytest.raises(Unreachable):
         plan(AdminClient(client), KafkaSettings(client))
+
+
+# Before a role starts (infra.topics.used_by)
+
+
+LINES = (*EDGES, *PROCESSORS)
+
+
+def test_each_role_finds_its_topics_with_rights_on_them_alone(own_kafka: StartKafka, topic_prefix: str) -> None:
+    broker = own_kafka(users=tuple(line.role for line in LINES))
+    admin = AdminClient(broker.client_config())
+    apply(admin, KafkaSettings(broker.client_config(), topic_prefix, 2))
+    give_grants(admin, topic_prefix)
+
+    for line in LINES:
+        found = used_by(line, KafkaSettings(broker.client_config(line.role), topic_prefix, 2))
+
+        assert {*line.reads, *line.writes} <= set(found)
+        assert all(found.values()), "each has the id that its genesis is held against"
+
+
+def test_a_role_without_rights_on_a_topic_of_its_own_does_not_start_and_says_what_prints_them(
+    own_kafka: StartKafka, topic_prefix: str
+) -> None:
+    broker = own_kafka(users=("notify", "execute"))
+    admin = AdminClient(broker.client_config())
+    apply(admin, KafkaSettings(broker.client_config(), topic_prefix, 2))
+    give_grants(admin, topic_prefix)
+
+    with pytest.raises(ConfigError) as refused:
+        used_by(processor("execute"), KafkaSettings(broker.client_config("notify"), topic_prefix, 2))
+
+    assert f"{topic_prefix}remediations" in str(refused.value)
+    assert "`render` prints the rights" in str(refused.value)
+
+
+def test_a_role_without_one_of_its_topics_does_not_start_and_says_what_makes_it(kafka: str, topic_prefix: str) -> None:
+    admin, settings = _of(kafka, topic_prefix)
+    apply(admin, settings)
+    gone = f"{topic_prefix}{dead_letters('incidents')}"
+    admin.delete_topics([gone])[gone].result(15)
+    _is_gone(admin, gone)
+
+    with pytest.raises(ConfigError) as refused:
+        used_by(processor("incidents"), settings)
+
+    assert gone in str(refused.value)
+    assert "`steward topics apply` makes topics" in str(refused.value)
+    assert used_by(processor("notify"), settings), "it is no topic of this one"
+
+
+def _is_gone(admin: AdminClient, topic: str) -> None:
+    give_up_s = time.monotonic() + 15
+    while topic in admin.list_topics(timeout=15).topics:
+        assert time.monotonic() < give_up_s
+        time.sleep(0.1)
+
+
+def test_a_topic_with_other_partitions_than_configured_is_named_and_so_is_what_to_do(
+    kafka: str, topic_prefix: str
+) -> None:
+    admin, settings = _of(kafka, topic_prefix)
+    apply(admin, settings)
+
+    with pytest.raises(ConfigError) as refused:
+        used_by(processor("validate"), KafkaSettings(settings.client, topic_prefix, 5))
+
+    assert refused.value.problems[0].field == "kafka.partitions"
+    said = str(refused.value)
+    assert f"{topic_prefix}proposals has 3 partitions, not 5" in said
+    assert "set kafka.partitions to 3" in said
+
+
+def test_a_topic_that_always_has_one_partition_is_not_blamed_on_the_configuration(
+    kafka: str, topic_prefix: str
+) -> None:
+    admin, settings = _of(kafka, topic_prefix)
+    theirs = f"{topic_prefix}controls"
+    admin.create_topics([NewTopic(theirs, num_partitions=3, replication_factor=1)])[theirs].result(15)
+    apply(admin, settings)
+
+    with pytest.raises(ConfigError) as refused:
+        used_by(processor("execute"), settings)
+
+    said = str(refused.value)
+    assert f"{theirs} has 3 partitions, not 1" in said
+    assert "set kafka.partitions" not in said
+    assert "make it anew" in said
 
 
 # What it is (infra.selftest)

@@ -104,6 +104,16 @@ def test_nothing_runs_without_its_topics(made: Stack, planned: tuple[Said, Said,
     assert "`steward topics apply` makes" in said.err
 
 
+def test_nothing_runs_on_topics_with_other_partitions_than_configured(
+    made: Stack, planned: tuple[Said, Said, Said]
+) -> None:
+    said = made.steward("run", "incidents", STEWARD_KAFKA__PARTITIONS="5")
+
+    assert said.code == 2
+    assert "kafka.partitions: " in said.err
+    assert f"{made.prefix}signals has 2 partitions, not 5: set kafka.partitions to 2" in said.err
+
+
 def test_up_supervises_three_processes_and_a_test_alert_ends_with_its_ticket(made: Stack, up: Running) -> None:
     assert set(up.children()) == {"observe", "act", "execute"}
 
