@@ -26,11 +26,82 @@ def test_needs_a_broker(kafka):
 """
 
 
-def run(pytester: pytest.Pytester, require: Sequence[str], *arguments: str) -> pytest.RunResult:
-    pytester.makepyfile(SUITE)
+def run(pytester: pytest.Pytester, require: Sequence[str], *arguments: str, suite: str = SUITE) -> pytest.RunResult:
+    pytester.makepyfile(suite)
     return pytester.runpytest_inprocess(
         "-p", "no:cacheprovider", "-p", "no:asyncio", *arguments, plugins=[TierReport(require)]
     )
+
+
+# What each does is told to nobody: the run has to notice.
+IMPURE = """
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from confluent_kafka import Producer
+
+from infra.embedded import EmbeddedBroker
+
+def listens():
+    socket.create_server(("127.0.0.1", 0)).close()
+
+@pytest.fixture(scope="module")
+def server():
+    listens()
+
+def test_asks_for_what_listens(server):
+    pass
+
+def test_listens():
+    listens()
+
+def test_connects():
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", 1), 1)
+
+def test_starts_a_process():
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+def test_makes_a_kafka_client():
+    Producer({"log_level": 0})
+
+def test_starts_the_embedded_broker():
+    EmbeddedBroker().close()
+
+def test_does_it_on_a_thread():
+    thread = threading.Thread(target=listens)
+    thread.start()
+    thread.join()
+
+def test_keeps_it_to_itself():
+    try:
+        listens()
+    except BaseException:
+        pass
+
+def test_only_thinks():
+    socket.socketpair()[0].close()
+
+@pytest.mark.local
+def test_says_so():
+    listens()
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    Producer({"log_level": 0})
+"""
+
+
+def test_a_pure_test_that_opens_a_socket_starts_a_process_or_makes_a_kafka_client_fails(
+    pytester: pytest.Pytester,
+) -> None:
+    result = run(pytester, (), suite=IMPURE)
+
+    result.assert_outcomes(passed=2, failed=7, errors=1)
+    for name in ("test_asks_for_what_listens", "test_does_it_on_a_thread", "test_keeps_it_to_itself"):
+        assert any(name in line for line in result.outlines if line.startswith(("FAILED", "ERROR"))), name
+    result.stdout.fnmatch_lines(["*socket.bind ('127.0.0.1', 0)*"])
 
 
 def test_each_tier_is_listed_as_run_or_with_the_reason_why_not(pytester: pytest.Pytester) -> None:
@@ -39,6 +110,7 @@ def test_each_tier_is_listed_as_run_or_with_the_reason_why_not(pytester: pytest.
     result.stdout.fnmatch_lines(
         [
             "pure          ran 1 tests",
+            "local         NOT RUN: no test selected",
             "contract      ran 1 tests",
             "kafka         NOT RUN: no broker (1)",
             "clickhouse    ran 1 tests",

@@ -1,16 +1,20 @@
 """Which tests need what, and an honest list at the end of a run of what ran and what did not, and why.
 
-A tier is a mark; a test that uses a tier's fixture has the mark without saying so; a test without one is pure.
+A tier is a mark; a test that uses a tier's fixture has the mark without saying so; a test without one is pure, and
+held to it (purity.py).
 `STEWARD_REQUIRE_TIERS=all` (or `kafka,clickhouse`) makes a run fail in which one of them did not run.
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
 import pytest
 
-TIERS = ("pure", "contract", "kafka", "clickhouse", "alertmanager")
+from tests import purity
+
+TIERS = ("pure", "local", "contract", "kafka", "clickhouse", "alertmanager")
 
 # Fixture -> the tier that a test is in because it asks for it.
 FIXTURES = {
@@ -18,6 +22,7 @@ FIXTURES = {
     "own_kafka": "kafka",
     "clickhouse": "clickhouse",
     "alertmanager": "alertmanager",
+    "console": "local",  # tests/console/test_cli.py
 }
 
 
@@ -52,6 +57,28 @@ class TierReport:
             self._tiers[item.nodeid] = tiers_of(item)
             if self._tiers[item.nodeid] == ("pure",):
                 item.add_marker("pure")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        return (yield from self._held_to_its_tier(item))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        return (yield from self._held_to_its_tier(item))
+
+    def _held_to_its_tier(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """A pure test fails where it touches the world, also where whoever was told has kept it to himself.
+
+        Not so at its teardown: servers that others have shared may end then.
+        """
+        if self._tiers.get(item.nodeid) != ("pure",):
+            with purity.unwatched():
+                return (yield)
+        with purity.watched() as watch:
+            found = yield
+        if watch.touched:
+            pytest.fail(f"not pure: {'; '.join(watch.touched)}", pytrace=False)
+        return found
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         tiers = self._tiers.get(report.nodeid, ())

@@ -19,6 +19,8 @@ from tests.agents.cases import alert, asked, facts, store
 from tests.agents.lane import FakeLane, FixedFacts, of_kind
 from tests.agents.messages_api import Play, drips, fails, hangs, hangs_up, messages_api, raw, says
 
+pytestmark = pytest.mark.local
+
 KEY = "sk-the-key-of-this-test"
 SLOW = facts(store(4, slow_score=84))
 ALERT = alert("PD_cluster_slow_tikv_nums", instance="10.0.9.1:2379")

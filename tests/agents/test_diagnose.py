@@ -169,6 +169,7 @@ def test_a_restored_state_owes_what_was_open() -> None:
     assert isinstance(restored.run()[-1], DiagnosisMade)
 
 
+@pytest.mark.local
 def test_diagnosing_works_where_acting_is_not_installed() -> None:
     code = "import sys; sys.modules['actions'] = None; import agents.diagnose, agents.claude; print('observes')"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -244,6 +244,7 @@ def test_a_token_can_be_in_a_file(at_console: Steward, tmp_path: Path, monkeypat
 # -- without it -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.local
 def test_a_console_that_does_not_answer_is_exit_3_and_named(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEWARD_CONSOLE", "http://127.0.0.1:1")
 
@@ -254,6 +255,7 @@ def test_a_console_that_does_not_answer_is_exit_3_and_named(steward: Steward, mo
     assert "token-of-anna" not in result.output
 
 
+@pytest.mark.local
 def test_a_freeze_works_without_the_console(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[e.Event] = []
     bootstrap(monkeypatch, publish_control=lambda settings, event: written.append(event))
@@ -301,6 +303,7 @@ def test_a_wrong_configuration_is_exit_2_with_field_kind_and_reason(steward: Ste
     assert "kafka.partitions" in result.stderr
 
 
+@pytest.mark.local
 def test_doctor_says_per_line_what_is_wrong_and_what_to_do(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("kafka", True, "3 brokers", ""), ("pd of prod-eu-7", False, "no answer", "open port 2379")]
     bootstrap(monkeypatch, doctor=lambda settings: rows)
@@ -387,6 +390,7 @@ def test_every_command_has_help_with_an_example() -> None:
         assert "Example: steward" in result.stdout, path
 
 
+@pytest.mark.local
 def test_help_costs_less_than_half_a_second_of_cpu() -> None:
     program = "import resource, sys; from console.cli import app; app(['--help'], standalone_mode=False); "
     program += "u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime, file=sys.stderr)"

@@ -7,6 +7,8 @@ import pytest
 from demo import stack
 from infra.settings import parse
 
+pytestmark = pytest.mark.local
+
 
 def test_nothing_outside_says_where_the_demo_acts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STEWARD_CLUSTERS__DEMO-1__PD", "http://production:2379")

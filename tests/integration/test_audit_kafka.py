@@ -74,6 +74,7 @@ def test_only_topics_of_ours_are_read() -> None:
     assert [is_ours(t) for t in ("outcomes", "dead-letters.intake", "other", "my-alerts")] == [True, True, False, False]
 
 
+@pytest.mark.local
 async def test_everything_on_the_embedded_broker_is_read_and_lag_ends_at_zero(embedded: KafkaSettings) -> None:
     story = the_main_story()
     write(embedded, story)
@@ -84,6 +85,7 @@ async def test_everything_on_the_embedded_broker_is_read_and_lag_ends_at_zero(em
     await reader.close()
 
 
+@pytest.mark.local
 async def test_it_goes_on_where_it_is_told_to(embedded: KafkaSettings) -> None:
     story = the_main_story()
     write(embedded, story)
@@ -194,6 +196,7 @@ async def test_a_ledger_whose_head_is_gone_stops_the_audit_but_old_alerts_may_go
     await reader.close()
 
 
+@pytest.mark.local
 async def test_a_broker_that_is_away_is_waited_for() -> None:
     reader = KafkaReader(KafkaSettings({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}))
     await reader.seek({})

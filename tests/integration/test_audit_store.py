@@ -119,6 +119,7 @@ def test_a_table_that_breaks_the_guarantees_is_refused(
         store.check_settings()
 
 
+@pytest.mark.local
 def test_nobody_there_is_unreachable_not_refused() -> None:
     with pytest.raises(AuditUnreachable, match=r"127\.0\.0\.1:1"):
         open_store("http://127.0.0.1:1/steward").positions()

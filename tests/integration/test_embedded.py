@@ -9,6 +9,8 @@ from infra.embedded import LIMITS, OVERHEAD_BYTES, PARTITION_BYTES_MAX, Embedded
 from streams.pipeline import PROCESSORS, TOPICS, dead_letters
 from tests.integration.test_publisher import eventually
 
+pytestmark = pytest.mark.local
+
 
 @pytest.fixture
 def broker() -> Iterator[EmbeddedBroker]:

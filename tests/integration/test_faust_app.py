@@ -42,7 +42,9 @@ def embedded() -> Iterator[KafkaSettings]:
         yield broker.settings
 
 
-@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.kafka)])
+@pytest.fixture(
+    params=[pytest.param("embedded", marks=pytest.mark.local), pytest.param("real", marks=pytest.mark.kafka)]
+)
 def settings(request: pytest.FixtureRequest) -> KafkaSettings:
     found: KafkaSettings = request.getfixturevalue(request.param)
     return found

@@ -17,6 +17,8 @@ from streams.incidents import Incidents
 from streams.pipeline import processor
 from tests.integration.test_publisher import eventually
 
+pytestmark = pytest.mark.local
+
 Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
 
 

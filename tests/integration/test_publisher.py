@@ -11,6 +11,8 @@ from infra.publisher import Publisher, Refused, Unreachable
 from infra.runners.kafka import KafkaSettings
 from schemas.topics import partition_of
 
+pytestmark = pytest.mark.local
+
 T = TypeVar("T")
 NOBODY = "127.0.0.1:1"
 

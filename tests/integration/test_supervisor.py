@@ -14,6 +14,8 @@ import pytest
 
 from infra.supervisor import Supervisor
 
+pytestmark = pytest.mark.local
+
 QUIET_S, RETRY_S = 2.0, 1.0
 SCRIPT = """\
 import sys, time

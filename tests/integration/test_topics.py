@@ -178,6 +178,7 @@ def test_three_brokers_give_three_copies_of_which_two_must_be_written(own_kafka:
     assert apply(admin, settings, replication=2) == ([], []), "more copies than asked for is no difference"
 
 
+@pytest.mark.local
 def test_nobody_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.topics.CALL_TIMEOUT_S", 1)
     client: dict[str, str | int | float | bool] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
@@ -285,6 +286,7 @@ async def test_a_real_broker_may_carry_everything(kafka: str, topic_prefix: str)
     assert set(found) == {f"{topic_prefix}selftest"}
 
 
+@pytest.mark.local
 async def test_librdkafkas_broker_is_found_out_without_being_told() -> None:
     with EmbeddedBroker("x.", 2) as broker:
         settings = KafkaSettings(broker.settings.client, "x.", 2, isolated=True)
@@ -325,6 +327,7 @@ async def test_credentials_that_may_not_test_allow_a_dry_run_and_say_why(
         assert broker.passwords[user] not in verdict.text
 
 
+@pytest.mark.local
 async def test_no_broker_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.selftest.CALL_TIMEOUT_S", 1)
     with pytest.raises(Unreachable):

@@ -13,6 +13,8 @@ from infra.embedded import LIMITS
 from infra.local.process import free_port
 from tests.integration.stack import CLUSTER, Running, Stack, alive, stack
 
+pytestmark = pytest.mark.local
+
 SLOW = 4
 WOULD_ACT = """\
 [playbook]

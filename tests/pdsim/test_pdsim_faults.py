@@ -82,6 +82,7 @@ def port() -> Iterator[tuple[Cluster, Faults, httpx.Client]]:
 
 
 @named
+@pytest.mark.local
 def test_over_a_socket(
     port: tuple[Cluster, Faults, httpx.Client], fault: Fault, fate: type[Exception] | int, applied: bool
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_rule_may_ask_anything_of_the_request() -> None:
     assert client.post(PATH, json=EVICT).status_code == 200
 
 
+@pytest.mark.local
 def test_two_callers_meet_on_one_server(port: tuple[Cluster, Faults, httpx.Client]) -> None:
     cluster, _, client = port
     before = len(cluster.calls)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -196,6 +197,7 @@ print(hashlib.sha256(b"".join(body.body for body in bodies) + repr(cluster.calls
 """
 
 
+@pytest.mark.local
 def test_the_hash_seed_of_the_interpreter_changes_nothing() -> None:
     root = Path(__file__).parents[2]
     told = {
