@@ -100,7 +100,7 @@ class World:
                 "environment": "test",
                 "kafka": {"partitions": partitions},
                 "execution": {"poll_s": poll_s},
-                "playbook": {"keep_s": 60},
+                "playbook": {"keep_s": 120},
                 "clusters": {
                     CLUSTER: {"alert_labels": {"env": CLUSTER}, "pd": ["http://pd-0:2379"], "pd_cluster_id": PD_ID}
                 },
