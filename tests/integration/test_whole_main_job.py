@@ -29,7 +29,7 @@ url = "chdb:audit"
 [execution]
 poll_s = 0.5
 [playbook]
-keep_s = 60
+keep_s = 120
 [incidents]
 close_after_s = 2
 [policy.actions.evict_store_leaders]
@@ -237,7 +237,7 @@ def test_the_main_job_ends_fixed_and_undone_although_execute_was_killed(made: St
     assert "disk known bad" in ticket
     assert "Nothing left behind" in ticket
     assert f"store_id={SLOW}" in ticket
-    assert "keep_s=60" in ticket
+    assert "keep_s=120" in ticket
     shown = made.answer("show", job.id)
     assert (shown["state"], shown["outcome"]) == ("closed", "succeeded")
 

@@ -301,7 +301,7 @@ def test_repeated_orders_and_outcomes_are_executed_once() -> None:
         assert len(world.found(e.Claimed)) == 2  # one, and its copy as it was put on the log again
         assert len(world.applied()) == 2
 
-    live(spec, **SMALL)
+    live(spec, intruder=True, **SMALL)
 
 
 BAD_PROPOSALS: list[Any] = [

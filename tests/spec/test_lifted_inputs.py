@@ -155,7 +155,7 @@ def test_execute_claims_again_once_the_order_that_it_choked_on_is_lifted() -> No
         orders("R-9")
         await world.until(lambda: [c for c in world.found(e.Claimed) if c.remediation_id == "R-9"])
 
-    live(spec, **SMALL)
+    live(spec, intruder=True, **SMALL)
 
 
 def record(offset: int, event: e.Event | None) -> Raw:
