@@ -25,6 +25,11 @@ REGISTERED = b"\x00"
 MAGIC = b"\xc3\x01"
 AVRO_DIRECTORY = Path(__file__).parent / "avro"
 RAW_BYTES_MAX = 1 << 20
+EVENT_BYTES_MAX = 900_000  # with its framing and its key, a broker's default of a million takes it
+
+
+class TooLarge(ValueError):
+    """No broker would take this event: whoever made it must say less."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def _known() -> dict[bytes, _Schema]:
 
 
 def body_of(event: Event, head: Head | None) -> bytes:
-    """The Avro body: what is hashed and, framed, what is sent. Every event but a headless one needs its head."""
+    """The Avro body: what is hashed and, framed, what is sent. Every event but a headless one needs its head. Raises
+    TooLarge."""
     record = event.model_dump()
     if not event.headless:
         assert head is not None, f"{type(event).__name__} without a head"
@@ -70,6 +76,8 @@ def body_of(event: Event, head: Head | None) -> bytes:
         record["head"] = {**head.__dict__, "cause": None if cause is None else cause.__dict__}  # as model_dump, quicker
     out = io.BytesIO()
     fastavro.schemaless_writer(out, _current(type(event)).parsed, record)
+    if out.tell() > EVENT_BYTES_MAX:
+        raise TooLarge(f"{type(event).__name__} has {out.tell()} bytes, at most {EVENT_BYTES_MAX} are written")
     return out.getvalue()
 
 

@@ -269,6 +269,19 @@ def test_of_what_a_lane_says_all_is_taken_or_nothing() -> None:
     assert (draft.stamped, draft.states, draft.links) == ([], {}, {})
 
 
+class SaysTooMuch(Rules):
+    def decide(self, state: Acting, given: Record | Tick, now_ms: int, controls: Controls) -> Sequence[e.Event]:
+        decided = super().decide(state, given, now_ms, controls)
+        return [d.model_copy(update={"text": "x" * 1_000_000}) if "R-2" in str(d) else d for d in decided]
+
+
+def test_an_answer_that_no_broker_would_take_is_rejected_and_does_not_meet_every_successor_again() -> None:
+    kept = Books("remediations", "remediations", 0, 1, SaysTooMuch(Settings("test", {})))
+    said = committed(kept, *(raw(n, nothing(f"R-{n}")) for n in (1, 2, 3)))
+    assert [type(s.event) for s in said] == [e.RemediationClosed, e.InputRejected, e.RemediationClosed]
+    assert "TooLarge: RemediationClosed has 1000" in said[1].event.text  # type: ignore[attr-defined]
+
+
 def log_of(*stamped: Stamped) -> list[Raw]:
     return [
         Raw("remediations", 0, n, 2000 + n, s.event.cluster_id.encode(), frame(type(s.event), s.body))
