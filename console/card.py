@@ -6,13 +6,14 @@ from actions.calls import BadCall
 from actions.card import Card, card
 from actions.catalogue import BadParameters, UnknownAction
 from console.journal import IncidentStory, RemediationStory, headline, standing
-from console.words import WIDTH, call, clean, clock, coded, counted, moment, people, wrapped
+from console.words import call, coded
 from schemas.events import ApprovalAsked
 from schemas.policy import veto_s
+from schemas.text import counted, moment, page, people, wrapped, zoned
 from schemas.values import Plan
 
 DIGITS = 12  # of the digest: what is shown must be given back
-_CARD, _TICKET = 9, 10  # columns of the labels
+_CARD = 9  # columns of the labels
 
 
 def asking(story: RemediationStory, *, cluster_tier: int | None, now_ms: int) -> str:
@@ -51,7 +52,7 @@ def _first(story: RemediationStory, ask: ApprovalAsked, cluster_tier: int | None
     wanted = people(ask.needed) if ask.needed else "acts unless stopped"
     got = f", {len(story.approvals)} so far" if story.approvals else ""
     return (
-        f"{story.cluster_id}{tier}. {ask.tier}: {wanted}{got}. Expires {clock(story.expires_at_ms)}{_then(story, ask)}"
+        f"{story.cluster_id}{tier}. {ask.tier}: {wanted}{got}. Expires {zoned(story.expires_at_ms)}{_then(story, ask)}"
     )
 
 
@@ -83,21 +84,10 @@ def _shown(plan: Plan) -> Card | None:
 
 def ticket(story: IncidentStory, remediations: list[RemediationStory]) -> str:
     """The ticket as it stands; before its first version, what there is."""
-    first = f"{clean(headline(story))}    {clean(standing(story, remediations))}"
-    right = story.incident_id
-    room = WIDTH - len(right) - 3
-    lines = [f"{first}   {right}" if len(first) <= room else first, *([] if len(first) <= room else [right])]
-    synthetic = story.ticket.synthetic if story.ticket else bool(story.opened and story.opened.synthetic)
-    if synthetic:
-        lines += wrapped("TEST", "injected by a person to see that the pipe works; no cluster is in trouble", _TICKET)
-    if story.ticket is None:
-        lines += wrapped("Ticket", "not written yet", _TICKET)
-    for line in story.ticket.lines if story.ticket else ():
-        first, *more = line.text.splitlines() or [""]
-        lines += wrapped(line.label, first, _TICKET)
-        for text in more:  # in its column, so that no text of others can pass for a line of ours
-            lines += wrapped("", text, _TICKET)
-    return "\n".join(lines)
+    if story.ticket:
+        return page(story.ticket).rstrip("\n")
+    first = f"{headline(story)}    {standing(story, remediations)}   {story.incident_id}"
+    return "\n".join([*wrapped("", first, 0), *wrapped("Ticket", "not written yet")])
 
 
 def timeline(story: IncidentStory | RemediationStory) -> str:
@@ -115,16 +105,16 @@ def remediation(story: RemediationStory, *, cluster_tier: int | None, now_ms: in
     lines = wrapped(
         "", f"{story.remediation_id}  {story.cluster_id}  {story.state or 'not heard of by the ledger yet'}", 0
     )
-    lines += wrapped("Incident", story.incident_id, _TICKET)
-    lines += wrapped("Action", what, _TICKET)
+    lines += wrapped("Incident", story.incident_id)
+    lines += wrapped("Action", what)
     for approval in story.approvals:
-        lines += wrapped("Approved", f"{approval.person}, {clock(approval.decided_at_ms)}: {approval.reason}", _TICKET)
+        lines += wrapped("Approved", f"{approval.person}, {zoned(approval.decided_at_ms)}: {approval.reason}")
     if story.state == "approved" and story.blocked:
-        lines += wrapped("Blocked", f"{story.blocked.code}: {story.blocked.text}", _TICKET)
+        lines += wrapped("Blocked", f"{story.blocked.code}: {story.blocked.text}")
     if story.concluded:
-        lines += wrapped("Outcome", coded(story.concluded.outcome.upper(), story.concluded.text), _TICKET)
+        lines += wrapped("Outcome", coded(story.concluded.outcome.upper(), story.concluded.text))
         owed = "; ".join(call(c.undo or c.do) for c in story.concluded.owed)
-        lines += wrapped("Undo", f"STILL OWED: {owed}" if owed else "nothing left behind", _TICKET)
+        lines += wrapped("Undo", f"STILL OWED: {owed}" if owed else "nothing left behind")
     if story.closed:
-        lines += wrapped("Closed", coded(story.closed.code, story.closed.text), _TICKET)
+        lines += wrapped("Closed", coded(story.closed.code, story.closed.text))
     return "\n".join(lines)

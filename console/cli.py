@@ -739,13 +739,15 @@ def _say(text: str) -> None:
 
 
 def _clean(text: str) -> str:
-    from console.words import clean
+    from schemas.text import clean
 
     return clean(text)
 
 
 def _moment(at_ms: int) -> str:
-    return time.strftime("%m-%d %H:%M:%SZ", time.gmtime(at_ms / 1000)) if at_ms else "-"
+    from schemas.text import moment
+
+    return moment(at_ms)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> str:

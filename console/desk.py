@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits
-from console.words import clean, clock, lifting, said, stopped
+from console.words import lifting, said, stopped
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
 from schemas.controls import EVERY_CLUSTER, Controls, Poison
 from schemas.lifecycle import VERBS
 from schemas.policy import Policy
 from schemas.signing import Claims, Jwk, kid_of, sign
+from schemas.text import clean, zoned
 from schemas.values import SignedApproval, canonical_json
 
 Kind = Literal["wrong_use", "forbidden", "not_found", "conflict", "invalid", "too_large", "unavailable"]
@@ -112,7 +113,7 @@ class Desk:
         ask = story.ask
         assert ask is not None  # of a remediation that is asked about
         if self.now_ms() > story.expires_at_ms:
-            raise Refusal("conflict", "expired", f"the ask has expired at {clock(story.expires_at_ms)}")
+            raise Refusal("conflict", "expired", f"the ask has expired at {zoned(story.expires_at_ms)}")
         if not ask.digest.startswith(given):
             raise Refusal(
                 "conflict", "wrong_digest", f"{id} is about plan {ask.digest[:DIGITS_MIN]} now: read it again", "digest"

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from console.words import call, clock, lifting, moment, objections, people, said, stopped
+from console.words import call, lifting, objections, said, stopped
 from infra.runners.books import Raw, admit, fold_control, poison_of
 from schemas import events as e
 from schemas.controls import EVERY_CLUSTER, Controls, Poison
 from schemas.lifecycle import VERBS, State, after
 from schemas.processors import Record
+from schemas.text import moment, people, zoned
 from schemas.topics import partition_of
 from schemas.values import AlertRef, Call, SignedApproval
 from schemas.wire import decode
@@ -522,4 +523,4 @@ def standing(story: IncidentStory, remediations: Iterable[RemediationStory]) -> 
     states = [r.state for r in remediations if r.state not in (None, "closed")]
     if states:
         return str(states[-1]).upper()
-    return f"DIAGNOSED {clock(story.lines[-1].at_ms)}" if story.adopted else "OPEN"
+    return f"DIAGNOSED {zoned(story.lines[-1].at_ms)}" if story.adopted else "OPEN"

@@ -1,54 +1,17 @@
-"""What an event says to a person, in one line; and how text of others is made fit for a terminal."""
+"""What an event says to a person, in one line."""
 
 from __future__ import annotations
 
 import shlex
-import textwrap
-import unicodedata
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from schemas import events as e
 from schemas.controls import EVERY_CLUSTER, Poison
+from schemas.text import clean, people, zoned
 from schemas.values import Call, Objection
 
-WIDTH = 80
 SAID_MAX = 300
-
-
-def clean(text: str) -> str:
-    """Text of others on one line, without what moves a cursor, hides or reverses letters: alerts are untrusted."""
-    spaced = " ".join(text.split())
-    return "".join(
-        c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else "?" for c in spaced
-    )
-
-
-def clock(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M") + "Z" if at_ms else "-"
-
-
-def moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at_ms else "-"
-
-
-def people(count: int) -> str:
-    return "1 person" if count == 1 else f"{count} people"
-
-
-def counted(number: int, one: str) -> str:
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
-
-
-def wrapped(label: str, text: str, column: int) -> list[str]:
-    """`label` in its column, the text beside it, at most 80 wide."""
-    first = label.ljust(column) if len(label) < column else f"{label} " if label else ""
-    # Commands are copied from here: a line breaks at blanks, and inside a word only where the word is too long for one.
-    lines = textwrap.wrap(
-        clean(text) or "-", WIDTH, initial_indent=first, subsequent_indent=" " * column, break_on_hyphens=False
-    )
-    return lines or [first]
 
 
 def coded(code: str, text: str) -> str:
@@ -94,7 +57,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.IncidentOpened: lambda v: f"opened: {v.title} ({v.level})",
     e.AlertFolded: lambda v: f"folded in: {v.alert.name}{' again' if v.again else ''}",
     e.AlertCleared: lambda v: f"cleared: {v.fingerprint}",
-    e.DiagnosisAsked: lambda v: f"diagnosis asked of the {v.by}, until {clock(v.deadline_ms)}",
+    e.DiagnosisAsked: lambda v: f"diagnosis asked of the {v.by}, until {zoned(v.deadline_ms)}",
     e.DiagnosisAdopted: lambda v: (
         f"cause: {v.cause}, {v.confidence:.2f}, by the {v.by}{'' if v.final else ' (for now)'}: {v.summary}"
     ),
@@ -124,13 +87,13 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.DoneByHand: lambda v: f"{v.approval.person} did it by hand: {v.approval.reason}",
     e.OutcomeResolved: lambda v: f"{v.approval.person} says it ended {v.outcome}: {v.approval.reason}",
     e.RemediationOpened: lambda v: f"remediation {v.remediation_id}: {v.action} {v.params}",
-    e.ProposalDeferred: lambda v: f"waits until {clock(v.until_ms)}: {objections(v.objections)}",
+    e.ProposalDeferred: lambda v: f"waits until {zoned(v.until_ms)}: {objections(v.objections)}",
     e.ProposalAskedAgain: lambda v: f"looked at again, attempt {v.attempt}",
     e.ApprovalAsked: lambda v: (
         f"{v.tier}: {people(v.needed) + ' must approve' if v.needed else 'nobody is waited for'}"
-        f" ({v.rule}), until {clock(v.expires_at_ms)}, plan {v.digest[:12]}"
+        f" ({v.rule}), until {zoned(v.expires_at_ms)}, plan {v.digest[:12]}"
     ),
-    e.ApprovalEscalated: lambda v: f"nobody answered: now {v.asked} until {clock(v.expires_at_ms)}",
+    e.ApprovalEscalated: lambda v: f"nobody answered: now {v.asked} until {zoned(v.expires_at_ms)}",
     e.ApprovalCounted: lambda v: f"approved by {v.approval.person}, {v.counted} of {v.needed}: {v.approval.reason}",
     e.ApprovalRejected: lambda v: f"the word of {v.person} does not count, {v.code}: {v.text}",
     e.ExecutionBlocked: lambda v: f"has to wait, {v.code}: {v.text}",

@@ -14,8 +14,8 @@ from schemas.controls import Controls
 from schemas.events import Delivered, Event, NotDelivered, NotificationStarted, TicketWritten
 from schemas.policy import NotifyPolicy
 from schemas.processors import Lane, Record, Tick
+from schemas.text import page, plain
 from schemas.values import Head
-from streams.ticket_text import plain, render
 
 LOG = "log"
 ALL = "all"
@@ -87,7 +87,7 @@ class Notify:
                 tier=ticket.tier,
                 headline=ticket.headline,
                 status=ticket.status,
-                body=render(ticket),
+                body=page(ticket),
             ),
         )
 

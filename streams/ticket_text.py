@@ -1,148 +1,17 @@
-"""What a ticket knows (`Story`), and how it says it: status, loudness, headline, lines, and the page for people.
+"""How a ticket says what it knows: status, loudness, headline, lines. Pure.
 
 Whatever comes from outside is one line of plain text here, and bounded: an alert can't draw on anybody's terminal.
 """
 
 from __future__ import annotations
 
-import textwrap
-import unicodedata
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from schemas.events import TicketLine
+from schemas.text import duration, hh_mm, plain, times
+from streams.ticket_story import Diagnosis, Remedy, Sent, Story
 
-from schemas.events import TicketLine, TicketWritten
-from schemas.values import Objection
-
-TEXT_MAX = 400
-COLUMNS = 80
-LABEL_COLUMNS = 10
 UNKNOWN = "unknown"
-
-
-class Fact(BaseModel):
-    """Kept as JSON in each version of a ticket; a field of a later release is passed over by an earlier one."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Diagnosis(Fact):
-    by: str
-    cause: str
-    confidence: float
-    summary: str
-    final: bool
-    agreed: bool | None = None
-    model: str = ""
-    evidence: tuple[tuple[str, str], ...] = ()  # id, text
-    stores: tuple[str, ...] = ()  # that the evidence names
-    ruled_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-class Word(Fact):
-    """A person's."""
-
-    person: str
-    via: str
-    at_ms: int
-    reason: str
-
-
-class Sent(Fact):
-    """One intended request, and what came of it."""
-
-    step: int
-    text: str
-    undo: str = ""  # what takes it back
-    due_ms: int = 0  # when that is due; 0: it is meant to stay, or is itself an undo
-    change: int = 0
-    answer: str = ""
-    status: int = 0
-    code: str = ""
-    finding: str = ""
-
-
-class Undone(Fact):
-    change: int
-    at_ms: int
-    settled_at_ms: int = 0
-
-
-class Remedy(Fact):
-    """One remediation, as far as it has come."""
-
-    remediation_id: str
-    action: str = ""  # empty: nothing was proposed
-    params: str = ""
-    stage: str = "proposed"  # proposed | deferred | asked | blocked | authorised, as the acting ledger said last
-    tier: str = ""
-    mode: str = ""
-    rule: str = ""
-    needed: int = 0
-    asked_at_ms: int = 0
-    expires_at_ms: int = 0
-    asked: str = ""
-    digest: str = ""
-    approvals: tuple[Word, ...] = ()
-    not_counted: tuple[str, ...] = ()
-    objections: tuple[Objection, ...] = ()
-    blocked: str = ""  # coded
-    until_ms: int = 0
-    claimed_at_ms: int = 0
-    token: str = ""
-    attempt: int = 0
-    sent: tuple[Sent, ...] = ()
-    undone: tuple[Undone, ...] = ()
-    said: tuple[str, ...] = ()  # orders, aborts, flags
-    outcome: str = ""
-    outcome_text: str = ""
-    concluded_at_ms: int = 0
-    figures: str = ""
-    samples: int = 0
-    errors: int = 0
-    owed: tuple[str, ...] = ()
-    resolved_as: str = ""  # an UNKNOWN, by a person's word
-    closed_code: str = ""
-    closed_text: str = ""
-
-    def is_open(self) -> bool:
-        return not self.closed_code
-
-
-class Story(Fact):
-    """All that a ticket is made from. `opened_at_ms` 0: the incident itself has not been heard of yet."""
-
-    incident_id: str
-    cluster_id: str
-    synthetic: bool = False
-    opened_at_ms: int = 0
-    title: str = ""
-    level: str = ""
-    alert_at_ms: int = 0
-    names: tuple[str, ...] = ()
-    folded: int = 0
-    firing: int = 0
-    again: int = 0
-    incomplete: bool = False
-    asks: tuple[str, ...] = ()  # of the latest round
-    asked: tuple[str, ...] = ()  # who has not answered yet
-    overdue: tuple[str, ...] = ()
-    abstained: tuple[str, ...] = ()
-    diagnosis: Diagnosis | None = None
-    remedies: tuple[Remedy, ...] = ()
-    closed_code: str = ""
-    closed_text: str = ""
-    closed_at_ms: int = 0
-
-    def remedy(self) -> Remedy | None:
-        """The one to speak of: what is open, else what was done, else what was said last."""
-        found = [r for r in self.remedies if r.action and r.is_open()] or [r for r in self.remedies if r.outcome]
-        found = found or list(self.remedies)
-        return found[-1] if found else None
-
-    def is_open(self) -> bool:
-        return not self.closed_code or any(r.action and r.is_open() for r in self.remedies)
 
 
 # -- in one word ----------------------------------------------------------------------------------------------------
@@ -259,7 +128,8 @@ def _cause(diagnosis: Diagnosis) -> str:
 def lines_of(story: Story) -> tuple[TicketLine, ...]:
     """The lines that have something to say, in their order. Several lines of text are parted by newlines."""
     remedy = story.remedy()
-    found = [("Alerts", _alerts(story)), ("Cause", _causes(story))]
+    test = "injected by a person to see that the pipe works; no cluster is in trouble" if story.synthetic else ""
+    found = [("TEST", test), ("Alerts", _alerts(story)), ("Cause", _causes(story))]
     if story.diagnosis:
         found += [
             ("Evidence", "; ".join(f"{i} {plain(text, 160)}" for i, text in story.diagnosis.evidence)),
@@ -286,7 +156,7 @@ def _alerts(story: Story) -> str:
     if others:
         text += f"; also {', '.join(plain(name, 100) for name in others)}{', ...' if len(story.names) > 6 else ''}"
     if story.again:
-        text += f"; fired again {_times(story.again)}"
+        text += f"; fired again {times(story.again)}"
     if story.incomplete:
         text += "; incomplete: Alertmanager left some out"
     if story.closed_code:
@@ -365,7 +235,7 @@ def _ran(r: Remedy) -> str:
     if not r.claimed_at_ms:
         return ""
     took = f"{duration(r.concluded_at_ms - r.claimed_at_ms)}, " if r.concluded_at_ms else ""
-    text = [f"{hh_mm_ss(r.claimed_at_ms)}, {took}attempt {r.attempt}, token {r.token}"]
+    text = [f"{hh_mm(r.claimed_at_ms)}, {took}attempt {r.attempt}, token {r.token}"]
     for sent in r.sent:
         came = sent.answer if sent.answer in ("rehearsed", "never_sent") else str(sent.status or sent.answer or "...")
         text.append(f"{sent.text} -> {came}{f' {sent.code}' if sent.code else ''}")
@@ -397,7 +267,7 @@ def _undo(r: Remedy) -> str:
     text = []
     for u in r.undone:
         stayed = f"; still absent {hh_mm(u.settled_at_ms)}" if u.settled_at_ms else ""
-        text.append(f"removed {hh_mm_ss(u.at_ms)}{stayed}.")
+        text.append(f"removed {hh_mm(u.at_ms)}{stayed}.")
     gone = {u.change for u in r.undone}
     if not r.outcome:
         text += [
@@ -427,61 +297,3 @@ def _for_you(story: Story, r: Remedy | None) -> str:
     elif status.startswith((*_LEFT_TO_PEOPLE, "WORSE")):
         text.append(f"nothing more is done by itself; why: steward why {story.incident_id}")
     return "\n".join(text)
-
-
-# -- on the page ----------------------------------------------------------------------------------------------------
-
-
-def render(ticket: TicketWritten) -> str:
-    """A ticket for people, at 80 columns."""
-    first = f"{plain(ticket.headline)}    {ticket.status}   {ticket.incident_id}"
-    page = (
-        [first]
-        if len(first) <= COLUMNS
-        else [*_wrap(plain(ticket.headline)), f"{ticket.status}   {ticket.incident_id}"]
-    )
-    for line in ticket.lines:
-        for index, part in enumerate(line.text.split("\n")):
-            label = line.label if index == 0 else ""
-            page += _wrap(plain(part, 4000), f"{label:<{LABEL_COLUMNS}}")
-    return "\n".join(page) + "\n"
-
-
-def _wrap(text: str, label: str = "") -> list[str]:
-    indent = " " * len(label)
-    found = textwrap.wrap(text, COLUMNS, initial_indent=label, subsequent_indent=indent, break_on_hyphens=False)
-    return found or [label.rstrip()]
-
-
-def plain(text: str, chars_max: int = TEXT_MAX) -> str:
-    """One bounded line without anything that moves a cursor, hides, or turns the text around."""
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    kept = " ".join(text.split())
-    return kept if len(kept) <= chars_max else kept[: chars_max - 1] + "…"
-
-
-def hh_mm(at_ms: int) -> str:
-    return _utc(at_ms, "%H:%M")
-
-
-def hh_mm_ss(at_ms: int) -> str:
-    return _utc(at_ms, "%H:%M:%S")
-
-
-def _utc(at_ms: int, form: str) -> str:
-    try:
-        return datetime.fromtimestamp(at_ms // 1000, UTC).strftime(form)
-    except (ValueError, OverflowError, OSError):
-        return "?"
-
-
-def duration(ms: int) -> str:
-    minutes, seconds = divmod(max(0, ms) // 1000, 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
-    return " ".join(f"{n} {unit}" for n, unit in parts if n) or "0 s"
-
-
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"

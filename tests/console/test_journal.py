@@ -9,10 +9,11 @@ import pytest
 
 from console import card, words
 from console.journal import MACHINERY, Journal
-from console.words import clean, said
+from console.words import said
 from infra.runners.books import Raw, dead_letter
 from schemas import events as e
 from schemas.chain import edge
+from schemas.text import clean
 from schemas.values import AlertRef
 from schemas.wire import encode
 from tests.console.desks import ANNA, CLUSTER, START_MS, Office
