@@ -55,10 +55,9 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
             model_s = settings.model.deadline_s if settings.model else 60
             return Propose(hands.reader, hands.thinker, settings.playbook.keep_s, model_s)
         case "tickets":
-            from actions.calls import render
             from streams.tickets import Tickets
 
-            return Tickets(show_call=lambda call: str(render(call)))
+            return Tickets()
         case "notify":
             from streams.notify import Notify, NotifySettings
 

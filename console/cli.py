@@ -305,6 +305,10 @@ def status(as_json: Json = False) -> None:
     for p in said["stopped_by_inputs"]:
         lines += [f"STOPPED {p['stops']}: {p['input']} since {_moment(p['since_ms'])}: {_clean(p['reason'])}"]
         lines += [f"  -> {p['command']}"]
+    for r in said["clusters"]:
+        for late in r["undo_overdue"]:
+            lines += [f"UNDO OVERDUE {r['cluster']}: {late['id']}: {_clean(late['reason'])}"]
+            lines += [f"  -> by hand: {late['by_hand']}"]
     rows = [
         [
             r["cluster"],
@@ -316,6 +320,7 @@ def status(as_json: Json = False) -> None:
             or (f"quarantined by {r['quarantined_by']}" if r["quarantined_by"] else "")
             or ", ".join(r["stopped_by_inputs"])
             or ", ".join(f"{topic} broken" for topic in r["broken_ledgers"])
+            or ", ".join(f"undo of {late['id']} overdue" for late in r["undo_overdue"])
             or "-",
         ]
         for r in said["clusters"]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
-from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits
+from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits, overdue_text
 from console.words import lifting, said, stopped
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
@@ -330,16 +330,16 @@ class Desk:
 
     def why(self, id: str) -> list[Reason]:
         self._is_caught_up()
-        found = self.journal.why(id)
+        found = self.journal.why(id, self.now_ms())
         if found is None and (id in self.clusters or id in self.journal.clusters):
-            return self.journal.why_stopped(id)
+            return self.journal.why_stopped(id, self.now_ms())
         if found is None:
             raise self._nothing(id)
         return found
 
     def waiting(self) -> list[Waits]:
         self._is_caught_up()
-        return self.journal.waiting()
+        return self.journal.waiting(self.now_ms())
 
     def incidents(self, cluster_id: str = "", all: bool = False) -> list[IncidentStory]:
         self._is_caught_up()
@@ -350,7 +350,8 @@ class Desk:
     def status(self) -> dict[str, Any]:
         """The fleet at a glance; answers while the journal is still catching up, and says so."""
         journal, controls = self.journal, self.journal.controls
-        waiting = journal.waiting()
+        now = self.now_ms()
+        waiting = journal.waiting(now)
         rows = []
         for name in sorted({*self.clusters, *journal.clusters}):
             here = [r for r in journal.remediations.values() if r.cluster_id == name]
@@ -364,6 +365,15 @@ class Desk:
                     "incidents": len(journal.open_incidents(name)),
                     "waiting": sum(w.cluster_id == name for w in waiting),
                     "running": [r.remediation_id for r in here if r.state in ("authorised", "running")],
+                    "undo_overdue": [
+                        {
+                            "id": r.remediation_id,
+                            "due_ms": owed.due_ms,
+                            "reason": overdue_text(owed),
+                            "by_hand": owed.undo_by_hand,
+                        }
+                        for r, owed in journal.overdue(name, now)
+                    ],
                     "quarantined_by": unknown,
                     "stop": f"{stop.kind} by {stop.by}: {stop.reason}" if stop else "",
                     "stopped_by_inputs": [p.place for p in journal.poisoned(name)],

@@ -17,15 +17,17 @@ from schemas import events as e
 from schemas.controls import EVERY_CLUSTER, Controls, Poison
 from schemas.lifecycle import VERBS, State, after
 from schemas.processors import Record
-from schemas.text import moment, people, zoned
+from schemas.text import moment, people, times, zoned
 from schemas.topics import partition_of
 from schemas.values import AlertRef, Call, SignedApproval
 from schemas.wire import decode
 from streams.pipeline import ACT, BY_NAME
+from streams.ticket_story import Owed, Remedy, learn_remedy
 
 CLOSED_KEPT = 5000
 LINES_KEPT = 500  # of one story; the first ones and the latest
 FIRST_LINES = 50
+EXECUTING: tuple[State, ...] = ("authorised", "running")
 LIFTED_BY_PEOPLE = ("frozen", "halted", "quarantined", "controls_unreadable")
 EVENTS_KEPT = 5000
 DEAD_KEPT = 1000
@@ -114,6 +116,7 @@ class RemediationStory:
     owed: dict[int, Call] = field(default_factory=dict)  # change of the plan -> its undo, until it is undone
     concluded: e.Concluded | None = None
     closed: e.RemediationClosed | None = None
+    remedy: Remedy = field(default_factory=lambda: Remedy(remediation_id=""))  # as its ticket knows it
     by: str = ""
     answered: int = 0  # how many words of people the ledger has answered
     last_answer: Line | None = None
@@ -177,6 +180,8 @@ class Journal:
         if isinstance(record.event, e.OwnerStarted):
             self._broken[record.topic, record.partition] = (record.at_ms, record.event.broken)
         self._see(record.topic, record.at_ms, record.event, cause.topic if cause else "")
+        if story := self.remediations.get(getattr(record.event, "remediation_id", "")):
+            story.remedy = learn_remedy(story.remedy, record)
 
     def _see(self, topic: str, at_ms: int, event: e.Event, cause: str) -> None:
         if isinstance(event, MACHINERY):
@@ -241,6 +246,7 @@ class Journal:
         story = self.remediations.get(line.remediation_id)
         if story is None:
             story = self.remediations[line.remediation_id] = RemediationStory(line.remediation_id, line.cluster_id)
+            story.remedy = Remedy(remediation_id=line.remediation_id)
         story.incident_id = story.incident_id or line.incident_id
         _keep(story.lines, line)
         if line.topic == "remediations":
@@ -290,9 +296,9 @@ class Journal:
         found = (i for i in self.incidents.values() if cluster_id in ("", i.cluster_id))
         return sorted(found, key=lambda i: i.opened_ms, reverse=True)
 
-    def waiting(self) -> list[Waits]:
+    def waiting(self, now_ms: int) -> list[Waits]:
         """What waits for whom, the most urgent first."""
-        found = [w for r in self.remediations.values() if (w := _waits(r, self.controls))]
+        found = [w for r in self.remediations.values() if (w := _waits(r, self.controls, now_ms))]
         found += [_waits_to_be_lifted(p) for p in self.poisoned()]
         found += [
             Waits(
@@ -331,8 +337,13 @@ class Journal:
             if not cluster_id or key in here
         ]
 
-    def why_stopped(self, cluster_id: str) -> list[Reason]:
-        """What keeps this cluster from being acted on: stops, quarantine, inputs, no policy."""
+    def overdue(self, cluster_id: str, now_ms: int) -> list[tuple[RemediationStory, Owed]]:
+        """What is to be taken back on this cluster, and is not though its time has come."""
+        here = [r for r in self.remediations.values() if r.cluster_id == cluster_id and r.state in EXECUTING]
+        return [(r, owed) for r in here for owed in r.remedy.overdue(now_ms)]
+
+    def why_stopped(self, cluster_id: str, now_ms: int) -> list[Reason]:
+        """What keeps this cluster from being acted on: stops, quarantine, inputs, an undo that is owed, no policy."""
         found = [
             Reason(p.at_ms, p.place, "controls_unreadable", f"stops {stopped(p)}: {p.text}", lifting(p.scope, p.place))
             for p in self.poisoned(cluster_id)
@@ -346,21 +357,23 @@ class Journal:
             if r.cluster_id == cluster_id and r.state == "unknown":
                 command = f'steward resolve {r.remediation_id} --outcome ... --reason "..."'
                 found.append(Reason(r.since_ms, r.remediation_id, "quarantined", "it ended UNKNOWN", command))
+        found += [_late(r, owed) for r, owed in self.overdue(cluster_id, now_ms)]
         if self.controls.policy.version == 0:
             text = "nobody has adopted a policy, so everything observes"
             found.append(Reason(0, cluster_id, "no_policy", text, 'steward policy apply --reason "..."'))
         return sorted(found, key=lambda r: r.at_ms)
 
-    def why(self, id: str) -> list[Reason] | None:
+    def why(self, id: str, now_ms: int) -> list[Reason] | None:
         """Every coded reason of an incident (its remediations' included) or a remediation; None: no such story."""
         if remediation := self.remediations.get(id):
-            return sorted(remediation.reasons, key=lambda r: r.at_ms)
+            return sorted(_reasons(remediation, now_ms), key=lambda r: r.at_ms)
         story = self.incidents.get(id)
         if story is None:
             return None
         found = list(story.reasons)
         for remediation_id in story.remediations:
-            found += self.remediations[remediation_id].reasons if remediation_id in self.remediations else []
+            known = self.remediations.get(remediation_id)
+            found += _reasons(known, now_ms) if known else []
         if not story.remediations:
             found.append(self._no_remediation(story))
         return sorted(found, key=lambda r: r.at_ms)
@@ -381,6 +394,25 @@ class Journal:
         """What there is, for who asked for something that there is not: the open ones, latest first."""
         open_ones = [r.remediation_id for r in self.remediations.values() if r.state not in (None, "closed")]
         return [*reversed(open_ones), *(i.incident_id for i in self.open_incidents())][:10]
+
+
+def _reasons(story: RemediationStory, now_ms: int) -> list[Reason]:
+    late = story.remedy.overdue(now_ms) if story.state in EXECUTING else ()
+    return [*story.reasons, *(_late(story, owed) for owed in late)]
+
+
+def _late(story: RemediationStory, owed: Owed) -> Reason:
+    return Reason(owed.due_ms, story.remediation_id, "undo_overdue", overdue_text(owed), owed.undo_by_hand)
+
+
+def overdue_text(owed: Owed) -> str:
+    """What was to be undone when, and what has kept it from being."""
+    since = f"due {moment(owed.due_ms)}, not seen undone: {owed.undo}"
+    if not owed.tried:
+        return f"{since}; nothing is on record of it having been tried: can PD be read, does `execute` run?"
+    last = owed.tried[-1]
+    came = ": ".join(filter(None, (last.answer.replace("_", " ") or "no answer yet", last.code, last.body)))
+    return f"{since}; tried {times(len(owed.tried))}, last {moment(last.at_ms)}: {came}"
 
 
 def _keep(lines: list[Line], line: Line) -> None:
@@ -435,6 +467,8 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
             story.owed[event.change] = event.undo
         case e.ChangeUndone():
             story.owed.pop(event.change, None)
+        case e.StepTaken(answer="never_sent" | "may_have_run" | "refused"):
+            because(event.code or event.answer, f"step {event.step}, {event.answer.replace('_', ' ')}: {event.body}")
         case e.Concluded():
             story.concluded = event
             because(event.code or event.outcome, event.text)
@@ -444,7 +478,7 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
                 because(event.code, event.text)
 
 
-def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
+def _waits(story: RemediationStory, controls: Controls, now_ms: int) -> Waits | None:
     """For whom this remediation waits; None: for nobody, it goes on by itself."""
 
     def waits(what: str, who: str, until_ms: int = 0, reason: str = "") -> Waits:
@@ -475,14 +509,21 @@ def _waits(story: RemediationStory, controls: Controls) -> Waits | None:
             return waits("better facts", "time", story.deferred.until_ms, objections(story.deferred.objections))
         case "unknown":
             why = f": {_how(story.concluded)}" if story.concluded else ""
-            return waits("a person must look and say how it ended", "anyone", 0, f"its outcome is UNKNOWN{why}")
+            by_hand = "; ".join(story.remedy.owed_by_hand)
+            owed = f"; if it is there, undo it by hand: {by_hand}" if by_hand else ""
+            return waits("a person must look and say how it ended", "anyone", 0, f"its outcome is UNKNOWN{why}{owed}")
         case "authorised" | "running" if stopped := controls.refuses_undo(story.cluster_id):
             owed = ", ".join(call(c) for c in story.owed.values()) or "nothing"
             return waits("halted in the middle", "whoever can lift it", 0, f"{stopped[1]}; owed meanwhile: {owed}")
+        case "authorised" | "running" if late := story.remedy.overdue(now_ms):
+            text = "; ".join(f"{overdue_text(o)}; by hand: {o.undo_by_hand}" for o in late)
+            return waits("an undo is overdue", "the people who run Steward, or anyone by hand", late[0].due_ms, text)
         case "authorised" | "running" if story.flagged:
             return waits(f"takes long: {story.flagged.code}", "the people who run Steward", 0, story.flagged.text)
         case "closed" if story.concluded and story.concluded.owed:
-            return waits("an undo is still owed", "a person, by hand", 0, _how(story.concluded))
+            by_hand = "; ".join(story.remedy.owed_by_hand)
+            text = f"{_how(story.concluded)}; by hand: {by_hand}"
+            return waits("an undo is still owed", "a person, by hand", 0, text)
     return None
 
 

@@ -270,7 +270,7 @@ def app(
     @api.get("/metrics")
     async def exposed() -> PlainTextResponse:
         own = {
-            "steward_waiting": len(desk.journal.waiting()),
+            "steward_waiting": len(desk.journal.waiting(desk.now_ms())),
             "steward_open_incidents": len(desk.journal.open_incidents()),
             "steward_dead_letters_seen": desk.journal.dead_count,
             "steward_console_caught_up": int(desk.journal.caught_up),

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from actions import calls
 from schemas import events as e
 from schemas.processors import Record
 from schemas.values import Call, Objection, Sample
@@ -19,6 +21,38 @@ REMEDIES_KEPT_MAX = 8
 NAMES_KEPT_MAX = 20
 SENT_KEPT_MAX = 40
 SAID_KEPT_MAX = 10
+OVERDUE_AFTER_S = 60  # an undo is sent within a poll of being due, and seen gone within another
+CONFIRMED_WITHIN_S = 180  # what PD has accepted is seen gone within so long
+
+
+def in_words(call: Call) -> str:
+    """A call that no table renders: its name and its arguments."""
+    return " ".join([call.name, *(f"{k}={v}" for k, v in sorted(call.args.items()))])
+
+
+def as_sent(call: Call) -> str:
+    try:
+        return str(calls.render(call))
+    except calls.BadCall:
+        return in_words(call)
+
+
+def by_hand(call: Call) -> str:
+    try:
+        return calls.by_hand(call)
+    except calls.BadCall:
+        return in_words(call)
+
+
+@dataclass(frozen=True)
+class CallWords:
+    """How a call is said: as it is sent, and as a person would type it."""
+
+    as_sent: Callable[[Call], str] = as_sent
+    by_hand: Callable[[Call], str] = by_hand
+
+
+CALL_WORDS = CallWords()
 
 
 class Fact(BaseModel):
@@ -54,19 +88,47 @@ class Sent(Fact):
 
     step: int
     text: str
+    kind: str = "do"  # do | undo
     undo: str = ""  # what takes it back
-    due_ms: int = 0  # when that is due; 0: it is meant to stay, or is itself an undo
+    undo_by_hand: str = ""
+    keep_s: int = 0  # for so long; 0: it is meant to stay, or is itself an undo
+    at_ms: int = 0  # when it was intended
+    due_ms: int = 0  # when what it has changed is to be taken back; 0: it has changed nothing yet, or is meant to stay
     change: int = 0
     answer: str = ""
     status: int = 0
     code: str = ""
+    body: str = ""  # why it was not sent, or what came back
     finding: str = ""
+
+    def is_done(self) -> bool:
+        return self.answer == "accepted" or self.finding == "applied"
 
 
 class Undone(Fact):
     change: int
     at_ms: int
     settled_at_ms: int = 0
+
+
+class Owed(Fact):
+    """A change of ours that has not been seen undone."""
+
+    change: int
+    undo: str
+    undo_by_hand: str
+    due_ms: int
+    tried: tuple[Sent, ...] = ()  # the undos so far
+
+    def is_overdue(self, now_ms: int) -> bool:
+        return now_ms >= self.overdue_ms()
+
+    def overdue_ms(self) -> int:
+        """When it is said that it is not undone yet."""
+        late_ms = self.due_ms + OVERDUE_AFTER_S * 1000
+        if self.tried and self.tried[-1].answer == "accepted":
+            return max(late_ms, self.tried[-1].at_ms + CONFIRMED_WITHIN_S * 1000)
+        return late_ms
 
 
 class Remedy(Fact):
@@ -95,6 +157,8 @@ class Remedy(Fact):
     sent: tuple[Sent, ...] = ()
     undone: tuple[Undone, ...] = ()
     said: tuple[str, ...] = ()  # orders, aborts, flags
+    aborting_ms: int = 0  # since when all that can be undone is to be
+    undo_overdue: bool = False  # time has shown it: no event comes while PD can't be read
     outcome: str = ""
     outcome_text: str = ""
     concluded_at_ms: int = 0
@@ -102,12 +166,29 @@ class Remedy(Fact):
     samples: int = 0
     errors: int = 0
     owed: tuple[str, ...] = ()
+    owed_by_hand: tuple[str, ...] = ()
     resolved_as: str = ""  # an UNKNOWN, by a person's word
     closed_code: str = ""
     closed_text: str = ""
 
     def is_open(self) -> bool:
         return not self.closed_code
+
+    def still_owed(self) -> tuple[Owed, ...]:
+        """What an open execution has to take back, each with when. At its end `owed` says what is left."""
+        gone = {u.change for u in self.undone}
+        found = []
+        for s in self.sent:
+            due_ms = min(filter(None, (s.due_ms, self.aborting_ms)), default=0)
+            if s.kind == "do" and s.is_done() and s.undo and due_ms and s.change not in gone and not self.outcome:
+                tried = tuple(u for u in self.sent if u.kind == "undo" and u.change == s.change)
+                found.append(
+                    Owed(change=s.change, undo=s.undo, undo_by_hand=s.undo_by_hand, due_ms=due_ms, tried=tried)
+                )
+        return tuple(found)
+
+    def overdue(self, now_ms: int) -> tuple[Owed, ...]:
+        return tuple(o for o in self.still_owed() if o.is_overdue(now_ms))
 
 
 class Story(Fact):
@@ -148,7 +229,7 @@ class Story(Fact):
 # -- what each event adds to the story --------------------------------------------------------------------------------
 
 
-def learn(story: Story, given: Record, show_call: Callable[[Call], str]) -> Story:
+def learn(story: Story, given: Record, words: CallWords) -> Story:
     """The story with this event in it; the same story where it adds nothing."""
     event, at_ms = given.event, given.head.at_ms
     match event:
@@ -203,7 +284,7 @@ def learn(story: Story, given: Record, show_call: Callable[[Call], str]) -> Stor
             return story.model_copy(
                 update={"closed_code": event.code, "closed_text": event.text, "closed_at_ms": at_ms, "asked": ()}
             )
-    return _learn_remedy(story, given, show_call)
+    return _learn_remedy(story, given, words)
 
 
 def _adopted(story: Story, event: e.DiagnosisAdopted) -> Story:
@@ -224,19 +305,37 @@ def _adopted(story: Story, event: e.DiagnosisAdopted) -> Story:
     return story.model_copy(update={"diagnosis": diagnosis, "asked": asked})
 
 
-def _learn_remedy(story: Story, given: Record, show_call: Callable[[Call], str]) -> Story:
-    event, at_ms = given.event, given.head.at_ms
-    remediation_id = getattr(event, "remediation_id", "")
-    known = next((r for r in story.remedies if r.remediation_id == remediation_id), None)
-    r = known or Remedy(remediation_id=remediation_id)
-    changes = _of_ledger(r, event, at_ms) or _of_outcomes(r, given, show_call)
-    if not remediation_id or not changes:
+def time_shows(story: Story, now_ms: int) -> Story:
+    """The story, where an undo has become overdue since; the same story where none has."""
+    if not any(not r.undo_overdue and r.overdue(now_ms) for r in story.remedies):
         return story
-    r = r.model_copy(update=changes)
+    late = (r.model_copy(update={"undo_overdue": True}) if r.overdue(now_ms) else r for r in story.remedies)
+    return story.model_copy(update={"remedies": tuple(late)})
+
+
+def overdue_ms(story: Story) -> int | None:
+    """When time will show something that no event says; None: never, as it stands."""
+    waiting = (o.overdue_ms() for r in story.remedies if not r.undo_overdue for o in r.still_owed())
+    return min(waiting, default=None)
+
+
+def _learn_remedy(story: Story, given: Record, words: CallWords) -> Story:
+    remediation_id = getattr(given.event, "remediation_id", "")
+    known = next((r for r in story.remedies if r.remediation_id == remediation_id), None)
+    before = known or Remedy(remediation_id=remediation_id)
+    r = learn_remedy(before, given, words)
+    if not remediation_id or r == before:
+        return story
     remedies = (
         tuple(r if x.remediation_id == remediation_id else x for x in story.remedies) if known else (*story.remedies, r)
     )
     return story.model_copy(update={"remedies": remedies[-REMEDIES_KEPT_MAX:]})
+
+
+def learn_remedy(r: Remedy, given: Record, words: CallWords = CALL_WORDS) -> Remedy:
+    """One remediation with this event of its ledger or of its execution in it."""
+    r = r.model_copy(update=_of_ledger(r, given.event, given.head.at_ms) or _of_outcomes(r, given, words))
+    return r if not r.undo_overdue or r.still_owed() else r.model_copy(update={"undo_overdue": False})
 
 
 def _of_ledger(r: Remedy, event: e.Event, at_ms: int) -> dict[str, Any]:
@@ -302,7 +401,7 @@ def _of_ledger(r: Remedy, event: e.Event, at_ms: int) -> dict[str, Any]:
     return {}
 
 
-def _of_outcomes(r: Remedy, given: Record, show_call: Callable[[Call], str]) -> dict[str, Any]:
+def _of_outcomes(r: Remedy, given: Record, words: CallWords) -> dict[str, Any]:
     """What the executor says."""
     event, at_ms = given.event, given.head.at_ms
     match event:
@@ -321,23 +420,27 @@ def _of_outcomes(r: Remedy, given: Record, show_call: Callable[[Call], str]) -> 
         case e.TakenOver():
             return {"attempt": event.attempt, **_also_said(r, f"taken over by {event.owner}")}
         case e.StepIntended():
-            owes = event.kind == "do" and event.undo is not None and event.keep_s > 0
             sent = Sent(
                 step=event.step,
-                text=show_call(event.call),
-                undo=show_call(event.undo) if event.undo else "",
-                due_ms=at_ms + event.keep_s * 1000 if owes else 0,
+                text=words.as_sent(event.call),
+                kind=event.kind,
+                undo=words.as_sent(event.undo) if event.undo else "",
+                undo_by_hand=words.by_hand(event.undo) if event.undo else "",
+                keep_s=event.keep_s,
+                at_ms=at_ms,
                 change=event.change,
             )
-            return {"sent": (*r.sent, sent)[-SENT_KEPT_MAX:], "attempt": event.attempt}
+            undone = tuple(u for u in r.undone if u.change != event.change)  # it is there again
+            return {"sent": _kept((*r.sent, sent)), "attempt": event.attempt, "undone": undone}
         case e.StepTaken():
-            answer = {"answer": event.answer, "status": event.status, "code": event.code[:60]}
-            return {"sent": tuple(s.model_copy(update=answer) if s.step == event.step else s for s in r.sent)}
+            answer = {"answer": event.answer, "status": event.status, "code": event.code[:60], "body": event.body[:200]}
+            return {"sent": tuple(_made(s, at_ms, **answer) if s.step == event.step else s for s in r.sent)}
         case e.StepProbed():
             found = {"finding": event.finding}
-            return {"sent": tuple(s.model_copy(update=found) if s.step == event.step else s for s in r.sent)}
+            return {"sent": tuple(_made(s, s.at_ms, **found) if s.step == event.step else s for s in r.sent)}
         case e.ExecutionAborting():
-            return _also_said(r, f"aborted: {event.code}: {event.text}")
+            said = _also_said(r, f"aborted: {event.code}: {event.text}")
+            return {**said, "aborting_ms": r.aborting_ms or at_ms}
         case e.ChangeUndone():
             before = next((u for u in r.undone if u.change == event.change), Undone(change=event.change, at_ms=at_ms))
             now = before.model_copy(update={"settled_at_ms": at_ms} if event.settled else {"at_ms": at_ms})
@@ -352,10 +455,25 @@ def _of_outcomes(r: Remedy, given: Record, show_call: Callable[[Call], str]) -> 
                 "figures": _moved(event.before, event.after),
                 "samples": event.samples,
                 "errors": event.errors,
-                "owed": tuple(show_call(c.undo) for c in event.owed if c.undo),
+                "owed": tuple(words.as_sent(c.undo) for c in event.owed if c.undo),
+                "owed_by_hand": tuple(words.by_hand(c.undo) for c in event.owed if c.undo),
                 **({"objections": event.objections[:10]} if event.objections else {}),
             }
     return {}
+
+
+def _made(sent: Sent, at_ms: int, **learned: Any) -> Sent:
+    """This step with its answer or finding; from here its change is kept for its time, if it was made."""
+    sent = sent.model_copy(update=learned)
+    if sent.due_ms or not sent.is_done() or not sent.undo or not sent.keep_s:
+        return sent
+    return sent.model_copy(update={"due_ms": at_ms + sent.keep_s * 1000})
+
+
+def _kept(sent: tuple[Sent, ...]) -> tuple[Sent, ...]:
+    """Undos that were tried go first: what was done is what is owed."""
+    spare = [s for s in sent[:-1] if s.kind == "undo"] or list(sent)
+    return sent if len(sent) <= SENT_KEPT_MAX else tuple(s for s in sent if s is not spare[0])
 
 
 def _also_said(r: Remedy, text: str) -> dict[str, Any]:

@@ -5,11 +5,12 @@ Whatever comes from outside is one line of plain text here, and bounded: an aler
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from schemas.events import TicketLine
 from schemas.text import duration, hh_mm, plain, times
-from streams.ticket_story import Diagnosis, Remedy, Sent, Story
+from streams.ticket_story import Diagnosis, Owed, Remedy, Sent, Story
 
 UNKNOWN = "unknown"
 
@@ -35,6 +36,7 @@ _ENDS = {
     "resolved": "RESOLVED BY A PERSON",
 }
 PERSON_NEEDED = "UNKNOWN: PERSON NEEDED"
+UNDO_OVERDUE = "RUNNING, UNDO OVERDUE"
 _STAYS = ("FIXED", "NO BETTER", "WORSE", "FAILED", "REHEARSED", "DONE BY HAND", "UNKNOWN", "RESOLVED BY A PERSON")
 _LEFT_TO_PEOPLE = (
     "NOT DIAGNOSED",
@@ -84,7 +86,7 @@ def _of_remedy(r: Remedy) -> str:
             return "NOT STARTED"
         return _ENDS.get(r.closed_code, "REFUSED")
     if r.claimed_at_ms:
-        return "RUNNING"
+        return UNDO_OVERDUE if r.undo_overdue else "RUNNING"
     if r.stage == "asked" and not r.needed:
         return "WAITING FOR A VETO" if r.rule.startswith("veto") else "APPROVED"
     return {
@@ -95,11 +97,16 @@ def _of_remedy(r: Remedy) -> str:
     }.get(r.stage, "PROPOSED")
 
 
+_LOUD = ("WAITING FOR APPROVAL", "WORSE", "UNKNOWN", "FAILED PARTLY", UNDO_OVERDUE)
+
+
 def tier_of(story: Story, status: str) -> str:
     """How loudly: routine | notable | critical. An emergency that is left to people is said as loudly as can be."""
     remedy = story.remedy()
     emergency = story.level == "emergency"
-    if status.startswith(("WAITING FOR APPROVAL", "WORSE", "UNKNOWN", "FAILED PARTLY")) or (remedy and remedy.owed):
+    if status.startswith(("WAITING FOR APPROVAL", "WORSE", "UNKNOWN", "FAILED PARTLY", UNDO_OVERDUE)) or (
+        remedy and remedy.owed
+    ):
         return "critical"
     if status.startswith(_LEFT_TO_PEOPLE):
         return "critical" if emergency else "notable"
@@ -236,10 +243,14 @@ def _ran(r: Remedy) -> str:
         return ""
     took = f"{duration(r.concluded_at_ms - r.claimed_at_ms)}, " if r.concluded_at_ms else ""
     text = [f"{hh_mm(r.claimed_at_ms)}, {took}attempt {r.attempt}, token {r.token}"]
-    for sent in r.sent:
-        came = sent.answer if sent.answer in ("rehearsed", "never_sent") else str(sent.status or sent.answer or "...")
-        text.append(f"{sent.text} -> {came}{f' {sent.code}' if sent.code else ''}")
+    for line, often in Counter(f"{s.text} -> {_came(s)}" for s in r.sent).items():
+        text.append(f"{line} ({times(often)})" if often > 1 else line)
     return "\n".join([*text, *(plain(s) for s in r.said)])
+
+
+def _came(sent: Sent) -> str:
+    came = sent.answer if sent.answer in ("rehearsed", "never_sent") else str(sent.status or sent.answer or "...")
+    return f"{came} {sent.code}" if sent.code else came
 
 
 def _outcome(r: Remedy) -> str:
@@ -258,9 +269,26 @@ def _errors(r: Remedy) -> str:
     found = [
         f"step {s.step}: no answer to count on, looked: {s.finding.replace('_', ' ')}" for s in r.sent if s.finding
     ]
-    if r.errors:
+    unanswered: dict[tuple[str, str, str], list[Sent]] = {}
+    for s in r.sent:
+        if s.answer in ("never_sent", "may_have_run", "refused") and not s.finding:
+            unanswered.setdefault((s.kind, s.answer, s.code), []).append(s)
+    for (kind, answer, code), same in unanswered.items():
+        last = same[-1]
+        why = ": ".join(filter(None, (code, plain(last.body, 120))))
+        often = f" {times(len(same))}, last" if len(same) > 1 else ""
+        what = "the undo" if kind == "undo" else f"step {last.step}"
+        found.append(f"{what} {_ANSWERS[answer]}{often} {hh_mm(last.at_ms)}{f': {why}' if why else ''}")
+    if r.errors and not unanswered:
         found.append(f"{r.errors} read error{'s' if r.errors > 1 else ''}, looked again")
-    return "; ".join(found)
+    return "\n".join(found) if unanswered else "; ".join(found)
+
+
+_ANSWERS = {
+    "never_sent": "was not sent",
+    "may_have_run": "was sent, and nobody knows whether it ran",
+    "refused": "was refused",
+}
 
 
 def _undo(r: Remedy) -> str:
@@ -268,25 +296,27 @@ def _undo(r: Remedy) -> str:
     for u in r.undone:
         stayed = f"; still absent {hh_mm(u.settled_at_ms)}" if u.settled_at_ms else ""
         text.append(f"removed {hh_mm(u.at_ms)}{stayed}.")
-    gone = {u.change for u in r.undone}
-    if not r.outcome:
-        text += [
-            f"owed {hh_mm(s.due_ms)}: {s.undo}" for s in r.sent if s.due_ms and s.change not in gone and _is_done(s)
-        ]
+    if r.still_owed():
+        text += [owing(r, o) for o in r.still_owed()]
     elif r.owed:
         text += [f"OWED: {owed}" for owed in r.owed]
-    elif r.sent and r.outcome != UNKNOWN and r.undone:
+    elif r.sent and r.outcome not in ("", UNKNOWN) and r.undone:
         text.append("Nothing left behind.")
     return " ".join(text)
 
 
-def _is_done(s: Sent) -> bool:
-    return s.answer == "accepted" or s.finding == "applied"
+def owing(r: Remedy, owed: Owed) -> str:
+    """What is to be taken back, since or until when, and how a person does it."""
+    when = f"OVERDUE since {hh_mm(owed.due_ms)}" if r.undo_overdue else f"owed {hh_mm(owed.due_ms)}"
+    return f"{when}: {owed.undo}"
 
 
 def _for_you(story: Story, r: Remedy | None) -> str:
     status = status_of(story)
-    text = [f"undo by hand: {owed}" for owed in r.owed] if r and not r.closed_code else []
+    text = [f"undo by hand: {owed}" for owed in r.owed_by_hand or r.owed] if r and not r.closed_code else []
+    if r and status == UNDO_OVERDUE:
+        by_hand = ", ".join(o.undo_by_hand for o in r.still_owed())
+        text.append(f"Steward goes on trying; by hand: {by_hand}")
     if status == PERSON_NEEDED and r:
         text.append(f"look at the cluster, then: steward resolve {r.remediation_id} --outcome ... --reason ...")
     elif status == "WAITING FOR APPROVAL" and r:

@@ -7,23 +7,18 @@ acting half: without it a ticket ends with its diagnosis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from schemas import events as e
 from schemas.controls import Controls
 from schemas.processors import Record, Tick
-from schemas.values import Call, Head, canonical_json
-from streams.ticket_story import Story, learn
+from schemas.values import Head, canonical_json
+from streams.ticket_story import CALL_WORDS, CallWords, Story, learn, overdue_ms, time_shows
 from streams.ticket_text import headline_of, lines_of, status_of, tier_of
 
 COUNTS_EVERY_MS = 30_000  # mere counts make a version at most so often
 TICKETS_KEPT_MAX = 200  # of a cluster, closed ones included: late events still find their ticket
-
-
-def in_words(call: Call) -> str:
-    """A call where nobody said how to render it: its name and its arguments."""
-    return " ".join([call.name, *(f"{k}={v}" for k, v in sorted(call.args.items()))])
 
 
 @dataclass(frozen=True)
@@ -48,19 +43,18 @@ class Desk:
 class Tickets:
     """Decides: reads incidents, diagnoses, remediations and outcomes; writes tickets."""
 
-    show_call: Callable[[Call], str] = in_words
+    words: CallWords = CALL_WORDS
 
     def initial(self, cluster_id: str) -> Desk:
         return Desk(cluster_id)
 
     def decide(self, state: Desk, given: Record | Tick, now_ms: int, controls: Controls) -> Sequence[e.Event]:
         if isinstance(given, Tick):
-            due = [t for t in state.tickets.values() if t.pending and t.written_at_ms + COUNTS_EVERY_MS <= now_ms]
-            return [_write(t, t.story) for t in due]
+            return [_write(t, time_shows(t.story, now_ms)) for t in state.tickets.values() if _is_due(t, now_ms)]
         ticket = self._ticket(state, given.event)
         if ticket is None:
             return ()
-        story = learn(ticket.story, given, self.show_call)
+        story = learn(ticket.story, given, self.words)
         if story == ticket.story:
             return ()
         version = _write(ticket, story)
@@ -89,7 +83,7 @@ class Tickets:
         return replace(state, tickets=_kept({**others, event.incident_id: ticket}))
 
     def wakes_at(self, state: Desk) -> int | None:
-        return min((t.written_at_ms + COUNTS_EVERY_MS for t in state.tickets.values() if t.pending), default=None)
+        return min((at for t in state.tickets.values() if (at := _due_ms(t)) is not None), default=None)
 
     def _ticket(self, state: Desk, event: e.Event) -> Ticket | None:
         """The ticket that this event belongs to: by incident, else by remediation. None: it belongs to none."""
@@ -103,6 +97,18 @@ class Tickets:
             if any(r.remediation_id == remediation_id for r in ticket.story.remedies):
                 return ticket
         return None
+
+
+def _due_ms(ticket: Ticket) -> int | None:
+    """When it is written although nothing is heard: counts that wait, and an undo that does not come."""
+    counts_ms = ticket.written_at_ms + COUNTS_EVERY_MS if ticket.pending else None
+    late_ms = overdue_ms(ticket.story) if ticket.written else None
+    return min((at for at in (counts_ms, late_ms) if at is not None), default=None)
+
+
+def _is_due(ticket: Ticket, now_ms: int) -> bool:
+    at = _due_ms(ticket)
+    return at is not None and at <= now_ms
 
 
 def _write(ticket: Ticket, story: Story) -> e.TicketWritten:

@@ -170,6 +170,29 @@ class Office:
         )
         return digest_of(plan)
 
+    async def runs(self, remediation_id: str = "R-1") -> None:
+        """Asked, approved by anna, claimed, and its first call made."""
+        digest = self.asked(remediation_id)
+        await self.desk.approve(ANNA, remediation_id, digest, "disk known bad")
+        plan, asked = a_plan(), self.journal.remediations[remediation_id].ask
+        assert asked is not None
+        claim: dict[str, Any] = {"digest": digest, "tier": "MEDIUM", "mode": "on", "approvals": (), "deadline_ms": 0}
+        of_it = {"action": plan.action, "params": plan.params, "plan": plan, "incident_id": "INC-1"}
+        self.executes(e.Claimed, remediation_id, **of_it, **claim)
+        self.steps(1, "do", "accepted", remediation_id=remediation_id, status=200)
+
+    def steps(self, step: int, kind: str, answer: str, *, remediation_id: str = "R-1", **more: Any) -> None:
+        change = a_plan().changes[0]
+        call, undo, keep_s = (change.do, change.undo, change.keep_s) if kind == "do" else (change.undo, None, 0)
+        said = {"change": 0, "kind": kind, "call": call, "undo": undo, "keep_s": keep_s, "window_s": 15}
+        self.executes(e.StepIntended, remediation_id, step=step, **said)
+        self.executes(e.StepTaken, remediation_id, step=step, answer=answer, **more)
+
+    def executes(self, said: type[e.Event], remediation_id: str = "R-1", **more: Any) -> None:
+        """What `execute` says."""
+        given = {"cluster_id": CLUSTER, "remediation_id": remediation_id, "attempt": 1, **more}
+        self.write("outcomes", said.model_validate(given))
+
     def said(self, topic: str) -> list[str]:
         return [type(event).__name__ for event in self.events(topic)]
 

@@ -192,6 +192,16 @@ def test_the_command_that_is_shown_lifts_the_input_and_nothing_else(at_console: 
     assert "freeze by anna" in at_console("status").stdout
 
 
+async def test_status_waiting_and_why_show_an_undo_that_is_overdue(at_console: Steward, office: Office) -> None:
+    await office.runs()
+    office.let_pass(960)
+
+    for command in (("status",), ("waiting",), ("why", "R-1"), ("why", CLUSTER)):
+        plain = at_console(*command).stdout
+        assert "due 2026-09-21 14:28:20Z, not seen undone: DELETE /pd/api/v1/schedulers/" in plain, command
+        assert "pd-ctl scheduler remove evict-leader-scheduler-4" in plain
+
+
 def test_a_denied_word_of_the_ledger_is_exit_1(at_console: Steward, office: Office) -> None:
     digest = office.asked()
     office.controls = type(office.controls)(

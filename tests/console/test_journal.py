@@ -58,7 +58,7 @@ def test_an_ask_waits_for_its_people_until_it_expires() -> None:
     office = Office()
     office.asked(tier="HIGH")
 
-    (waits,) = office.journal.waiting()
+    (waits,) = office.journal.waiting(office.now)
 
     assert (waits.id, waits.what, waits.who) == ("R-1", "approval by 2 people", "first responder")
     assert waits.until_ms == START_MS + 480_000
@@ -69,7 +69,7 @@ def test_why_names_the_code_of_everything_that_was_not_done() -> None:
     office = Office()
     office.incident()
 
-    assert [r.code for r in office.journal.why("INC-1") or []] == ["no_diagnosis"]
+    assert [r.code for r in office.journal.why("INC-1", office.now) or []] == ["no_diagnosis"]
     office.write(
         "proposals",
         e.NothingProposed(
@@ -82,8 +82,8 @@ def test_why_names_the_code_of_everything_that_was_not_done() -> None:
         ),
     )
 
-    assert {r.code for r in office.journal.why("INC-1") or []} == {"no_repair_for_cause"}
-    assert office.journal.why("INC-2") is None
+    assert {r.code for r in office.journal.why("INC-1", office.now) or []} == {"no_repair_for_cause"}
+    assert office.journal.why("INC-2", office.now) is None
 
 
 def test_dead_letters_are_in_sight_with_what_was_wrong() -> None:
@@ -146,7 +146,39 @@ def test_an_undo_that_is_still_owed_waits_for_a_person_after_all_has_ended() -> 
     made = edge(closed, "x", START_MS)
     office.journal.take(office.log.append("remediations", CLUSTER, encode(made.event, made.head)))
 
-    assert [w.what for w in office.journal.waiting()] == ["an undo is still owed"]
+    assert [w.what for w in office.journal.waiting(office.now)] == ["an undo is still owed"]
+
+
+async def test_an_undo_that_is_overdue_is_in_waiting_why_and_status_with_the_command_by_hand() -> None:
+    """PD is out of reach while leaders are evicted: the time that has passed tells, and each attempt that is on
+    record."""
+    office = Office()
+    await office.runs()
+    office.let_pass(900)
+    assert office.desk.waiting() == []
+    assert office.desk.status()["clusters"][0]["undo_overdue"] == []
+
+    office.let_pass(60)
+
+    by_hand = "pd-ctl scheduler remove evict-leader-scheduler-4"
+    (waits,) = office.desk.waiting()
+    assert (waits.what, waits.until_ms) == ("an undo is overdue", START_MS + 900_000)
+    assert by_hand in waits.reason
+    assert "nothing is on record of it having been tried" in waits.reason
+    for id in ("R-1", CLUSTER):
+        assert [r.command for r in office.desk.why(id) if r.code == "undo_overdue"] == [by_hand]
+
+    for step in (2, 3):
+        office.steps(step, "undo", "never_sent", code="pd_unreachable", body="no endpoint answers")
+    (late,) = office.desk.status()["clusters"][0]["undo_overdue"]
+    assert (late["id"], late["by_hand"]) == ("R-1", by_hand)
+    assert "tried 2 times, last 2026-09-21 14:29:20Z: never sent: pd_unreachable: no endpoint answers" in late["reason"]
+    assert "pd_unreachable" in {r.code for r in office.desk.why("R-1")}
+
+    office.steps(4, "undo", "accepted", status=200)
+    office.executes(e.ChangeUndone, change=0, settled=False)
+    assert office.desk.waiting() == []
+    assert office.desk.status()["clusters"][0]["undo_overdue"] == []
 
 
 async def test_what_a_halt_leaves_undone_is_listed() -> None:
@@ -161,12 +193,12 @@ async def test_what_a_halt_leaves_undone_is_listed() -> None:
     )
     await office.desk.halt(ANNA, "it does the wrong thing")
 
-    (waits,) = office.journal.waiting()
+    (waits,) = office.journal.waiting(office.now)
 
     assert (waits.what, waits.who) == ("halted in the middle", "whoever can lift it")
     assert "remove_evict_leader(store_id=4)" in waits.reason
     office.write("outcomes", e.ChangeUndone(**of_it, change=0, settled=True))
-    assert "owed meanwhile: nothing" in office.journal.waiting()[0].reason
+    assert "owed meanwhile: nothing" in office.journal.waiting(office.now)[0].reason
 
 
 def test_the_card_shows_what_is_approved_in_80_columns() -> None:

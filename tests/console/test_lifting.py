@@ -205,12 +205,12 @@ async def test_a_broken_ledger_is_listed_until_an_owner_finds_it_whole() -> None
     start = {"cluster_id": "~0", "role": "execute", "owner": "pid-1", "build": "test"}
     office.write("outcomes", e.OwnerStarted(**start, broken={CLUSTER: text}))
 
-    (waits,) = office.journal.waiting()
+    (waits,) = office.journal.waiting(office.now)
     assert (waits.what, waits.reason, waits.verbs) == ("its ledger is broken", text, ())
     assert waits.command == f"steward audit verify {CLUSTER}"
-    assert "ledger_broken" in {r.code for r in office.journal.why_stopped(CLUSTER)}
+    assert "ledger_broken" in {r.code for r in office.journal.why_stopped(CLUSTER, office.now)}
     assert office.desk.status()["clusters"][0]["broken_ledgers"] == ["outcomes"]
 
     office.write("outcomes", e.OwnerStarted(**start))
-    assert office.journal.waiting() == []
+    assert office.journal.waiting(office.now) == []
     assert office.desk.status()["clusters"][0]["broken_ledgers"] == []

@@ -1,5 +1,6 @@
 """The main job in memory: an alert becomes a diagnosed, validated, approved, executed and audited repair."""
 
+from pdsim.faults import ConnectionRefused
 from schemas import events as e
 from tests.spec.world import World, live
 
@@ -35,5 +36,24 @@ def test_a_slow_store_is_relieved_of_its_leaders_and_given_back() -> None:
         undone = world.found(e.ChangeUndone)
         assert [u.settled for u in undone] == [False, True]
         await world.until(lambda: (t := world.one(e.TicketWritten)) is not None and t.status == "FIXED, UNDONE")
+
+    live(spec)
+
+
+def test_people_are_told_when_pd_is_out_of_reach_while_an_undo_is_owed() -> None:
+    async def spec(world: World) -> None:
+        await slow_store(world)
+        ask = await world.until(lambda: world.one(e.ApprovalAsked), 60)
+        world.approve(ask)
+        await world.until(lambda: world.one(e.StepTaken), 60)
+        world.faults.add(ConnectionRefused(), times=None)
+        await world.passes(60 + 60 + 10)  # kept, and some polls
+
+        told = [body for _, _, body in world.sink.said if "UNDO OVERDUE" in body.splitlines()[0]]
+        assert len(told) == 1
+        assert "pd-ctl scheduler remove evict-leader-scheduler-4" in " ".join(told[0].split())
+
+        world.faults.clear()
+        await world.until(lambda: (t := world.one(e.TicketWritten)) is not None and t.status == "FIXED, UNDONE", 3600)
 
     live(spec)

@@ -29,6 +29,7 @@ from schemas.values import (
     SignedApproval,
 )
 from streams.pipeline import may_stand_on
+from streams.ticket_story import SENT_KEPT_MAX, CallWords
 from streams.tickets import Desk, Tickets
 
 T0 = 1_795_486_260_000  # 2026-11-24 02:11:00 UTC
@@ -69,7 +70,7 @@ def seen(number: int, text: str) -> Evidence:
 class Told:
     """The story of one cluster's tickets. `now_s` counts from 02:11:00."""
 
-    rules: Tickets = field(default_factory=lambda: Tickets(lambda call: SHOWN[call.name]))
+    rules: Tickets = field(default_factory=lambda: Tickets(CallWords(as_sent=lambda call: SHOWN[call.name])))
     now_s: float = 0
     decided: list[e.Event] = field(default_factory=list)
     heads: list[Head] = field(default_factory=list)
@@ -195,11 +196,11 @@ class Told:
         said: dict[str, Any] = {"digest": DIGEST, "tier": "MEDIUM", "mode": "on", "approvals": (), "deadline_ms": T0}
         self.say(e.Claimed, at_s=331, topic="outcomes", **DOING, **said, plan=PLAN)
 
-    def steps(self, step: int = 1, kind: str = "do", answer: str = "accepted", status: int = 200) -> None:
+    def steps(self, step: int = 1, kind: str = "do", answer: str = "accepted", status: int = 200, **more: Any) -> None:
         call, undo, keep_s = (ADD, REMOVE, 900) if kind == "do" else (REMOVE, None, 0)
         of: dict[str, Any] = {"step": step, "topic": "outcomes"}
         self.say(e.StepIntended, **of, change=0, kind=kind, call=call, undo=undo, keep_s=keep_s, window_s=15)
-        self.say(e.StepTaken, **of, answer=answer, status=status)
+        self.say(e.StepTaken, **of, answer=answer, status=status, **more)
 
     def undoes(self) -> None:
         self.steps(2, "undo")
@@ -459,6 +460,60 @@ def test_while_it_runs_the_ticket_says_what_is_owed() -> None:
     assert told.line("Undo") == "owed 02:31: DELETE evict-leader store 4"
 
 
+def test_an_undo_that_does_not_come_is_seen_though_no_event_says_so() -> None:
+    """While PD can't be read nothing is on record: the step that was made, and for how long, tell all the same."""
+    told = Told()
+    told.runs()
+    wakes = told.rules.wakes_at(told.state)
+    assert wakes == T0 + (331 + 900 + 60) * 1000, "due since the answer of the step, and some polls"
+    told.now_s = 331 + 900 + 59
+    assert not told.given(None)
+    told.now_s += 1
+    told.given(None)
+    assert (told.ticket().status, told.ticket().tier) == ("RUNNING, UNDO OVERDUE", "critical")
+    assert told.line("Undo") == "OVERDUE since 02:31: DELETE evict-leader store 4"
+    assert "by hand: pd-ctl scheduler remove evict-leader-scheduler-4" in told.line("For you")
+    assert told.rules.wakes_at(told.state) is None, "it is said once"
+
+    told.undoes()
+    assert told.ticket().status == "RUNNING"
+    told.concludes()
+    assert told.ticket().status == "FIXED, UNDONE"
+
+
+def test_each_undo_that_was_not_sent_is_an_error_of_the_ticket() -> None:
+    told = Told()
+    told.runs()
+    told.now_s = 331 + 900
+    for step in (2, 3, 4):
+        told.steps(step, "undo", answer="never_sent", status=0, code="pd_unreachable", body="no endpoint answers")
+        told.now_s += 20
+    assert told.line("Errors") == "the undo was not sent 3 times, last 02:32: pd_unreachable: no endpoint answers"
+    assert "DELETE evict-leader store 4 -> never_sent pd_unreachable (3 times)" in told.line("Ran")
+    assert told.ticket().status == "RUNNING"
+    told.now_s += 10
+    told.given(None)
+    assert told.ticket().status == "RUNNING, UNDO OVERDUE"
+
+
+def test_an_abort_brings_the_undo_forward() -> None:
+    told = Told()
+    told.runs()
+    told.say(e.ExecutionAborting, at_s=400, topic="outcomes", code="frozen", text="freeze by anna: deploy")
+    assert told.line("Undo") == "owed 02:17: DELETE evict-leader store 4"
+    told.now_s = 460
+    told.given(None)
+    assert told.ticket().status == "RUNNING, UNDO OVERDUE"
+
+
+def test_what_is_owed_outlasts_any_number_of_undos_that_were_tried() -> None:
+    told = Told()
+    told.runs()
+    for step in range(2, SENT_KEPT_MAX + 20):
+        told.steps(step, "undo", answer="never_sent", status=0)
+    assert "DELETE evict-leader store 4" in told.line("Undo")
+
+
 @pytest.mark.parametrize(
     ("outcome", "status", "tier"),
     [
@@ -492,6 +547,7 @@ def test_unknown_needs_a_person_and_ends_with_that_persons_word() -> None:
         True,
     )
     assert told.line("Undo") == "OWED: DELETE evict-leader store 4"
+    assert told.line("For you").startswith("undo by hand: pd-ctl scheduler remove evict-leader-scheduler-4\n")
     assert "steward resolve R-1093" in told.line("For you")
     told.say(e.ResolutionOrdered, outcome="succeeded", person="anna", reason="looked", approval=word("looked"))
     told.closes_remediation("resolved", "by anna: looked")
@@ -612,10 +668,11 @@ def test_a_ticket_folded_from_its_events_is_what_it_was_when_it_was_decided(said
     assert restored == told.state
     versions = [x.version for x in told.decided if isinstance(x, e.TicketWritten)]
     assert versions == list(range(1, len(versions) + 1))
-    if (wakes := told.rules.wakes_at(told.state)) is not None:
-        told.now_s = max(told.now_s, (wakes - T0) / 1000)
-        assert told.given(None), "a tick that was asked for brings something about"
-        assert told.rules.wakes_at(told.state) is None
+    for _ in range(2):  # counts that wait, and an undo that does not come
+        if (wakes := told.rules.wakes_at(told.state)) is not None:
+            told.now_s = max(told.now_s, (wakes - T0) / 1000)
+            assert told.given(None), "a tick that was asked for brings something about"
+    assert told.rules.wakes_at(told.state) is None
 
 
 @given(st.text(max_size=600))
