@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas import events as e
 from schemas.controls import EVERY_CLUSTER, Poison
-from schemas.text import clean, people, zoned
+from schemas.text import clean, params_text, people, zoned
 from schemas.values import Call, Objection
 
 SAID_MAX = 300
@@ -76,7 +76,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.PolicyAdopted: lambda v: f"policy {v.version} adopted by {v.by}: {v.reason}",
     e.KeyRevoked: lambda v: f"key {v.kid} revoked by {v.by}: {v.reason}",
     e.ProposalStarted: lambda v: f"thinking about a repair, attempt {v.attempt}",
-    e.ActionProposed: lambda v: f"proposed by the {v.by}: {v.action} {v.params}: {v.why}",
+    e.ActionProposed: lambda v: f"proposed by the {v.by}: {v.action} {params_text(v.params)}: {v.why}",
     e.NothingProposed: lambda v: f"nothing proposed, {v.code}: {v.reason}",
     e.ProposalValidated: lambda v: f"valid: {v.action}, {v.tier} ({', '.join(v.tier_reasons)}), plan {v.digest[:12]}",
     e.ProposalRefused: lambda v: f"refused: {objections(v.objections)}",
@@ -86,7 +86,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.UndoAsked: lambda v: f"{v.approval.person} wants it undone: {v.approval.reason}",
     e.DoneByHand: lambda v: f"{v.approval.person} did it by hand: {v.approval.reason}",
     e.OutcomeResolved: lambda v: f"{v.approval.person} says it ended {v.outcome}: {v.approval.reason}",
-    e.RemediationOpened: lambda v: f"remediation {v.remediation_id}: {v.action} {v.params}",
+    e.RemediationOpened: lambda v: f"remediation {v.remediation_id}: {v.action} {params_text(v.params)}",
     e.ProposalDeferred: lambda v: f"waits until {zoned(v.until_ms)}: {objections(v.objections)}",
     e.ProposalAskedAgain: lambda v: f"looked at again, attempt {v.attempt}",
     e.ApprovalAsked: lambda v: (
@@ -97,7 +97,7 @@ WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.ApprovalCounted: lambda v: f"approved by {v.approval.person}, {v.counted} of {v.needed}: {v.approval.reason}",
     e.ApprovalRejected: lambda v: f"the word of {v.person} does not count, {v.code}: {v.text}",
     e.ExecutionBlocked: lambda v: f"has to wait, {v.code}: {v.text}",
-    e.ExecutionAuthorized: lambda v: f"authorised: {v.action} {v.params} ({v.mode})",
+    e.ExecutionAuthorized: lambda v: f"authorised: {v.action} {params_text(v.params)} ({v.mode})",
     e.ExecutionStarted: lambda v: f"execution started, attempt {v.attempt}",
     e.ClusterQuarantined: lambda v: f"QUARANTINED: {v.text}",
     e.CancelOrdered: lambda v: f"{v.person} ordered it cancelled: {v.reason}",

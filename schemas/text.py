@@ -6,6 +6,7 @@ not the day of the ticket. A line of a list stands alone and says all of it (`mo
 
 from __future__ import annotations
 
+import json
 import textwrap
 import unicodedata
 from datetime import UTC, datetime
@@ -39,6 +40,16 @@ def wrapped(label: str, text: str, column: int = LABEL_COLUMNS) -> list[str]:
         clean(text) or "-", COLUMNS, initial_indent=first, subsequent_indent=" " * column, break_on_hyphens=False
     )
     return lines or [first]
+
+
+def params_text(params: str) -> str:
+    """Parameters, canonical JSON in events, as a person would say them: `store_id=4 keep_s=900`."""
+    try:
+        found = json.loads(params)
+    except ValueError:
+        return plain(params, 300)
+    spoken = " ".join(f"{k}={v}" for k, v in found.items()) if isinstance(found, dict) else params
+    return plain(spoken, 300)
 
 
 def page(ticket: TicketWritten) -> str:

@@ -5,7 +5,6 @@ How it is said stands in streams/ticket_text.py, when it is said in streams/tick
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from actions import calls
 from schemas import events as e
 from schemas.processors import Record
+from schemas.text import params_text
 from schemas.values import Call, Objection, Sample
 
 REMEDIES_KEPT_MAX = 8
@@ -350,14 +350,14 @@ def _of_ledger(r: Remedy, event: e.Event, at_ms: int) -> dict[str, Any]:
                 "blocked": "",
                 "until_ms": 0,
             }
-            return {**again, "action": event.action, "params": _params(event.params)}
+            return {**again, "action": event.action, "params": params_text(event.params)}
         case e.ProposalDeferred():
             return {"stage": "deferred", "objections": event.objections[:10], "until_ms": event.until_ms}
         case e.ApprovalAsked():
             return {
                 "stage": "asked",
                 "action": event.action,
-                "params": _params(event.params),
+                "params": params_text(event.params),
                 "tier": event.tier,
                 "mode": event.mode,
                 "rule": event.rule,
@@ -408,7 +408,7 @@ def _of_outcomes(r: Remedy, given: Record, words: CallWords) -> dict[str, Any]:
         case e.Claimed():
             return {
                 "action": event.action,
-                "params": _params(event.params),
+                "params": params_text(event.params),
                 "mode": event.mode,
                 "tier": event.tier,
                 "claimed_at_ms": at_ms,
@@ -484,17 +484,8 @@ def _without(asked: tuple[str, ...], by: str) -> tuple[str, ...]:
     return tuple(a for a in asked if a != by)
 
 
-def _params(params: str) -> str:
-    """Canonical JSON as a person would say it: `store_id=4 keep_s=900`."""
-    try:
-        found = json.loads(params)
-    except ValueError:
-        return params[:300]
-    return " ".join(f"{k}={v}" for k, v in found.items())[:300] if isinstance(found, dict) else params[:300]
-
-
 _ALWAYS = ("leaders", "slow_score", "down_peers")
-_NEVER = ("pd_settled", "done")
+_NEVER = ("pd_settled", "done", "evicting", "leads")  # the executor's own: how far it is, not how the cluster is
 
 
 def _moved(before: Sample | None, after: Sample | None) -> str:

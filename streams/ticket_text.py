@@ -6,13 +6,15 @@ Whatever comes from outside is one line of plain text here, and bounded: an aler
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from schemas.events import TicketLine
-from schemas.text import duration, hh_mm, plain, times
+from schemas.text import duration, hh_mm, plain, times, zoned
 from streams.ticket_story import Diagnosis, Owed, Remedy, Sent, Story
 
 UNKNOWN = "unknown"
+At = Callable[[int], str]
 
 
 # -- in one word ----------------------------------------------------------------------------------------------------
@@ -143,21 +145,27 @@ def lines_of(story: Story) -> tuple[TicketLine, ...]:
             ("Ruled out", ", ".join(_ruled_out(what, ids) for what, ids in story.diagnosis.ruled_out)),
         ]
     if remedy:
-        found += [
-            ("Action", _action(story, remedy)),
-            ("Approved", _approved(remedy)),
-            ("Ran", _ran(remedy)),
-            ("Outcome", _outcome(remedy)),
-            ("Errors", _errors(remedy)),
-            ("Undo", _undo(remedy)),
-        ]
+        before = [x for x in story.remedies if x.remediation_id != remedy.remediation_id]
+        found += lines_of_remedy(remedy, partial(hh_mm, day_ms=story.opened_at_ms), before)
     found.append(("For you", _for_you(story, remedy)))
     return tuple(TicketLine(label=label, text=text) for label, text in found if text)
 
 
+def lines_of_remedy(r: Remedy, at: At, before: Sequence[Remedy] = ()) -> list[tuple[str, str]]:
+    """What one remediation adds: also what `steward show R-...` says of it. `at` says a time."""
+    return [
+        ("Action", _action(r, at, before)),
+        ("Approved", _approved(r, at)),
+        ("Ran", _ran(r, at)),
+        ("Outcome", _outcome(r)),
+        ("Errors", _errors(r, at)),
+        ("Undo", _undo(r, at)),
+    ]
+
+
 def _alerts(story: Story) -> str:
     first, others = story.names[:1], story.names[1:6]
-    text = f"{hh_mm(story.alert_at_ms)} {plain(first[0], 160) if first else '?'}"
+    text = f"{zoned(story.alert_at_ms, story.opened_at_ms)} {plain(first[0], 160) if first else '?'}"
     if story.folded:
         text += f" (+{story.folded} folded)"
     if others:
@@ -167,7 +175,7 @@ def _alerts(story: Story) -> str:
     if story.incomplete:
         text += "; incomplete: Alertmanager left some out"
     if story.closed_code:
-        text += f"; {hh_mm(story.closed_at_ms)} {story.closed_code}: {plain(story.closed_text)}"
+        text += f"; {hh_mm(story.closed_at_ms, story.opened_at_ms)} {story.closed_code}: {plain(story.closed_text)}"
     elif story.firing == 0 and story.opened_at_ms:
         text += "; none fires now"
     return text
@@ -199,50 +207,49 @@ def _ruled_out(what: str, ids: Iterable[str]) -> str:
     return f"{plain(what.replace('_', ' '), 80)} ({cited})" if cited else plain(what.replace("_", " "), 80)
 
 
-def _action(story: Story, r: Remedy) -> str:
+def _action(r: Remedy, at: At, before: Sequence[Remedy]) -> str:
     if not r.action:
         return f"none: {r.closed_code}: {plain(r.closed_text)}"
     tier = f"; {r.tier}" if r.tier else ""
     mode = f"; {r.mode}" if r.mode and r.mode != "on" else ""
     text = [f"{r.remediation_id} {r.action} {plain(r.params, 200)}".rstrip() + tier + mode]
-    until = f" until {hh_mm(r.until_ms)}" if r.until_ms and r.is_open() else ""
+    until = f" until {at(r.until_ms)}" if r.until_ms and r.is_open() else ""
     text += [f"{o.kind}{until if o.kind == 'wait' else ''}: {o.code}: {plain(o.text)}" for o in r.objections]
     if r.stage == "blocked" and r.is_open() and not r.claimed_at_ms:
         text.append(f"blocked{until}: {r.blocked}")
     if r.closed_code and not r.objections and not r.outcome:
         text.append(f"not done: {r.closed_code}: {plain(r.closed_text)}")
-    before = [x for x in story.remedies if x.remediation_id != r.remediation_id]
     text += [
         f"before: {x.remediation_id} {x.action or 'nothing'}: {_of_remedy(x)} {x.closed_code}" for x in before[-3:]
     ]
     return "\n".join(text)
 
 
-def _approved(r: Remedy) -> str:
+def _approved(r: Remedy, at: At) -> str:
     if not r.asked_at_ms:
         return ""
     plan = f"plan {r.digest[:4]}...{r.digest[-2:]}"
-    text = [f'{w.person}, {hh_mm(w.at_ms)} {w.via.upper()}, {plan}: "{plain(w.reason)}"' for w in r.approvals]
-    asked = f"asked {hh_mm(r.asked_at_ms)}"
+    text = [f'{w.person}, {at(w.at_ms)} {w.via.upper()}, {plan}: "{plain(w.reason)}"' for w in r.approvals]
+    asked = f"asked {at(r.asked_at_ms)}"
     if text:
         text[-1] += f" ({asked})"
     elif not r.needed and r.rule and not r.rule.startswith("veto"):
         text.append(f"by policy: {r.tier} is {r.rule}, {plan}")
     if r.stage == "asked" and r.is_open() and not r.claimed_at_ms and (missing := r.needed - len(r.approvals)) > 0:
         who = f", now {plain(r.asked, 80)}" if r.asked else ""
-        text.append(f"{asked}{who}; {missing} more; expires {hh_mm(r.expires_at_ms)}")
+        text.append(f"{asked}{who}; {missing} more; expires {at(r.expires_at_ms)}")
     elif r.stage == "asked" and r.is_open() and r.rule.startswith("veto"):
-        text.append(f"{asked}; acts {hh_mm(r.expires_at_ms)} unless somebody denies it, {plan}")
+        text.append(f"{asked}; acts {at(r.expires_at_ms)} unless somebody denies it, {plan}")
     elif not text:
         text.append(f"nobody ({asked})")
     return "\n".join([*text, *(f"not counted: {plain(n)}" for n in r.not_counted)])
 
 
-def _ran(r: Remedy) -> str:
+def _ran(r: Remedy, at: At) -> str:
     if not r.claimed_at_ms:
         return ""
     took = f"{duration(r.concluded_at_ms - r.claimed_at_ms)}, " if r.concluded_at_ms else ""
-    text = [f"{hh_mm(r.claimed_at_ms)}, {took}attempt {r.attempt}, token {r.token}"]
+    text = [f"{at(r.claimed_at_ms)}, {took}attempt {r.attempt}, token {r.token}"]
     for line, often in Counter(f"{s.text} -> {_came(s)}" for s in r.sent).items():
         text.append(f"{line} ({times(often)})" if often > 1 else line)
     return "\n".join([*text, *(plain(s) for s in r.said)])
@@ -265,7 +272,7 @@ def _outcome(r: Remedy) -> str:
     return text
 
 
-def _errors(r: Remedy) -> str:
+def _errors(r: Remedy, at: At) -> str:
     found = [
         f"step {s.step}: no answer to count on, looked: {s.finding.replace('_', ' ')}" for s in r.sent if s.finding
     ]
@@ -278,7 +285,7 @@ def _errors(r: Remedy) -> str:
         why = ": ".join(filter(None, (code, plain(last.body, 120))))
         often = f" {times(len(same))}, last" if len(same) > 1 else ""
         what = "the undo" if kind == "undo" else f"step {last.step}"
-        found.append(f"{what} {_ANSWERS[answer]}{often} {hh_mm(last.at_ms)}{f': {why}' if why else ''}")
+        found.append(f"{what} {_ANSWERS[answer]}{often} {at(last.at_ms)}{f': {why}' if why else ''}")
     if r.errors and not unanswered:
         found.append(f"{r.errors} read error{'s' if r.errors > 1 else ''}, looked again")
     return "\n".join(found) if unanswered else "; ".join(found)
@@ -291,13 +298,13 @@ _ANSWERS = {
 }
 
 
-def _undo(r: Remedy) -> str:
+def _undo(r: Remedy, at: At) -> str:
     text = []
     for u in r.undone:
-        stayed = f"; still absent {hh_mm(u.settled_at_ms)}" if u.settled_at_ms else ""
-        text.append(f"removed {hh_mm(u.at_ms)}{stayed}.")
+        stayed = f"; still absent {at(u.settled_at_ms)}" if u.settled_at_ms else ""
+        text.append(f"removed {at(u.at_ms)}{stayed}.")
     if r.still_owed():
-        text += [owing(r, o) for o in r.still_owed()]
+        text += [_owing(r, o, at) for o in r.still_owed()]
     elif r.owed:
         text += [f"OWED: {owed}" for owed in r.owed]
     elif r.sent and r.outcome not in ("", UNKNOWN) and r.undone:
@@ -305,9 +312,8 @@ def _undo(r: Remedy) -> str:
     return " ".join(text)
 
 
-def owing(r: Remedy, owed: Owed) -> str:
-    """What is to be taken back, since or until when, and how a person does it."""
-    when = f"OVERDUE since {hh_mm(owed.due_ms)}" if r.undo_overdue else f"owed {hh_mm(owed.due_ms)}"
+def _owing(r: Remedy, owed: Owed, at: At) -> str:
+    when = f"OVERDUE since {at(owed.due_ms)}" if r.undo_overdue else f"owed {at(owed.due_ms)}"
     return f"{when}: {owed.undo}"
 
 

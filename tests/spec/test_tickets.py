@@ -208,8 +208,9 @@ class Told:
         self.say(e.ChangeUndone, at_s=1840, topic="outcomes", change=0, settled=True)
 
     def concludes(self, outcome: str = "succeeded", **more: Any) -> None:
-        before = Sample(at_ms=T0, figures={"leaders": 812, "down_peers": 0, "stores_up": 9, "pd_settled": 1})
-        after = Sample(at_ms=T0, figures={"leaders": 0, "down_peers": 0, "stores_up": 9, "pd_settled": 1})
+        same = {"down_peers": 0, "stores_up": 9, "pd_settled": 1}
+        before = Sample(at_ms=T0, figures={"leaders": 812, "evicting": 0, **same})
+        after = Sample(at_ms=T0, figures={"leaders": 0, "evicting": 1, **same})
         known: dict[str, Any] = {
             "code": outcome,
             "text": "",
@@ -249,7 +250,7 @@ def word(reason: str) -> SignedApproval:
 
 PAGE = """\
 prod-eu-7: store 4 disk stall    FIXED, UNDONE   INC-2f81
-Alerts    02:11 TiKV_raft_append_log_duration_secs (+3 folded)
+Alerts    02:11Z TiKV_raft_append_log_duration_secs (+3 folded)
 Cause     store 4 disk stall; 0.86; Claude, playbook agrees
 Evidence  E1 slow_score 1 -> 84; E2 append p99 1.9 s, peers 12 ms
 Ruled out hot region (E3), network (E4)
@@ -281,6 +282,14 @@ def test_a_ticket_after_a_repair_reads_like_this() -> None:
     told.closes_remediation("succeeded")
     assert page(told.ticket()) == PAGE
     assert told.ticket().remediation_id == REM
+
+
+def test_a_time_of_another_day_has_its_date() -> None:
+    told = Told()
+    told.opens(alert=alert().model_copy(update={"starts_at_ms": T0 - 2 * 86_400_000}))
+    assert told.line("Alerts").startswith("2026-11-22 02:11Z TiKV_raft_append")
+    told.say(e.IncidentClosed, at_s=86_400, code="resolved", text="")
+    assert "; 2026-11-25 02:11 resolved" in told.line("Alerts")
 
 
 # -- without the acting half ----------------------------------------------------------------------------------------
