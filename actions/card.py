@@ -7,6 +7,7 @@ import inspect
 from actions import calls
 from actions.action import Action, Undo
 from actions.catalogue import parse
+from schemas.text import duration
 from schemas.values import Change, Model, Plan
 
 _UNDO = {
@@ -46,7 +47,7 @@ def _lines(change: Change) -> tuple[str, ...]:
     do = str(calls.render(change.do))
     if change.undo is None:
         return (f"{do} (no undo)",)
-    when = f"after {change.keep_s} s" if change.keep_s else "if undone"
+    when = f"after {duration(change.keep_s * 1000)}" if change.keep_s else "if undone"
     return do, f"{when}: {calls.render(change.undo)}"
 
 

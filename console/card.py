@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from actions.calls import BadCall
 from actions.card import Card, card
 from actions.catalogue import BadParameters, UnknownAction
-from console.journal import IncidentStory, RemediationStory, headline, standing
+from console.journal import IncidentStory, RemediationStory, headline, said_now, standing
 from console.words import call, coded
 from schemas.events import ApprovalAsked
 from schemas.policy import veto_s
-from schemas.text import counted, moment, page, people, wrapped, zoned
+from schemas.text import counted, hh_mm, moment, page, params_text, people, times, wrapped, zoned
 from schemas.values import Plan
+from streams.ticket_text import lines_of_remedy
 
 DIGITS = 12  # of the digest: what is shown must be given back
 _CARD = 9  # columns of the labels
@@ -22,7 +26,7 @@ def asking(story: RemediationStory, *, cluster_tier: int | None, now_ms: int) ->
     assert ask is not None
     shown = _shown(ask.plan)
     lines = wrapped("APPROVE?", _first(story, ask, cluster_tier), _CARD)
-    lines += wrapped("", shown.title if shown else f"{ask.action} {ask.params}", 0)
+    lines += wrapped("", shown.title if shown else f"{ask.action} {params_text(ask.params)}", 0)
     cited = "; ".join(f"{x.id} {x.text}" for x in ask.evidence)
     lines += wrapped("Why", f"{ask.cause}, {ask.confidence:.2f}: {cited or ask.why}", _CARD)
     if ask.tier_reasons:
@@ -97,24 +101,67 @@ def timeline(story: IncidentStory | RemediationStory) -> str:
 
 
 def remediation(story: RemediationStory, *, cluster_tier: int | None, now_ms: int) -> str:
-    """The card while it is asked about; else what it is and how it stands."""
+    """The card while it is asked about; from then on what is run, how far it is, and what can be said to it."""
     if story.state == "asked" and story.ask:
         return asking(story, cluster_tier=cluster_tier, now_ms=now_ms)
-    action = story.ask or story.proposed
-    what = f"{action.action} {action.params}" if action else "nothing was proposed"
-    lines = wrapped(
-        "", f"{story.remediation_id}  {story.cluster_id}  {story.state or 'not heard of by the ledger yet'}", 0
-    )
+    r, at = story.remedy, partial(hh_mm, day_ms=story.since_ms)
+    state = (story.state or "not heard of by the ledger yet").upper()
+    first = f"{story.remediation_id} {story.cluster_id} {state}"
+    lines = wrapped("", f"{first} since {moment(story.since_ms)}" if story.since_ms else first, 0)
+    plan = story.ask.plan if story.ask else None
+    shown = _shown(plan) if plan else None
+    if shown and story.state != "closed":
+        lines += wrapped("", shown.title, 0)
     lines += wrapped("Incident", story.incident_id)
-    lines += wrapped("Action", what)
-    for approval in story.approvals:
-        lines += wrapped("Approved", f"{approval.person}, {zoned(approval.decided_at_ms)}: {approval.reason}")
-    if story.state == "approved" and story.blocked:
-        lines += wrapped("Blocked", f"{story.blocked.code}: {story.blocked.text}")
-    if story.concluded:
-        lines += wrapped("Outcome", coded(story.concluded.outcome.upper(), story.concluded.text))
-        owed = "; ".join(call(c.undo or c.do) for c in story.concluded.owed)
-        lines += wrapped("Undo", f"STILL OWED: {owed}" if owed else "nothing left behind")
+    told = dict(lines_of_remedy(r, at))
+    if not r.action and story.proposed:
+        told["Action"] = f"{story.proposed.action} {params_text(story.proposed.params)}"
+    lines += _parts("Action", told["Action"])
+    lines += _parts("Approved", told["Approved"])
+    if plan and story.state in ("approved", "authorised", "running", "unknown"):
+        lines += wrapped("Calls", "; ".join(shown.calls if shown else (call(c.do) for c in plan.changes)))
+    for label in ("Ran", "Outcome", "Errors", "Undo"):
+        lines += _parts(label, told[label])
+    lines += _parts("Now", _now(story, len(plan.changes) if plan else 0, at))
+    if shown and story.state in ("approved", "authorised", "running", "unknown"):
+        lines += wrapped("By hand", "; ".join(shown.do_by_hand))
+        lines += wrapped("", f"undo: {'; '.join(shown.undo_by_hand) or 'there is none'}")
     if story.closed:
         lines += wrapped("Closed", coded(story.closed.code, story.closed.text))
+    for verb in said_now(story):
+        lines += wrapped("You may" if verb == said_now(story)[0] else "", _command(verb, story.remediation_id))
     return "\n".join(lines)
+
+
+def _parts(label: str, text: str) -> list[str]:
+    """Lines of text beside one label; nothing where there is no text."""
+    parts = text.split("\n") if text else []
+    return [line for n, part in enumerate(parts) for line in wrapped(label if n == 0 else "", part)]
+
+
+def _now(story: RemediationStory, changes: int, at: Callable[[int], str]) -> str:
+    """Which step it is at, and until when what it has made is kept."""
+    r = story.remedy
+    if story.state == "authorised" and not r.claimed_at_ms:
+        return "all have agreed; not claimed by `execute` yet"
+    if story.state not in ("authorised", "running") or not r.claimed_at_ms:
+        return ""
+    made = sum(s.kind == "do" and s.is_done() for s in r.sent)
+    last = r.sent[-1] if r.sent else None
+    text = [f"{made} of {counted(changes, 'change')} made" if last else "it looks at the cluster before its first step"]
+    if last and not last.answer:
+        text.append(f"step {last.step} ({last.kind}) intended {at(last.at_ms)}, not answered yet")
+    if r.aborting_ms:
+        text.append(f"taking back what can be, since {at(r.aborting_ms)}")
+    for owed in r.still_owed():
+        if not owed.tried:
+            text.append(f"kept until {at(owed.due_ms)}, then undone by itself")
+        else:
+            text.append(f"its undo, due {at(owed.due_ms)}, was tried {times(len(owed.tried))}")
+    text += [f"undone {at(u.at_ms)}; watched to stay so" for u in r.undone if not u.settled_at_ms]
+    return "; ".join(text)
+
+
+def _command(verb: str, id: str) -> str:
+    more = {"resolve": " --outcome ...", "approve": " --digest ..."}.get(verb, "")
+    return f"steward {verb} {id}{more} --reason ..."

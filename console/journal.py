@@ -478,11 +478,16 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
                 because(event.code, event.text)
 
 
+def said_now(story: RemediationStory) -> tuple[str, ...]:
+    """What a person can say of it now: by the table of the lifecycle, and while there is something to undo."""
+    verbs = VERBS[story.state] if story.state else ()
+    return tuple(v for v in verbs if v != "undo" or not story.remedy.is_undone())
+
+
 def _waits(story: RemediationStory, controls: Controls, now_ms: int) -> Waits | None:
     """For whom this remediation waits; None: for nobody, it goes on by itself."""
 
     def waits(what: str, who: str, until_ms: int = 0, reason: str = "") -> Waits:
-        verbs = VERBS[story.state] if story.state else ()
         return Waits(
             story.remediation_id,
             story.cluster_id,
@@ -490,7 +495,7 @@ def _waits(story: RemediationStory, controls: Controls, now_ms: int) -> Waits | 
             what,
             who,
             until_ms,
-            verbs,
+            said_now(story),
             reason,
             since_ms=story.since_ms,
         )

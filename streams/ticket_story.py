@@ -174,6 +174,11 @@ class Remedy(Fact):
     def is_open(self) -> bool:
         return not self.closed_code
 
+    def is_undone(self) -> bool:
+        """Something was made that can be undone, and all of that is seen undone."""
+        made = {s.change for s in self.sent if s.kind == "do" and s.is_done() and s.undo}
+        return bool(made) and made <= {u.change for u in self.undone}
+
     def still_owed(self) -> tuple[Owed, ...]:
         """What an open execution has to take back, each with when. At its end `owed` says what is left."""
         gone = {u.change for u in self.undone}

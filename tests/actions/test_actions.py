@@ -322,7 +322,7 @@ def test_the_card_shows_the_exact_calls() -> None:
     assert shown.title == "Evict leaders from store 4 for 15 min"
     assert shown.calls == (
         'POST /pd/api/v1/schedulers {"name":"evict-leader-scheduler","store_id":4}',
-        "after 900 s: DELETE /pd/api/v1/schedulers/evict-leader-scheduler-4",
+        "after 15 min: DELETE /pd/api/v1/schedulers/evict-leader-scheduler-4",
     )
     assert shown.do_by_hand == ("pd-ctl scheduler add evict-leader-scheduler 4",)
     assert shown.undo_by_hand == ("pd-ctl scheduler remove evict-leader-scheduler-4",)

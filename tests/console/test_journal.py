@@ -224,6 +224,58 @@ def test_the_card_shows_what_is_approved_in_80_columns() -> None:
         assert expected in " ".join(text.split()), text
 
 
+RUNNING = """\
+R-1 prod-eu-7 RUNNING since 2026-09-21 14:13:20Z
+Evict leaders from store 4 for 15 min
+Incident  INC-1
+Action    R-1 evict_store_leaders keep_s=900 store_id=4; MEDIUM
+Approved  anna, 14:13 CLI, plan {plan}: "disk known bad" (asked 14:13)
+Calls     POST /pd/api/v1/schedulers
+          {{"name":"evict-leader-scheduler","store_id":4}}; after 15 min: DELETE
+          /pd/api/v1/schedulers/evict-leader-scheduler-4
+Ran       14:13, attempt 1, token outcomes/0@0
+          POST /pd/api/v1/schedulers
+          {{"name":"evict-leader-scheduler","store_id":4}} -> 200
+Undo      owed 14:28: DELETE /pd/api/v1/schedulers/evict-leader-scheduler-4
+Now       1 of 1 change made; kept until 14:28, then undone by itself
+By hand   pd-ctl scheduler add evict-leader-scheduler 4
+          undo: pd-ctl scheduler remove evict-leader-scheduler-4
+You may   steward cancel R-1 --reason ...
+          steward undo R-1 --reason ...
+          steward did-it-myself R-1 --reason ..."""
+
+
+async def test_after_approval_show_goes_on_with_what_is_run_how_far_it_is_and_what_can_be_said() -> None:
+    office = Office()
+    await office.runs()
+    story = office.journal.remediations["R-1"]
+    assert story.ask
+    digest = story.ask.digest
+
+    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+
+    assert text == RUNNING.format(plan=f"{digest[:4]}...{digest[-2:]}")
+
+    office.let_pass(905)
+    office.steps(2, "undo", "never_sent", code="pd_unreachable", body="no endpoint answers")
+    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    assert "Now       1 of 1 change made; its undo, due 14:28, was tried once" in text
+    assert "Errors    the undo was not sent 14:28: pd_unreachable: no endpoint answers" in text
+
+    office.steps(3, "undo", "accepted", status=200)
+    office.executes(e.ChangeUndone, change=0, settled=False)
+    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    assert "undone 14:28; watched to stay so" in text
+    assert "steward undo" not in text
+
+    change = story.ask.plan.changes[0]
+    office.executes(e.Concluded, outcome="unknown", code="cant_tell", text="?", incident_id="INC-1", owed=(change,))
+    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    assert text.startswith("R-1 prod-eu-7 UNKNOWN since ")
+    assert "By hand   pd-ctl scheduler add evict-leader-scheduler 4" in text
+    assert "You may   steward resolve R-1 --outcome ... --reason ..." in text
+
+
 def test_a_ticket_is_headline_status_lines_and_nothing_that_moves_a_cursor() -> None:
     office = Office()
     office.incident()
