@@ -5,9 +5,11 @@ Only admitted actions are ever proposed: a cause with none is still worth naming
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.alert_rules import CauseName
+from schemas.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ CAUSES: dict[CauseName, Known] = {
     "etcd_nearly_full": Known("PD's etcd nearly full", "compact and defragment etcd, or raise its quota"),
     "unknown": Known("unknown", "look by hand"),
 }
+
+
+def for_people(cause: str, store_ids: Iterable[int], facts: Facts) -> str:
+    """What remains for a person, with the address of the store that it is about, where it is about one."""
+    found = known(cause)
+    if found is None or cause == "unknown":
+        return ""
+    stores = [s for i in dict.fromkeys(store_ids) if (s := facts.store(i))]
+    return f"{found.for_people}: store {stores[0].id} ({stores[0].address})" if len(stores) == 1 else found.for_people
 
 
 def known(cause: str) -> Known | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agents.evidence import Collected, collect, collect_without_facts, look_for, quoted
+from agents.causes import for_people
+from agents.evidence import ALERT, Collected, collect, collect_without_facts, entities_of, ids_of, look_for, quoted
 from agents.playbook import Abstention, Case, Finding, diagnose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import REPLY_KEPT_MAX, diagnosis_reply
@@ -52,6 +53,7 @@ class UnderWay:
     """A model's ask and what is known of it so far."""
 
     ask: DiagnosisStarted
+    facts: Facts
     seen: Collected
     version: str
     sha256: str
@@ -123,7 +125,8 @@ class Diagnose:
         if isinstance(found, Abstention):
             await lane.commit(abstained(ask, found.code, found.reason, seen, took_ms=took_ms))
         else:
-            await lane.commit(made(ask, found, seen, took_ms=took_ms))
+            assert isinstance(facts, Facts)
+            await lane.commit(made(ask, left_to_people(found, facts, seen), seen, took_ms=took_ms))
 
     async def _by_model(self, lane: Lane[Diagnosing]) -> None:
         """Several thoughts side by side, and the playbook's asks between them, until no thought is left."""
@@ -167,7 +170,7 @@ class Diagnose:
             await lane.commit(abstained(ask, "too_late", text, seen, model=self.thinker.model))
             return None
         request = diagnosis_request(self.prompt, ask.cluster_id, ask.alerts, seen.evidence(), left_s)
-        return UnderWay(ask, seen, request.version, request.sha256(), self.thinker.begin(request), started_ms)
+        return UnderWay(ask, facts, seen, request.version, request.sha256(), self.thinker.begin(request), started_ms)
 
     async def _answer(self, lane: Lane[Diagnosing], ended: UnderWay) -> None:
         """What the model made of it, checked; whatever went wrong is an abstention."""
@@ -186,6 +189,7 @@ class Diagnose:
             else:
                 ruled_out = tuple(RuledOut(what=quoted(r.what, 120), evidence=r.evidence) for r in said.ruled_out)
                 found = Finding(said.cause, said.confidence, said.summary, said.cited, ruled_out)
+                found = left_to_people(found, ended.facts, seen)
                 answer = made(ask, found, seen, model, ended, text, took_ms)
         except ThinkingFailed as failed:
             said_so_far = text or failed.reply[:REPLY_KEPT_MAX]
@@ -208,6 +212,13 @@ class Diagnose:
 
 def _until_ms(ask: DiagnosisStarted) -> int:
     return ask.deadline_ms - TO_ANSWER_MS
+
+
+def left_to_people(found: Finding, facts: Facts, seen: Collected) -> Finding:
+    """The finding with what remains for a person, about the one store that what PD said of it names, if it is one."""
+    cited = [e for e in seen.evidence() if e.id in found.cited]
+    names = entities_of(e for e in cited if e.source != ALERT) or entities_of(cited)
+    return replace(found, for_people=for_people(found.cause, ids_of(names, "store"), facts))
 
 
 def made(
@@ -235,6 +246,7 @@ def made(
         prompt_sha256=asked.sha256 if asked else "",
         reply=reply,
         took_ms=took_ms,
+        for_people=found.for_people,
     )
 
 

@@ -29,6 +29,7 @@ HEARTBEAT_INTERVAL_S = 60  # PD shows a region's bytes of its last interval, and
 
 _YEAR_9999_MS = 253_402_300_800_000
 _ID = re.compile(r"[1-9][0-9]{0,18}")
+ALERT = "alert"  # the source of what no look at PD has shown
 _STORES, _CHECKS, _REGION = "GET /stores", "GET /regions/check", "GET /region/id"
 
 
@@ -220,9 +221,9 @@ def _alerts(alerts: tuple[AlertRef, ...], facts: Facts | None) -> Iterator[Seen]
         text += f" on {where}" if where else ""
         text += f'; it says "{said}"' if said else ""
         entities = (*(f"store:{s}" for s in stores), *(f"region:{r}" for r in regions))
-        yield Seen("alert", bounded(text), "alert", (*stores, *regions), entities)
+        yield Seen("alert", bounded(text), ALERT, (*stores, *regions), entities)
     if (rest := len(alerts) - ALERTS_MAX) > 0:
-        yield Seen("alerts_left_out", f"{rest} more alerts are folded into this incident", "alert")
+        yield Seen("alerts_left_out", f"{rest} more alerts are folded into this incident", ALERT)
 
 
 # -- joining alerts with what PD knows ------------------------------------------------------------------------------

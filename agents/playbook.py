@@ -41,6 +41,7 @@ class Finding:
     summary: str  # opens with the cause in plain words and the thing it is about
     cited: tuple[str, ...]
     ruled_out: tuple[RuledOut, ...] = ()
+    for_people: str = ""
 
 
 @dataclass(frozen=True)

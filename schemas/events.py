@@ -75,6 +75,7 @@ class AlertFired(Event):
     incomplete: bool = False  # the notification said that it left alerts out (truncatedAlerts > 0)
     source: str = ""
     synthetic: bool = False
+    generator_url: str = ""
 
     def ref(self) -> AlertRef:
         return AlertRef(
@@ -108,6 +109,7 @@ class IncidentOpened(Event):
     alert: AlertRef
     incomplete: bool = False
     synthetic: bool = False
+    generator_url: str = ""  # of this alert
 
 
 class AlertFolded(Event):
@@ -118,6 +120,7 @@ class AlertFolded(Event):
     again: bool = False
     folded: int = 0  # distinct alerts beside the first by now
     firing: int = -1  # how many fire now; -1: not said
+    generator_url: str = ""
 
 
 class AlertCleared(Event):
@@ -235,6 +238,7 @@ class DiagnosisMade(Event):
     prompt_sha256: str = ""
     reply: str = ""  # the model's own words, bounded
     took_ms: int = 0
+    for_people: str = ""  # what remains for a person whatever is done, with the address of what it is about
 
 
 class DiagnosisAbstained(Event):

@@ -16,6 +16,7 @@ from schemas.events import TicketWritten
 COLUMNS = 80
 LABEL_COLUMNS = 10
 TEXT_MAX = 400
+LINKS = "Links"  # the line whose parts are never broken: they are clicked, or copied whole
 
 
 def clean(text: str) -> str:
@@ -60,7 +61,8 @@ def page(ticket: TicketWritten) -> str:
     for line in ticket.lines:
         label = line.label
         for part in line.text.split("\n"):  # in its column, so that no text of others can pass for a line of ours
-            lines += wrapped(label, plain(part, 4000))
+            link = f"{label:<{LABEL_COLUMNS}}{clean(part)}"
+            lines += [link] if line.label == LINKS else wrapped(label, plain(part, 4000))
             label = ""
     return "\n".join(lines) + "\n"
 

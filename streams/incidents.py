@@ -309,6 +309,7 @@ class _Said:
                 alert=event.ref(),
                 incomplete=event.incomplete,
                 synthetic=event.synthetic,
+                generator_url=event.generator_url,
             )
         )
         self._ask(self.state.open[_key(family, event.synthetic)])
@@ -322,6 +323,7 @@ class _Said:
             again=again,
             folded=incident.folded + (known is None),
             firing=incident.firing + (known is None or not known.firing),
+            generator_url=event.generator_url,
         )
         if event.name in incident.names and not incident.unasked:
             self.events.append(folded)  # the last word on this input, in a storm: not folded twice

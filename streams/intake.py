@@ -21,6 +21,7 @@ AHEAD_MS_MAX = 24 * 3600 * 1000  # a monitor's clock may be off, but not by more
 LABELS_MAX = 64
 LABELS_BYTES_MAX = 16 * 1024
 NAME_CHARS_MAX = 256
+URL_CHARS_MAX = 1024  # a longer one is left out: half an address leads nowhere
 LABEL_CHARS_MAX = 1024  # the longest `expr` label of the stock rules has some 300
 ANNOTATIONS_MAX = 32
 ANNOTATION_CHARS_MAX = 1024
@@ -177,6 +178,7 @@ def _signal(alert: AlertReceived, cluster_id: str, now_ms: int, appended_ms: int
         incomplete=alert.truncated_alerts > 0,
         source=_short(alert.source, LABEL_CHARS_MAX),
         synthetic=alert.synthetic,
+        generator_url=alert.generator_url if len(alert.generator_url) <= URL_CHARS_MAX else "",
     )
 
 

@@ -5,6 +5,7 @@ How it is said stands in streams/ticket_text.py, when it is said in streams/tick
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,14 @@ from actions import calls
 from schemas import events as e
 from schemas.processors import Record
 from schemas.text import params_text
-from schemas.values import Call, Objection, Sample
+from schemas.values import AlertRef, Call, Objection, Sample
 
 REMEDIES_KEPT_MAX = 8
 NAMES_KEPT_MAX = 20
 SENT_KEPT_MAX = 40
+LINKS_KEPT_MAX = 6
+MADE_KEPT_MAX = 2  # one by the playbook, one by a model
+EVIDENCE_KEPT_MAX = 30
 SAID_KEPT_MAX = 10
 OVERDUE_AFTER_S = 60  # an undo is sent within a poll of being due, and seen gone within another
 CONFIRMED_WITHIN_S = 180  # what PD has accepted is seen gone within so long
@@ -71,7 +75,16 @@ class Diagnosis(Fact):
     model: str = ""
     evidence: tuple[tuple[str, str], ...] = ()  # id, text
     stores: tuple[str, ...] = ()  # that the evidence names
+    ask_id: str = ""
     ruled_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class Made(Fact):
+    """What a diagnosis says beside what is adopted of it. It may be heard before its adoption, or after."""
+
+    ask_id: str
+    for_people: str = ""
+    evidence: tuple[tuple[str, str], ...] = ()  # id, text: all that was looked at
 
 
 class Word(Fact):
@@ -207,6 +220,7 @@ class Story(Fact):
     level: str = ""
     alert_at_ms: int = 0
     names: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()  # (what it is, URL), as the alerts have them
     folded: int = 0
     firing: int = 0
     again: int = 0
@@ -216,10 +230,16 @@ class Story(Fact):
     overdue: tuple[str, ...] = ()
     abstained: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
+    made: tuple[Made, ...] = ()  # the latest of each round
     remedies: tuple[Remedy, ...] = ()
     closed_code: str = ""
     closed_text: str = ""
     closed_at_ms: int = 0
+
+    def left_to_people(self) -> str:
+        """What remains for a person by the diagnosis that stands."""
+        d = self.diagnosis
+        return next((m.for_people for m in self.made if d and d.final and m.ask_id == d.ask_id), "")
 
     def remedy(self) -> Remedy | None:
         """The one to speak of: what is open, else what was done, else what was said last."""
@@ -246,6 +266,7 @@ def learn(story: Story, given: Record, words: CallWords) -> Story:
                     "level": event.level,
                     "alert_at_ms": event.alert.starts_at_ms,
                     "names": (event.alert.name,),
+                    "links": _linked((), event.alert, event.generator_url),
                     "firing": 1,
                     "incomplete": event.incomplete,
                     "synthetic": event.synthetic,
@@ -256,6 +277,7 @@ def learn(story: Story, given: Record, words: CallWords) -> Story:
             return story.model_copy(
                 update={
                     "names": names[:NAMES_KEPT_MAX],
+                    "links": _linked(story.links, event.alert, event.generator_url),
                     "folded": event.folded,
                     "firing": event.firing,
                     "again": story.again + event.again,
@@ -283,6 +305,11 @@ def learn(story: Story, given: Record, words: CallWords) -> Story:
                 return story
             abstained = (*story.abstained, said)
             return story.model_copy(update={"asked": _without(story.asked, event.by), "abstained": abstained})
+        case e.DiagnosisMade():
+            looked = tuple((x.id, x.text[:300]) for x in event.evidence[:EVIDENCE_KEPT_MAX])
+            made = Made(ask_id=event.ask_id, for_people=event.for_people[:300], evidence=looked)
+            others = [m for m in story.made if m.ask_id != event.ask_id]
+            return story.model_copy(update={"made": (*others, made)[-MADE_KEPT_MAX:]})
         case e.DiagnosisAdopted():
             return _adopted(story, event)
         case e.IncidentClosed():
@@ -290,6 +317,17 @@ def learn(story: Story, given: Record, words: CallWords) -> Story:
                 update={"closed_code": event.code, "closed_text": event.text, "closed_at_ms": at_ms, "asked": ()}
             )
     return _learn_remedy(story, given, words)
+
+
+_LINKS = ("runbook_url", "runbook", "dashboard_url", "dashboard")
+_URL = re.compile(r"https?://[!-~]{1,1000}")
+
+
+def _linked(links: tuple[tuple[str, str], ...], alert: AlertRef, graph: str) -> tuple[tuple[str, str], ...]:
+    """Where its author says that more is to be found. What is no plain URL is left out."""
+    said = [(name.removesuffix("_url"), alert.annotations.get(name) or alert.labels.get(name, "")) for name in _LINKS]
+    found = [(name, url) for name, url in (*said, ("graph", graph)) if _URL.fullmatch(url)]
+    return tuple(dict.fromkeys((*links, *found)))[:LINKS_KEPT_MAX]
 
 
 def _adopted(story: Story, event: e.DiagnosisAdopted) -> Story:
@@ -304,6 +342,7 @@ def _adopted(story: Story, event: e.DiagnosisAdopted) -> Story:
         model=event.model,
         evidence=tuple((x.id, x.text[:300]) for x in event.evidence[:12]),
         stores=tuple(sorted(stores))[:4],
+        ask_id=event.ask_id,
         ruled_out=tuple((r.what[:200], r.evidence[:6]) for r in event.ruled_out[:8]),
     )
     asked = () if event.final else _without(story.asked, event.by)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from schemas.events import TicketLine
-from schemas.text import duration, hh_mm, plain, times, zoned
+from schemas.text import LINKS, duration, hh_mm, plain, times, zoned
 from streams.ticket_story import Diagnosis, Owed, Remedy, Sent, Story
 
 UNKNOWN = "unknown"
@@ -147,7 +147,7 @@ def lines_of(story: Story) -> tuple[TicketLine, ...]:
     if remedy:
         before = [x for x in story.remedies if x.remediation_id != remedy.remediation_id]
         found += lines_of_remedy(remedy, partial(hh_mm, day_ms=story.opened_at_ms), before)
-    found.append(("For you", _for_you(story, remedy)))
+    found += [("For you", _for_you(story, remedy)), (LINKS, _links(story))]
     return tuple(TicketLine(label=label, text=text) for label, text in found if text)
 
 
@@ -332,4 +332,14 @@ def _for_you(story: Story, r: Remedy | None) -> str:
         text.append(f"to stop it: steward deny {r.remediation_id} --reason ...")
     elif status.startswith((*_LEFT_TO_PEOPLE, "WORSE")):
         text.append(f"nothing more is done by itself; why: steward why {story.incident_id}")
+    if not status.startswith("WAITING"):
+        text += filter(None, [plain(story.left_to_people())])
+    return "\n".join(text)
+
+
+def _links(story: Story) -> str:
+    """Each on a line of its own: what the alerts name, and what there is of ours."""
+    text = [f"{name} {url}" for name, url in story.links]
+    text.append(f"steward show {story.incident_id} --timeline")
+    text.append(f"steward audit query incident-story --param incident={story.incident_id}")
     return "\n".join(text)

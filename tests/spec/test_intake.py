@@ -139,6 +139,14 @@ def test_an_avro_alert_needs_only_five_fields() -> None:
     assert (fired.cluster_id, fired.fingerprint) == ("prod-eu-7", alertmanager.fingerprint_of({}))
 
 
+@pytest.mark.parametrize(("length", "kept"), [(1024, True), (1025, False)])
+def test_the_address_of_its_graph_goes_with_the_alert_whole_or_not_at_all(length: int, kept: bool) -> None:
+    url = "https://prometheus/".ljust(length, "x")
+    (fired,) = checked(received(generator_url=url)).events
+    assert isinstance(fired, AlertFired)
+    assert fired.generator_url == (url if kept else "")
+
+
 def test_an_avro_alert_that_is_synthetic_stays_marked() -> None:
     (fired,) = checked(received(synthetic=True)).events
     assert fired.synthetic

@@ -36,6 +36,11 @@ def test_a_slow_store_is_relieved_of_its_leaders_and_given_back() -> None:
         undone = world.found(e.ChangeUndone)
         assert [u.settled for u in undone] == [False, True]
         await world.until(lambda: (t := world.one(e.TicketWritten)) is not None and t.status == "FIXED, UNDONE")
+        ticket = world.one(e.TicketWritten)
+        assert ticket is not None
+        left = next(line.text for line in ticket.lines if line.label == "For you")
+        store = next(s for s in world.found(e.Looked)[0].facts.stores if s.id == 4)
+        assert left == f"look at the store's disk and host; replace what is bad: store 4 ({store.address})"
 
     live(spec)
 

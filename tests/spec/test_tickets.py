@@ -59,7 +59,13 @@ DOING: dict[str, Any] = {"action": PLAN.action, "params": PLAN.params}
 
 
 def alert(name: str = "TiKV_raft_append_log_duration_secs", fp: str = "f1") -> AlertRef:
-    return AlertRef(fingerprint=fp, name=name, starts_at_ms=T0, level="critical")
+    return AlertRef(
+        fingerprint=fp,
+        name=name,
+        starts_at_ms=T0,
+        level="critical",
+        annotations={"runbook_url": "https://runbooks/append", "dashboard": "not a URL"},
+    )
 
 
 def seen(number: int, text: str) -> Evidence:
@@ -122,6 +128,7 @@ class Told:
             "title": "TiKV_raft_append (10.0.4.12)",
             "level": "critical",
             "alert": alert(),
+            "generator_url": "https://prometheus/graph?g0.expr=a",
         }
         self.say(e.IncidentOpened, **{**first, **more})
 
@@ -145,6 +152,19 @@ class Told:
             "model": "claude-opus-5-5",
         }
         self.say(e.DiagnosisAdopted, **{**known, **more})
+
+    def makes(self, **more: Any) -> None:
+        known: dict[str, Any] = {
+            "ask_id": f"{INC}-1-model",
+            "by": "model",
+            "cause": "disk_stall",
+            "confidence": 0.86,
+            "summary": "",
+            "evidence": tuple(seen(n, f"what E{n} shows") for n in range(1, 5)),
+            "cited": ("E1", "E2"),
+            "for_people": "look at the disk: store 4 (10.0.4.12:20160)",
+        }
+        self.say(e.DiagnosisMade, topic="diagnoses", **{**known, **more})
 
     def proposes(self) -> None:
         why: dict[str, Any] = {
@@ -262,6 +282,11 @@ Ran       02:16, 25 min 9 s, attempt 1, token outcomes/7@88213
 Outcome   SUCCEEDED: leaders 812 -> 0, down peers 0 -> 0, 5 samples
 Errors    1 read error, looked again
 Undo      removed 02:31; still absent 02:41. Nothing left behind.
+For you   look at the disk: store 4 (10.0.4.12:20160)
+Links     runbook https://runbooks/append
+          graph https://prometheus/graph?g0.expr=a
+          steward show INC-2f81 --timeline
+          steward audit query incident-story --param incident=INC-2f81
 """
 
 
@@ -270,6 +295,7 @@ def test_a_ticket_after_a_repair_reads_like_this() -> None:
     told.opens()
     for n in range(1, 4):
         told.say(e.AlertFolded, alert=alert(fp=f"g{n}"), folded=n, firing=n + 1)
+    told.makes()
     told.adopts()
     told.proposes()
     told.asks_approval()
@@ -282,6 +308,28 @@ def test_a_ticket_after_a_repair_reads_like_this() -> None:
     told.closes_remediation("succeeded")
     assert page(told.ticket()) == PAGE
     assert told.ticket().remediation_id == REM
+
+
+def test_what_is_left_for_people_is_said_from_the_diagnosis_on_but_never_before_the_question() -> None:
+    told = Told()
+    told.opens()
+    told.adopts(final=False)
+    told.adopts()
+    assert told.line("For you") == ""
+    told.makes()
+    assert told.line("For you") == "look at the disk: store 4 (10.0.4.12:20160)"
+    told.proposes()
+    told.asks_approval()
+    assert "look at the disk" not in told.line("For you")
+
+
+def test_a_link_is_an_address_whole_on_its_line_and_nothing_else_passes_for_one() -> None:
+    long = "https://prometheus/" + "x" * 200
+    links = {"runbook_url": "javascript:alert(1)", "runbook": "https://a b", "dashboard_url": "https://a\nUndo"}
+    told = Told()
+    told.opens(alert=alert().model_copy(update={"annotations": links}), generator_url=long)
+    assert told.line("Links").split("\n")[0] == f"graph {long}"
+    assert f"Links     graph {long}\n" in page(told.ticket())
 
 
 def test_a_time_of_another_day_has_its_date() -> None:
@@ -650,7 +698,7 @@ def test_closed_tickets_do_not_pile_up_for_ever() -> None:
 
 # -- whatever is said -----------------------------------------------------------------------------------------------
 
-STEPS = "opens asks adopts proposes asks_approval approves authorises claims steps undoes concludes".split()  # noqa: SIM905
+STEPS = "opens asks makes adopts proposes asks_approval approves authorises claims steps undoes concludes".split()  # noqa: SIM905
 
 
 @settings(max_examples=150, deadline=None)
