@@ -50,7 +50,7 @@ class Action(Model):
     undo: ClassVar[Undo]
     may_call: ClassVar[frozenset[str]]  # names in actions/calls.py; the client given to it has no others
     clients_notice: ClassVar[str]
-    stops_if: ClassVar[str] = "a peer goes down, a store is no longer Up, somebody freezes, or it takes too long"
+    stops_if: ClassVar[str] = "a peer goes down, a store is no longer Up, somebody freezes"  # or it takes too long
 
     @abstractmethod
     def title(self) -> str:

@@ -64,7 +64,8 @@ def describe(kind: type[Action]) -> str:
     for name in sorted(kind.may_call):
         row = calls.CALLS[name]
         lines.append(f"  {row.method} {row.path}    by hand: {row.by_hand}")
-    lines += ["", f"Clients   {kind.clients_notice}", f"Stops if  {kind.stops_if}", f"Undo      {_UNDO[kind.undo]}"]
+    stops_if = f"{kind.stops_if}, or policy.limits.execution_s_max has passed"
+    lines += ["", f"Clients   {kind.clients_notice}", f"Stops if  {stops_if}", f"Undo      {_UNDO[kind.undo]}"]
     return "\n".join(lines)
 
 

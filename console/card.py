@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from actions.calls import BadCall
 from actions.card import Card, card
-from actions.catalogue import BadParameters, UnknownAction
-from console.journal import IncidentStory, RemediationStory, headline, said_now, standing
+from actions.catalogue import BadParameters, UnknownAction, parse
+from console.journal import IncidentStory, Reason, RemediationStory, headline, said_now, standing
 from console.words import call, coded
 from schemas.events import ApprovalAsked
-from schemas.policy import veto_s
-from schemas.text import counted, hh_mm, moment, page, params_text, people, times, wrapped, zoned
+from schemas.facts import Facts
+from schemas.policy import LimitsPolicy, veto_s
+from schemas.text import counted, duration, hh_mm, moment, page, params_text, people, times, wrapped, zoned
 from schemas.values import Plan
 from streams.ticket_text import lines_of_remedy
 
@@ -20,22 +22,34 @@ DIGITS = 12  # of the digest: what is shown must be given back
 _CARD = 9  # columns of the labels
 
 
-def asking(story: RemediationStory, *, cluster_tier: int | None, now_ms: int) -> str:
+@dataclass(frozen=True)
+class Around:
+    """What a card needs beside its story."""
+
+    cluster_tier: int | None
+    now_ms: int
+    limits: LimitsPolicy
+    stopped: tuple[Reason, ...] = ()  # what keeps the cluster from being acted on
+
+
+def asking(story: RemediationStory, around: Around) -> str:
     """The card of a remediation that is asked about."""
-    ask = story.ask
+    ask, now_ms = story.ask, around.now_ms
     assert ask is not None
     shown = _shown(ask.plan)
-    lines = wrapped("APPROVE?", _first(story, ask, cluster_tier), _CARD)
+    lines = wrapped("APPROVE?", _first(story, ask, around.cluster_tier), _CARD)
     lines += wrapped("", shown.title if shown else f"{ask.action} {params_text(ask.params)}", 0)
+    lines += _stops(around, "approving counts, and waits until that is lifted")
     cited = "; ".join(f"{x.id} {x.text}" for x in ask.evidence)
     lines += wrapped("Why", f"{ask.cause}, {ask.confidence:.2f}: {cited or ask.why}", _CARD)
     if ask.tier_reasons:
         lines += wrapped("Tier", f"{ask.tier}: {'; '.join(ask.tier_reasons)}", _CARD)
     lines += wrapped("Calls", "; ".join(shown.calls if shown else (call(c.do) for c in ask.plan.changes)), _CARD)
-    lines += wrapped("Touches", _touches(story, ask), _CARD)
+    lines += wrapped("Touches", _touches(story, ask, around.limits), _CARD)
+    longest_ms = around.limits.execution_s_max * 1000
     if shown:
         lines += wrapped("Clients", shown.clients, _CARD)
-        lines += wrapped("Stops if", shown.stops_if, _CARD)
+        lines += wrapped("Stops if", f"{shown.stops_if}, or it takes over {duration(longest_ms)}", _CARD)
         lines += wrapped("By hand", "; ".join(shown.do_by_hand), _CARD)
         by_hand = f", or: {'; '.join(shown.undo_by_hand)}" if shown.undo_by_hand else ""
         lines += wrapped("Undo", shown.undo + by_hand, _CARD)
@@ -69,14 +83,37 @@ def _then(story: RemediationStory, ask: ApprovalAsked) -> str:
     return "".join(f", then {name}" for name in (*left, "deny"))
 
 
-def _touches(story: RemediationStory, ask: ApprovalAsked) -> str:
+def _stops(around: Around, then: str) -> list[str]:
+    """Everything that stands in its way now, each with the command that lifts it, if one does."""
+    found = [r for r in around.stopped if r.code != "no_policy"]
+    lines: list[str] = []
+    for reason in found:
+        lines += wrapped("", f"{reason.code.upper().replace('_', ' ')}: {reason.text}", 0)
+        lines += wrapped("  ->", reason.command, 5) if reason.command else []
+    return [*lines, *(wrapped("  ", then, 2) if then else [])] if found else []
+
+
+def _touches(story: RemediationStory, ask: ApprovalAsked, limits: LimitsPolicy) -> str:
     reach, bounds = ask.reach, ask.plan.bounds
     facts = story.validated.facts if story.validated and story.validated.digest == ask.digest else None
     stores = f"{reach.stores} of {len(facts.living())} stores" if facts else counted(reach.stores, "store")
     leaders = f"{counted(reach.leaders, 'leader')} ({reach.leaders_share:.0%})"
     text = f"{stores}, {leaders}, {counted(reach.regions, 'region')}"
     moved = f"; moves {reach.bytes_moved / 1e6:.0f} MB" if reach.bytes_moved else ""
-    return f"{text}{moved}; at most {counted(bounds.stores_max, 'store')}, {counted(bounds.leaders_max, 'leader')}"
+    most = f"at most {counted(bounds.stores_max, 'store')}, {counted(bounds.leaders_max, 'leader')}"
+    return f"{text}{moved}{_writes(ask, facts, limits)}; {most}"
+
+
+def _writes(ask: ApprovalAsked, facts: Facts | None, limits: LimitsPolicy) -> str:
+    """What the busiest store whose leaders move takes of writes, by the facts that the plan was judged by."""
+    if facts is None or not ask.reach.leaders:
+        return ""
+    action = parse(ask.plan.action, ask.plan.params)
+    ids = {int(name.partition(":")[2]) for name in action.entities() if name.startswith("store:")}
+    ids |= {r.leader_store_id for r in facts.regions if f"region:{r.id}" in action.entities()}
+    taken = [s.written_bytes_per_s for i in ids if (s := facts.store(i))]
+    limit = limits.leader_move_bytes_per_s_max
+    return f"; writes {max(taken) / 1e6:.3g} MB/s, limit {limit / 1e6:g}" if taken else ""
 
 
 def _shown(plan: Plan) -> Card | None:
@@ -100,10 +137,10 @@ def timeline(story: IncidentStory | RemediationStory) -> str:
     return "\n".join(f"{moment(x.at_ms)}  {x.topic:<12}  {x.text}" for x in lines)
 
 
-def remediation(story: RemediationStory, *, cluster_tier: int | None, now_ms: int) -> str:
+def remediation(story: RemediationStory, around: Around) -> str:
     """The card while it is asked about; from then on what is run, how far it is, and what can be said to it."""
     if story.state == "asked" and story.ask:
-        return asking(story, cluster_tier=cluster_tier, now_ms=now_ms)
+        return asking(story, around)
     r, at = story.remedy, partial(hh_mm, day_ms=story.since_ms)
     state = (story.state or "not heard of by the ledger yet").upper()
     first = f"{story.remediation_id} {story.cluster_id} {state}"
@@ -112,6 +149,8 @@ def remediation(story: RemediationStory, *, cluster_tier: int | None, now_ms: in
     shown = _shown(plan) if plan else None
     if shown and story.state != "closed":
         lines += wrapped("", shown.title, 0)
+    if story.state in ("approved", "authorised", "running"):
+        lines += _stops(around, "")
     lines += wrapped("Incident", story.incident_id)
     told = dict(lines_of_remedy(r, at))
     if not r.action and story.proposed:

@@ -11,15 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
-from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits, overdue_text
+from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits, overdue_text, said_now
 from console.words import lifting, said, stopped
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
 from schemas.controls import EVERY_CLUSTER, Controls, Poison
-from schemas.lifecycle import VERBS
 from schemas.policy import Policy
 from schemas.signing import Claims, Jwk, kid_of, sign
-from schemas.text import clean, zoned
+from schemas.text import clean, people, zoned
 from schemas.values import SignedApproval, canonical_json
 
 Kind = Literal["wrong_use", "forbidden", "not_found", "conflict", "invalid", "too_large", "unavailable"]
@@ -142,6 +141,10 @@ class Desk:
 
     async def undo(self, who: Who, id: str, reason: str) -> Done:
         story = self._remediation(id)
+        if story.state == "running" and story.remedy.is_undone():
+            at = max(u.at_ms for u in story.remedy.undone)
+            text = f"all that {id} has changed was seen undone at {zoned(at)}; it is watched to stay so"
+            raise Refusal("conflict", "already_undone", text)
         self._may(story, "undo")
         signed = self._sign(who, story, "undo", "", reason)
         return await self._say(
@@ -169,9 +172,21 @@ class Desk:
         return await self._say(story, event, signed)
 
     def answer(self, done: Done) -> Line | None:
-        """What the ledger has answered to a word, once it has."""
+        """What the ledger has answered to a word, once it has said all of it, and what it waits for now."""
         story = self.journal.remediations.get(done.id)
-        return story.last_answer if story and story.answered > done.awaits >= 0 else None
+        answers = story.answers[done.awaits :] if story and done.awaits >= 0 else []
+        if story is None or not answers:
+            return None
+        last, event = answers[-1]
+        if isinstance(event, e.ApprovalCounted) and event.counted >= event.needed:
+            return None  # what comes of it is said with it
+        text = [line.text for line, _ in answers]
+        if isinstance(event, e.ApprovalCounted):
+            text.append(f"waits for {people(event.needed - event.counted)} more, until {zoned(story.expires_at_ms)}")
+        if isinstance(event, e.ApprovalCounted | e.ExecutionBlocked):
+            stops = [r for r in self.journal.why_stopped(story.cluster_id, self.now_ms()) if r.code != "no_policy"]
+            text += [f"{r.code.upper()} until it is lifted: {r.command or r.text}" for r in stops]
+        return replace(last, text="; ".join(text))
 
     # -- controls ---------------------------------------------------------------------------------------------------
 
@@ -430,7 +445,7 @@ class Desk:
 
     def _may(self, story: RemediationStory, verb: str) -> None:
         """The table of the lifecycle says what can be said of it now."""
-        verbs = VERBS[story.state] if story.state else ()
+        verbs = said_now(story)
         if verb not in verbs:
             ended = f": {story.closed.code}" if story.closed else ""
             can = f"; what can be said of it: {', '.join(verbs)}" if verbs else ""
@@ -475,7 +490,7 @@ class Desk:
         )
 
     async def _say(self, story: RemediationStory, event: e.Event, signed: SignedApproval) -> Done:
-        before = story.answered
+        before = len(story.answers)
         await self._publish("approvals", event)
         return Done(said(event), story.remediation_id, signed.approval_id, before)
 

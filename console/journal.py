@@ -118,8 +118,7 @@ class RemediationStory:
     closed: e.RemediationClosed | None = None
     remedy: Remedy = field(default_factory=lambda: Remedy(remediation_id=""))  # as its ticket knows it
     by: str = ""
-    answered: int = 0  # how many words of people the ledger has answered
-    last_answer: Line | None = None
+    answers: list[tuple[Line, e.Event]] = field(default_factory=list)  # what the ledger has said to words of people
     reasons: list[Reason] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
@@ -252,8 +251,7 @@ class Journal:
         if line.topic == "remediations":
             self._moves(story, line, event)
             if cause == "approvals":
-                story.answered += 1
-                story.last_answer = line
+                story.answers.append((line, event))
         _tell(story, line, event)
 
     def _moves(self, story: RemediationStory, line: Line, event: e.Event) -> None:

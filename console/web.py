@@ -339,12 +339,17 @@ def _incident(desk: Desk, story: IncidentStory) -> dict[str, Any]:
     }
 
 
+def _around(desk: Desk, story: RemediationStory) -> card.Around:
+    now, journal = desk.now_ms(), desk.journal
+    stopped = tuple(journal.why_stopped(story.cluster_id, now))
+    return card.Around(desk.tier_of(story.cluster_id), now, journal.controls.policy.limits, stopped)
+
+
 def _story(desk: Desk, story: IncidentStory | RemediationStory) -> dict[str, Any]:
     """Text for people beside the same as data."""
-    now = desk.now_ms()
     lines = [asdict(line) for line in sorted(story.lines, key=lambda x: (x.at_ms, x.n))]
     if isinstance(story, RemediationStory):
-        text = card.remediation(story, cluster_tier=desk.tier_of(story.cluster_id), now_ms=now)
+        text = card.remediation(story, _around(desk, story))
         return {
             "kind": "remediation",
             "id": story.remediation_id,
@@ -367,11 +372,7 @@ def _story(desk: Desk, story: IncidentStory | RemediationStory) -> dict[str, Any
         **_incident(desk, story),
         "cause": story.adopted.cause if story.adopted else "",
         "text": card.ticket(story, remediations),
-        "cards": [
-            card.remediation(r, cluster_tier=desk.tier_of(r.cluster_id), now_ms=now)
-            for r in remediations
-            if r.state == "asked"
-        ],
+        "cards": [card.remediation(r, _around(desk, r)) for r in remediations if r.state == "asked"],
         "timeline": card.timeline(story),
         "events": lines,
     }

@@ -217,7 +217,9 @@ def a_plan() -> Plan:
 
 
 def some_facts(now_ms: int) -> Facts:
-    stores = tuple(StoreFacts(id=n, address=f"10.0.4.{n}:20160", state="Up") for n in range(1, 10))
+    stores = tuple(
+        StoreFacts(id=n, address=f"10.0.4.{n}:20160", state="Up", written_bytes_per_s=n * 1e6) for n in range(1, 10)
+    )
     return Facts(cluster_id=CLUSTER, pd_cluster_id=PD, taken_at_ms=now_ms, stores=stores)
 
 

@@ -98,7 +98,10 @@ def test_show_then_approve_with_the_digest_that_it_showed(at_console: Steward, o
     assert f"--digest {digest[:12]}" in shown.stdout
     done = at_console("approve", "R-1", "--digest", digest[:12], "--reason", "disk known bad")
 
-    assert (done.exit_code, done.stdout) == (0, 'authorised: evict_store_leaders {"keep_s":900,"store_id":4} (on)\n')
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "approved by anna, 1 of 1: disk known bad; authorised: evict_store_leaders keep_s=900 store_id=4 (on)\n",
+    )
     (approved,) = office.events("approvals")
     assert isinstance(approved, e.Approved)
     assert (approved.approval.person, approved.approval.via) == ("anna", "cli")

@@ -220,6 +220,35 @@ async def test_a_frozen_cluster_shows_why_its_approved_repair_waits() -> None:
     assert "deploy" in waits.reason
 
 
+async def test_an_approval_says_that_it_counted_and_what_it_waits_for() -> None:
+    office = Office()
+    digest = office.asked(tier="HIGH")
+    await office.desk.freeze(BEN, CLUSTER, "deploy")
+
+    first = office.desk.answer(await office.desk.approve(ANNA, "R-1", digest, "because"))
+    second = office.desk.answer(await office.desk.approve(BEN, "R-1", digest, "I agree"))
+
+    lift = f'FROZEN until it is lifted: steward lift {CLUSTER} --reason "..."'
+    assert first
+    assert first.text == f"approved by anna, 1 of 2: because; waits for 1 person more, until 14:21Z; {lift}"
+    assert second
+    assert second.text == (f"approved by ben, 2 of 2: I agree; has to wait, frozen: freeze by ben: deploy; {lift}")
+
+
+async def test_what_is_undone_already_is_not_ordered_undone_again() -> None:
+    office = Office()
+    await office.runs()
+    office.steps(2, "undo", "accepted", status=200)
+    office.executes(e.ChangeUndone, change=0, settled=False)
+
+    error = await refused(office.desk.undo(ANNA, "R-1", "take it back"))
+
+    assert (error.kind, error.code) == ("conflict", "already_undone")
+    assert "seen undone at 14:13Z" in error.reason
+    office.steps(3, "undo", "accepted", status=200)  # it was there again
+    await office.desk.undo(ANNA, "R-1", "take it back")
+
+
 async def test_a_policy_is_adopted_once_as_the_next_version_and_after_the_one_that_was_read() -> None:
     office = Office()
     draft = Policy(actions={"evict_store_leaders": ActionPolicy(mode="on", canary=(CLUSTER,))})

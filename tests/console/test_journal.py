@@ -19,6 +19,11 @@ from schemas.wire import encode
 from tests.console.desks import ANNA, CLUSTER, START_MS, Office
 
 
+def around(office: Office) -> card.Around:
+    stopped = tuple(office.journal.why_stopped(CLUSTER, office.now))
+    return card.Around(1, office.now, office.policy.limits, stopped)
+
+
 async def told(office: Office) -> Office:
     office.incident()
     digest = office.asked()
@@ -206,7 +211,7 @@ def test_the_card_shows_what_is_approved_in_80_columns() -> None:
     digest = office.asked()
     office.let_pass(8)
 
-    text = card.asking(office.journal.remediations["R-1"], cluster_tier=1, now_ms=office.now)
+    text = card.asking(office.journal.remediations["R-1"], around(office))
 
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "\nEvict leaders" in text
@@ -215,7 +220,8 @@ def test_the_card_shows_what_is_approved_in_80_columns() -> None:
         "then leads, then deny",
         "Evict leaders from store 4 for 15 min",
         "slow_store, 0.86: E1 slow_score 84",
-        "1 of 9 stores, 812 leaders (11%)",
+        "1 of 9 stores, 812 leaders (11%), 812 regions; writes 4 MB/s, limit 20; at most 1 store, 1031 leaders",
+        "somebody freezes, or it takes over 1 h",
         "pd-ctl scheduler add evict-leader-scheduler 4",
         "pd-ctl scheduler remove evict-leader-scheduler-4",
         f"Facts 8 s old, plan {digest[:12]}; drift voids this",
@@ -252,28 +258,41 @@ async def test_after_approval_show_goes_on_with_what_is_run_how_far_it_is_and_wh
     assert story.ask
     digest = story.ask.digest
 
-    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    text = card.remediation(story, around(office))
 
     assert text == RUNNING.format(plan=f"{digest[:4]}...{digest[-2:]}")
 
     office.let_pass(905)
     office.steps(2, "undo", "never_sent", code="pd_unreachable", body="no endpoint answers")
-    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    text = card.remediation(story, around(office))
     assert "Now       1 of 1 change made; its undo, due 14:28, was tried once" in text
     assert "Errors    the undo was not sent 14:28: pd_unreachable: no endpoint answers" in text
 
     office.steps(3, "undo", "accepted", status=200)
     office.executes(e.ChangeUndone, change=0, settled=False)
-    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    text = card.remediation(story, around(office))
     assert "undone 14:28; watched to stay so" in text
     assert "steward undo" not in text
 
     change = story.ask.plan.changes[0]
     office.executes(e.Concluded, outcome="unknown", code="cant_tell", text="?", incident_id="INC-1", owed=(change,))
-    text = card.remediation(story, cluster_tier=1, now_ms=office.now)
+    text = card.remediation(story, around(office))
     assert text.startswith("R-1 prod-eu-7 UNKNOWN since ")
     assert "By hand   pd-ctl scheduler add evict-leader-scheduler 4" in text
     assert "You may   steward resolve R-1 --outcome ... --reason ..." in text
+
+
+async def test_the_card_of_a_cluster_that_is_stopped_says_so_and_what_approving_comes_to() -> None:
+    office = Office()
+    office.asked()
+    office.chokes(7)
+    await office.desk.freeze(ANNA, CLUSTER, "deploy")
+
+    text = " ".join(card.asking(office.journal.remediations["R-1"], around(office)).split())
+
+    assert "CONTROLS UNREADABLE: stops executions on prod-eu-7: KeyError" in text
+    assert 'FROZEN: freeze by anna: deploy -> steward lift prod-eu-7 --reason "..."' in text
+    assert "approving counts, and waits until that is lifted" in text
 
 
 def test_a_ticket_is_headline_status_lines_and_nothing_that_moves_a_cursor() -> None:
