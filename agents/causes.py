@@ -23,7 +23,7 @@ class Known:
 
 CAUSES: dict[CauseName, Known] = {
     "slow_store": Known(
-        "disk stall", "look at the store's disk and host; replace what is bad", ("evict_store_leaders",)
+        "slow store", "look at the store's disk and host; replace what is bad", ("evict_store_leaders",)
     ),
     "several_slow_stores": Known(
         "several stores slow at once", "look for what they share: load, network, storage backend, a scan or backup"

@@ -30,6 +30,7 @@ from schemas.values import AlertRef
 
 LAGGING_SHARE_MIN = 0.6  # of the pending peers, on one store
 CLUSTER_FULL_MIN = 0.8
+DISK_ALERTS = ("TiKV_raft_append_log_duration_secs",)  # how long its disk takes to write; a slow_score alone is no such
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,11 @@ def _slow_store(case: Case) -> Finding | None:
     )  # the alerts speak of other stores: their writes wait for it?
     if uneven_store(case.facts) == store:
         confidence = min(confidence, 0.7)  # load may be what makes it slow
-    words = CAUSES["slow_store"].words
-    return Finding("slow_store", confidence, f"{words}, store {store.id}", case.cite("slow", "leaders", about=store.id))
+    words = f"{CAUSES['slow_store'].words} {store.id}"
+    shown = [a.name for a in case.alerts if a.name in DISK_ALERTS and store.id in stores_named((a,), case.facts)]
+    if shown:
+        words += f", by its disk: {shown[0]} names it"
+    return Finding("slow_store", confidence, words, case.cite("slow", "leaders", about=store.id))
 
 
 def _hot_region(case: Case) -> Finding | None:

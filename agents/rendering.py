@@ -24,7 +24,7 @@ _FIRST_LINE = re.compile(r"version: (\d+)\n\n")
 
 @dataclass(frozen=True)
 class Prompt:
-    """The standing part of a question: `diagnosis-1` and its text."""
+    """The standing part of a question: `diagnosis-2` and its text."""
 
     name: str
     version: str

@@ -5,8 +5,9 @@ Whatever comes from outside is one line of plain text here, and bounded: an aler
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from schemas.events import TicketLine
@@ -142,7 +143,7 @@ def lines_of(story: Story) -> tuple[TicketLine, ...]:
     if story.diagnosis:
         found += [
             ("Evidence", "; ".join(f"{i} {plain(text, 160)}" for i, text in story.diagnosis.evidence)),
-            ("Ruled out", ", ".join(_ruled_out(what, ids) for what, ids in story.diagnosis.ruled_out)),
+            ("Ruled out", _ruled_out(story, story.diagnosis)),
         ]
     if remedy:
         before = [x for x in story.remedies if x.remediation_id != remedy.remediation_id]
@@ -193,7 +194,11 @@ def _causes(story: Story) -> str:
     if d.agreed is not None:
         who += ", playbook agrees" if d.agreed else ", playbook disagrees"
     text = "; ".join([_cause(d), f"{d.confidence:.2f}", who, *silent, *([waits] if waits else [])])
-    return f"{text}\n{plain(d.summary)}" if d.summary else text
+    return f"{text}\n{plain(d.summary)}" if set(_words(d.summary)) - set(_words(_cause(d))) else text
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def _who(d: Diagnosis) -> str:
@@ -202,9 +207,17 @@ def _who(d: Diagnosis) -> str:
     return "Claude" if d.model.startswith("claude") else plain(d.model, 60) or "model"
 
 
-def _ruled_out(what: str, ids: Iterable[str]) -> str:
-    cited = ", ".join(ids)
-    return f"{plain(what.replace('_', ' '), 80)} ({cited})" if cited else plain(what.replace("_", " "), 80)
+def _ruled_out(story: Story, d: Diagnosis) -> str:
+    """Each with what speaks against it. Only what stands on the page is cited, so what does not is told here."""
+    looked = {i: text for m in story.made if m.ask_id == d.ask_id for i, text in m.evidence}
+    shown = {i for i, _ in d.evidence}
+    parts = []
+    for what, ids in d.ruled_out:
+        told = [f"{plain(looked[i], 160)} ({i})" for i in ids if i in looked and i not in shown]
+        cited = ", ".join(i for i in ids if i in shown)
+        against = "; ".join([*told, *([cited] if cited else [])])
+        parts.append(f"{plain(what.replace('_', ' '), 80)}{f': {against}' if against else ''}")
+    return "\n".join(parts)
 
 
 def _action(r: Remedy, at: At, before: Sequence[Remedy]) -> str:

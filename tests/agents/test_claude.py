@@ -74,7 +74,7 @@ def test_a_good_reply_becomes_a_diagnosis() -> None:
     assert made.cited == ("E1", "E8")
     assert made.ruled_out[0].evidence == ("E2",)
     assert made.model == "claude-of-the-test"
-    assert made.prompt_version == "diagnosis-1"
+    assert made.prompt_version == "diagnosis-2"
     assert len(made.prompt_sha256) == 64
     body = api.bodies[0]
     assert body["model"] == "claude-of-the-configuration"
@@ -138,7 +138,7 @@ def test_a_bad_answer_leaves_an_abstention_with_its_code(name: str) -> None:
     assert abstained.code == code, abstained.reason
     assert abstained.reason
     assert abstained.evidence, "what was seen stays on record"
-    assert abstained.prompt_version == "diagnosis-1"
+    assert abstained.prompt_version == "diagnosis-2"
     assert len(api.bodies) == 1, "never asked twice"
     assert took_s < 5
     assert KEY not in abstained.model_dump_json()

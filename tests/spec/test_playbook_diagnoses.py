@@ -60,7 +60,7 @@ def test_a_pd_alert_about_slow_stores_is_joined_with_the_store_that_it_does_not_
         family="slow_store",
         seen=facts(store(4, slow_score=84)),
     )
-    assert (made.cause, made.summary) == ("slow_store", "disk stall, store 4")
+    assert (made.cause, made.summary) == ("slow_store", "slow store 4"), "a slow_score alone does not say: the disk"
     assert any("slow_score 84 on store 4" in text for text in cited_texts(made))
     assert {r.what for r in made.ruled_out} >= {"store down", "low space", "PD member down"}
 
@@ -69,13 +69,14 @@ def test_a_tikv_alert_is_joined_by_the_status_address() -> None:
     slow = alert("TiKV_raft_append_log_duration_secs", instance="10.0.4.4:20180")
     made = answer(slow, family="slow_store", seen=facts(store(4, slow_score=84)))
     assert next(e for e in made.evidence if e.source == "alert").entities == ("store:4",)
+    assert made.summary == "slow store 4, by its disk: TiKV_raft_append_log_duration_secs names it"
     assert made.confidence == 0.86
 
 
 def test_an_alert_of_another_store_makes_it_less_sure() -> None:
     other = alert("TiKV_raft_append_log_duration_secs", instance="10.0.4.2:20180")
     made = answer(other, family="slow_store", seen=facts(store(4, slow_score=84)))
-    assert made.summary == "disk stall, store 4"
+    assert made.summary == "slow store 4"
     assert made.confidence == 0.6
 
 

@@ -273,7 +273,8 @@ prod-eu-7: store 4 disk stall    FIXED, UNDONE   INC-2f81
 Alerts    02:11Z TiKV_raft_append_log_duration_secs (+3 folded)
 Cause     store 4 disk stall; 0.86; Claude, playbook agrees
 Evidence  E1 slow_score 1 -> 84; E2 append p99 1.9 s, peers 12 ms
-Ruled out hot region (E3), network (E4)
+Ruled out hot region: what E3 shows (E3)
+          network: what E4 shows (E4)
 Action    R-1093 evict_store_leaders keep_s=900 store_id=4; MEDIUM
 Approved  anna, 02:16 CLI, plan 9f3c...e1: "disk known bad" (asked 02:14)
 Ran       02:16, 25 min 9 s, attempt 1, token outcomes/7@88213
@@ -414,6 +415,22 @@ def test_a_synthetic_incident_is_marked_in_its_headline() -> None:
     told.opens(synthetic=True)
     assert told.ticket().headline.startswith("TEST prod-eu-7: ")
     assert told.ticket().synthetic
+
+
+def test_a_cause_is_said_once_and_a_summary_only_where_it_says_more() -> None:
+    told = Told()
+    told.opens()
+    told.adopts(cause="slow_store", summary="slow store 4")
+    assert told.line("Cause") == "slow store 4; 0.86; Claude, playbook agrees"
+    told.adopts(cause="slow_store", summary="slow store 4, by its disk")
+    assert told.line("Cause").split("\n")[1] == "slow store 4, by its disk"
+
+
+def test_evidence_that_stands_nowhere_on_the_page_is_not_cited() -> None:
+    told = Told()
+    told.opens()
+    told.adopts(ruled_out=(e.RuledOut(what="store down", evidence=("E1", "E7")),))
+    assert told.line("Ruled out") == "store down: E1"
 
 
 # -- with it --------------------------------------------------------------------------------------------------------
