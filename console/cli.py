@@ -377,7 +377,12 @@ def why(id: Id, as_json: Json = False) -> None:
     """Why nothing, or this, was done; of a cluster, what stops acting on it now."""
     said = _client().get(f"/api/v1/why/{quote(id, safe='')}")
     rows = [
-        [_moment(r["at_ms"]), r["id"], r["code"], f"{r['text']} -> {r['command']}" if r["command"] else r["text"]]
+        [
+            _moment(r["at_ms"]),
+            r["id"],
+            r["code"] + (f" ({r['count']} times)" if r["count"] > 1 else ""),
+            f"{r['text']} -> {r['command']}" if r["command"] else r["text"],
+        ]
         for r in said["reasons"]
     ]
     _print(as_json, said, _table(["when", "of", "code", "why"], rows, "nothing has stood in its way"))

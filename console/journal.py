@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from console.words import call, lifting, objections, said, stopped
@@ -78,6 +78,7 @@ class Reason:
     code: str
     text: str
     command: str = ""
+    count: int = 1  # how often it was said; `at_ms` is the latest
 
 
 @dataclass
@@ -364,7 +365,7 @@ class Journal:
     def why(self, id: str, now_ms: int) -> list[Reason] | None:
         """Every coded reason of an incident (its remediations' included) or a remediation; None: no such story."""
         if remediation := self.remediations.get(id):
-            return sorted(_reasons(remediation, now_ms), key=lambda r: r.at_ms)
+            return _folded(_reasons(remediation, now_ms))
         story = self.incidents.get(id)
         if story is None:
             return None
@@ -374,7 +375,7 @@ class Journal:
             found += _reasons(known, now_ms) if known else []
         if not story.remediations:
             found.append(self._no_remediation(story))
-        return sorted(found, key=lambda r: r.at_ms)
+        return _folded(found)
 
     def _no_remediation(self, story: IncidentStory) -> Reason:
         last = story.lines[-1].at_ms if story.lines else story.opened_ms
@@ -392,6 +393,15 @@ class Journal:
         """What there is, for who asked for something that there is not: the open ones, latest first."""
         open_ones = [r.remediation_id for r in self.remediations.values() if r.state not in (None, "closed")]
         return [*reversed(open_ones), *(i.incident_id for i in self.open_incidents())][:10]
+
+
+def _folded(reasons: list[Reason]) -> list[Reason]:
+    """Each once with its count, in the order of when it was said last."""
+    found: dict[tuple[str, str, str], Reason] = {}
+    for r in sorted(reasons, key=lambda r: r.at_ms):
+        said = found.pop((r.id, r.code, r.text), None)
+        found[r.id, r.code, r.text] = replace(r, count=said.count + 1) if said else r
+    return list(found.values())
 
 
 def _reasons(story: RemediationStory, now_ms: int) -> list[Reason]:

@@ -84,6 +84,7 @@ class Incident:
     incident_id: str
     family: str
     synthetic: bool
+    first: str  # the fingerprint that opened it
     heard_at_ms: int  # the last word of a monitor that changed something
     alerts: Mapping[str, Watched] = field(default_factory=dict)  # by fingerprint
     whole: int = 0  # of them with their `ref`
@@ -99,7 +100,7 @@ class Incident:
 class Cluster:
     cluster_id: str
     opened: int = 0
-    open: Mapping[str, Incident] = field(default_factory=dict)  # by family, synthetic ones apart
+    open: Mapping[str, Incident] = field(default_factory=dict)  # by family; synthetic ones, each by itself, apart
     echoes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # fingerprint -> (its start, cleared at)
 
     def incident(self, incident_id: str) -> Incident | None:
@@ -162,8 +163,8 @@ class Incidents:
 def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int) -> Cluster:
     match event:
         case IncidentOpened():
-            key = _key(event.family, event.synthetic)
-            opened = Incident(event.incident_id, event.family, event.synthetic, at_ms)
+            key = _key(event.family, event.synthetic, event.alert.fingerprint)
+            opened = Incident(event.incident_id, event.family, event.synthetic, event.alert.fingerprint, at_ms)
             opened = _watch(settings, opened, event.alert, at_ms)
             return replace(state, opened=state.opened + 1, open={**state.open, key: replace(opened, folded=0)})
         case AlertFolded() | AlertCleared() | DiagnosisAsked() | DiagnosisAdopted() | DiagnosisOverdue():
@@ -201,7 +202,7 @@ def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int
             asked = replace(asked, overdue=asked.overdue | {event.ask_id})
     if asked is not incident.round:
         incident = replace(incident, round=asked)
-    return replace(state, open={**state.open, _key(incident.family, incident.synthetic): incident})
+    return replace(state, open={**state.open, _key(incident.family, incident.synthetic, incident.first): incident})
 
 
 def _watch(settings: IncidentSettings, incident: Incident, alert: AlertRef, at_ms: int) -> Incident:
@@ -227,9 +228,9 @@ def _watch(settings: IncidentSettings, incident: Incident, alert: AlertRef, at_m
     )
 
 
-def _key(family: str, synthetic: bool) -> str:
-    """A test never folds into the real thing."""
-    return f"{family}~synthetic" if synthetic else family
+def _key(family: str, synthetic: bool, first: str) -> str:
+    """A test folds neither into the real thing nor into another test: whoever sent it waits for its own ticket."""
+    return f"{family}~{OVERFLOW if family == OVERFLOW else first}" if synthetic else family
 
 
 def _ms(seconds: float) -> int:
@@ -287,16 +288,22 @@ class _Said:
 
     def _home(self, event: AlertFired | AlertResolved) -> Incident | None:
         """The open incident that this alert belongs to."""
-        overflow = self.state.open.get(_key(OVERFLOW, event.synthetic))
+        overflow = self.state.open.get(_key(OVERFLOW, event.synthetic, ""))
         if overflow and event.fingerprint in overflow.alerts:
             return overflow
-        if found := self.state.open.get(_key(family_of(event.name), event.synthetic)):
-            return found
-        return overflow if len(self.state.open) >= self.settings.incidents_max else None
+        if event.synthetic:
+            tests = (i for i in self.state.open.values() if i.synthetic and event.fingerprint in i.alerts)
+            found = next(tests, None)
+        else:
+            found = self.state.open.get(family_of(event.name))
+        return found or (overflow if self._is_full(event.synthetic) else None)
+
+    def _is_full(self, synthetic: bool) -> bool:
+        """Tests take no room of the real thing."""
+        return sum(i.synthetic == synthetic for i in self.state.open.values()) >= self.settings.incidents_max
 
     def _open(self, event: AlertFired) -> None:
-        full = len(self.state.open) >= self.settings.incidents_max
-        family = OVERFLOW if full else family_of(event.name)
+        family = OVERFLOW if self._is_full(event.synthetic) else family_of(event.name)
         named = f"{self.state.cluster_id}|{family}|{self.now_ms}|{self.state.opened + 1}"
         where = event.labels.get("instance") or event.labels.get("store_id") or ""
         self.say(
@@ -312,7 +319,7 @@ class _Said:
                 generator_url=event.generator_url,
             )
         )
-        self._ask(self.state.open[_key(family, event.synthetic)])
+        self._ask(self.state.open[_key(family, event.synthetic, event.fingerprint)])
 
     def _fold(self, incident: Incident, event: AlertFired, *, again: bool) -> None:
         known = incident.alerts.get(event.fingerprint)
@@ -415,7 +422,7 @@ class _Said:
         )
 
     def _now(self, incident: Incident) -> Incident:
-        return self.state.open[_key(incident.family, incident.synthetic)]
+        return self.state.open[_key(incident.family, incident.synthetic, incident.first)]
 
 
 def _telling(alerts: Iterable[Watched], at_most: int) -> list[AlertRef]:

@@ -1,7 +1,8 @@
 """Tickets -> people: what is said, how loudly, and whether it arrived.
 
 Works: reads tickets, consults the policy in force, writes notifications. A ticket has many versions; people hear of it
-when its status or its loudness changes. At least once: what was started and not answered is sent again after a restart.
+when its status or its loudness changes, and of what changes again within seconds once. At least once: what was started
+and not answered is sent again after a restart.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class NotifySettings:
     sinks: tuple[str, ...] = ()  # as configured, beside `log`
     attempts: int = 3
     wait_s: float = 5  # before the second attempt; doubled before each further one
+    fold_s: float = 3  # so long a notification waits for a newer one that takes its place
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,10 @@ class Notify:
         if not lane.state.open:
             return
         started = lane.state.open[0]
+        if not resumed:
+            await self._wait_for_newer(lane, started)
+        if lane.leaving:
+            return
         policy = lane.controls().policy.notify
         wanted = route(policy, started.tier, self.settings.sinks)
         if newer := _overtaken(lane.state, started):
@@ -130,6 +136,12 @@ class Notify:
         for sink, error in failed.items():
             answers.append(_not_delivered(started, (sink,), error.code, error.reason))
         await lane.commit(*answers)
+
+    async def _wait_for_newer(self, lane: Lane[Outbox], started: NotificationStarted) -> None:
+        """What is written within seconds is one notification: the last of it."""
+        until_ms = lane.now_ms() + int(self.settings.fold_s * 1000)
+        while lane.now_ms() < until_ms and not lane.leaving and not _overtaken(lane.state, started):
+            await lane.sleep_until(until_ms)
 
     async def _send(
         self, lane: Lane[Outbox], started: NotificationStarted, wanted: tuple[str, ...]

@@ -91,6 +91,19 @@ def test_why_names_the_code_of_everything_that_was_not_done() -> None:
     assert office.journal.why("INC-2", office.now) is None
 
 
+def test_why_says_what_was_said_again_once_with_a_count() -> None:
+    office = Office()
+    office.incident()
+    asked = {"cluster_id": CLUSTER, "incident_id": "INC-1", "ask_id": "a", "by": "playbook"}
+    for seconds in (0, 60, 60):
+        office.let_pass(seconds)
+        office.write("diagnoses", e.DiagnosisAbstained(**asked, code="no_rule", reason="not in the table"))
+
+    said = [r for r in office.journal.why("INC-1", office.now) or [] if r.code == "no_rule"]
+
+    assert [(r.count, r.at_ms) for r in said] == [(3, START_MS + 120_000)]
+
+
 def test_dead_letters_are_in_sight_with_what_was_wrong() -> None:
     journal = Journal()
     raw = Raw("alerts", 0, 7, START_MS, b"?", b"junk")

@@ -29,7 +29,7 @@ from schemas.events import (
 )
 from schemas.processors import Record, Tick
 from schemas.values import Cause, Evidence, Head
-from streams.incidents import Cluster, Incidents, IncidentSettings
+from streams.incidents import OVERFLOW, Cluster, Incidents, IncidentSettings
 from streams.pipeline import may_stand_on
 
 T0 = 1_795_454_860_000
@@ -223,6 +223,17 @@ def test_a_synthetic_alert_never_folds_into_a_real_incident() -> None:
     assert opened.synthetic
     assert asked.synthetic
     assert kinds(told.resolved(fp="f2", synthetic=True)) == ["AlertCleared"]
+
+
+def test_each_synthetic_alert_has_an_incident_of_its_own_and_takes_no_room_of_a_real_one() -> None:
+    told = Told(Incidents(IncidentSettings(incidents_max=2)))
+    tests = [told.firing(fp=f"t{n}", synthetic=True) for n in range(4)]
+    assert [kinds(t) for t in tests[:2]] == [["IncidentOpened", "DiagnosisAsked"]] * 2
+    assert told.firing(fp="t0", synthetic=True) == [], "the same one again"
+    assert kinds(told.resolved(fp="t1", synthetic=True)) == ["AlertCleared"]
+    (opened, _) = told.firing(fp="real")
+    assert isinstance(opened, IncidentOpened)
+    assert opened.family != OVERFLOW
 
 
 def test_alerts_of_endless_new_names_do_not_open_endless_incidents() -> None:

@@ -415,6 +415,8 @@ def test_a_synthetic_incident_is_marked_in_its_headline() -> None:
     told.opens(synthetic=True)
     assert told.ticket().headline.startswith("TEST prod-eu-7: ")
     assert told.ticket().synthetic
+    told.adopts(by="playbook", cause="unknown", summary="no_rule: not in the table", evidence=(), agreed=None)
+    assert (told.ticket().status, told.ticket().tier) == ("NOT DIAGNOSED", "routine"), "a test wakes nobody"
 
 
 def test_a_cause_is_said_once_and_a_summary_only_where_it_says_more() -> None:
