@@ -173,6 +173,7 @@ class Remedy(Fact):
     aborting_ms: int = 0  # since when all that can be undone is to be
     undo_overdue: bool = False  # time has shown it: no event comes while PD can't be read
     outcome: str = ""
+    outcome_code: str = ""
     outcome_text: str = ""
     concluded_at_ms: int = 0
     figures: str = ""
@@ -492,6 +493,7 @@ def _of_outcomes(r: Remedy, given: Record, words: CallWords) -> dict[str, Any]:
         case e.Concluded():
             return {
                 "outcome": event.outcome,
+                "outcome_code": event.code,
                 "outcome_text": f"{event.code}: {event.text}"[:500]
                 if event.outcome != "succeeded"
                 else event.text[:500],

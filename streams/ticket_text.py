@@ -39,9 +39,22 @@ _ENDS = {
     "resolved": "RESOLVED BY A PERSON",
 }
 PERSON_NEEDED = "UNKNOWN: PERSON NEEDED"
+TAKEN_BACK = "TAKEN BACK"
 UNDO_OVERDUE = "RUNNING, UNDO OVERDUE"
-_STAYS = ("FIXED", "NO BETTER", "WORSE", "FAILED", "REHEARSED", "DONE BY HAND", "UNKNOWN", "RESOLVED BY A PERSON")
+_STAYING = ("FIXED", "NO BETTER", "WORSE", "FAILED", "REHEARSED", "DONE BY HAND", "UNKNOWN", "RESOLVED BY A PERSON")
+_STAYS = (
+    TAKEN_BACK,
+    "FIXED",
+    "NO BETTER",
+    "WORSE",
+    "FAILED",
+    "REHEARSED",
+    "DONE BY HAND",
+    "UNKNOWN",
+    "RESOLVED BY A PERSON",
+)
 _LEFT_TO_PEOPLE = (
+    TAKEN_BACK,
     "NOT DIAGNOSED",
     "DIAGNOSIS OVERDUE",
     "NOTHING PROPOSED",
@@ -77,6 +90,8 @@ def _of_remedy(r: Remedy) -> str:
         if r.is_open():
             return PERSON_NEEDED
         return _OUTCOMES.get(r.resolved_as, _ENDS["resolved"])
+    if _taken_back(r):
+        return TAKEN_BACK
     if r.outcome:
         word = _OUTCOMES.get(r.outcome, r.outcome.upper().replace("_", " "))
         return (
@@ -101,6 +116,20 @@ def _of_remedy(r: Remedy) -> str:
 
 
 _LOUD = ("WAITING FOR APPROVAL", "WORSE", "UNKNOWN", "FAILED PARTLY", UNDO_OVERDUE)
+
+
+_TAKEN_BACK_BY = {  # why what was done was ended before it could show its worth
+    "cancelled": "cancelled by",
+    "undo_asked": "undo asked by",
+    "frozen": "frozen:",
+    "halted": "halted:",
+    "deadline": "out of time:",
+}
+
+
+def _taken_back(r: Remedy) -> bool:
+    """It had an effect, and was ended by a word or a limit before there was anything to judge it by."""
+    return r.outcome == "no_better" and r.outcome_code in _TAKEN_BACK_BY
 
 
 def tier_of(story: Story, status: str) -> str:
@@ -279,6 +308,10 @@ def _came(sent: Sent) -> str:
 def _outcome(r: Remedy) -> str:
     if not r.outcome:
         return ""
+    if _taken_back(r):
+        text = r.outcome_text.removeprefix(f"{r.outcome_code}: ")
+        figures = f"; {r.figures}" if r.figures else ""
+        return f"{TAKEN_BACK}: {_TAKEN_BACK_BY[r.outcome_code]} {plain(text)}{figures}"
     told = [r.figures] if r.figures else []
     told += [f"{r.samples} samples"] if r.samples else []
     told += [plain(r.outcome_text)] if r.outcome_text else []

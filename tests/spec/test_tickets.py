@@ -611,6 +611,26 @@ def test_each_outcome_has_its_word_and_its_loudness(outcome: str, status: str, t
     assert (told.ticket().status, told.ticket().tier) == (status, tier)
 
 
+@pytest.mark.parametrize(
+    ("code", "text", "said"),
+    [
+        ("cancelled", "anna: wrong store", "TAKEN BACK: cancelled by anna: wrong store; leaders 812 -> 0"),
+        ("undo_asked", "anna: enough", "TAKEN BACK: undo asked by anna: enough; leaders 812 -> 0"),
+        ("frozen", "freeze by ben: deploy", "TAKEN BACK: frozen: freeze by ben: deploy; leaders 812 -> 0"),
+        ("deadline", "longer than allowed", "TAKEN BACK: out of time: longer than allowed; leaders 812 -> 0"),
+    ],
+)
+def test_what_was_ended_by_a_word_or_a_limit_is_taken_back_and_by_what(code: str, text: str, said: str) -> None:
+    told = Told()
+    told.runs()
+    told.undoes()
+    told.concludes("no_better", code=code, text=text)
+    told.closes_remediation("no_better", text)
+    assert (told.ticket().status, told.ticket().tier) == ("TAKEN BACK", "notable")
+    assert told.line("Outcome").startswith(said)
+    assert told.line("Undo").endswith("Nothing left behind.")
+
+
 def test_unknown_needs_a_person_and_ends_with_that_persons_word() -> None:
     told = Told()
     told.runs()
