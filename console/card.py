@@ -113,7 +113,7 @@ def _writes(ask: ApprovalAsked, facts: Facts | None, limits: LimitsPolicy) -> st
     ids |= {r.leader_store_id for r in facts.regions if f"region:{r.id}" in action.entities()}
     taken = [s.written_bytes_per_s for i in ids if (s := facts.store(i))]
     limit = limits.leader_move_bytes_per_s_max
-    return f"; writes {max(taken) / 1e6:.3g} MB/s, limit {limit / 1e6:g}" if taken else ""
+    return f"; writes {round(max(taken) / 1e6, 1):g} MB/s, limit {limit / 1e6:g}" if taken else ""
 
 
 def _shown(plan: Plan) -> Card | None:

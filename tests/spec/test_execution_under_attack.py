@@ -227,7 +227,7 @@ def test_an_undo_that_pd_refuses_three_times_is_said_to_be_owed_wherever_people_
         assert ticket.tier == "critical"
         assert "undo_refused" in said["Outcome"]
         assert said["Undo"] == f"OWED: {REMOVE}"
-        assert f"undo by hand: {REMOVE}" in said["For you"]
+        assert "undo by hand: pd-ctl scheduler remove evict-leader-scheduler-4" in said["For you"]
         (waits,) = read_by_the_console(world).waiting(world.now_ms())
         assert (waits.id, waits.verbs) == (ask.remediation_id, ("resolve",))
         assert by_hand in waits.reason
