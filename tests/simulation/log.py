@@ -1,0 +1,177 @@
+"""A deterministic model of a Kafka cluster's log, as its clients see it. START HERE.
+
+`Cluster` holds topics, the transaction coordinator and the groups, and makes clients; its methods are what can befall a
+log. Everything is synchronous and pure: time is an argument, nothing is drawn by chance, and the same calls give the
+same `dump()`, byte for byte. tests/contract/log/ holds it against a real Kafka.
+
+Time moves only by the `now_ms` of calls, or by `advance`: it may stand still, and never goes back. The brokers' wall
+clock is apart (`clock_ahead_ms`), and may jump.
+
+Left out: replicas (a record is acknowledged once it is appended, so the high watermark is the end), followers' fetches,
+compaction, quotas, static membership, KIP-848, a leader that fails between the answers to JoinGroup and SyncGroup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from tests.simulation.clients import Link, PlainProducer, Reader
+from tests.simulation.groups import Group, Strategy
+from tests.simulation.members import Member
+from tests.simulation.partitions import Partition, Place
+from tests.simulation.producers import TransactionalProducer
+from tests.simulation.transactions import Coordinator, Marker
+
+
+class Cluster:
+    """Clients are given a Link each, or share one with the other clients of their process."""
+
+    __slots__ = ("_groups", "_limits", "_orders", "_topics", "clock_ahead_ms", "coordinator", "down_ms", "now_ms")
+
+    def __init__(self, topics: Mapping[str, int] | None = None) -> None:
+        self._topics: dict[str, list[Partition]] = {}
+        self._limits: dict[str, int] = {}
+        self._groups: dict[str, Group] = {}
+        self._orders = 0
+        self.coordinator = Coordinator()
+        self.now_ms = 0
+        self.clock_ahead_ms = 0
+        self.down_ms: int | None = None  # since when
+        for name, count in (topics or {}).items():
+            self.create_topic(name, count)
+
+    # topics
+
+    def create_topic(self, name: str, partitions: int = 1, record_bytes_max: int = 1_000_000) -> None:
+        assert name not in self._topics
+        self._topics[name] = [Partition(name, number) for number in range(partitions)]
+        self._limits[name] = record_bytes_max
+
+    def topics(self) -> dict[str, int]:
+        """How many partitions each has."""
+        return {name: len(partitions) for name, partitions in self._topics.items()}
+
+    def partition(self, place: Place) -> Partition:
+        return self._topics[place[0]][place[1]]
+
+    # clients
+
+    def link(self) -> Link:
+        return Link(self)
+
+    def reader(
+        self, link: Link, *, committed_only: bool = True, reset: Literal["error", "earliest"] = "error"
+    ) -> Reader:
+        return Reader(self, link, committed_only=committed_only, reset=reset)
+
+    def plain_producer(self, link: Link) -> PlainProducer:
+        return PlainProducer(self, link)
+
+    def producer(self, link: Link, transactional_id: str, timeout_ms: int = 60_000) -> TransactionalProducer:
+        return TransactionalProducer(self, link, transactional_id, timeout_ms)
+
+    def member(
+        self,
+        link: Link,
+        group: str,
+        topics: Sequence[str],
+        *,
+        strategy: Strategy = "range",
+        session_ms: int = 10_000,
+        rebalance_ms: int = 300_000,
+    ) -> Member:
+        """The first one of a group settles its strategy."""
+        known = self.group(group)
+        if not known.members and known.generation == 0:
+            known.strategy, known.rebalance_ms = strategy, rebalance_ms
+        return Member(self, link, known, topics, session_ms)
+
+    # time
+
+    def advance(self, now_ms: int) -> None:
+        """What is due by then happens: markers are written, transactions and sessions time out."""
+        assert now_ms >= self.now_ms, f"{now_ms} is before {self.now_ms}"
+        if now_ms > self.now_ms:
+            self.now_ms = now_ms
+            if self.down_ms is None:
+                self._time_passes(now_ms)
+
+    def _time_passes(self, now_ms: int) -> None:
+        self.coordinator.advance(now_ms)
+        for group in self._groups.values():
+            group.advance(now_ms)
+
+    def append_ms(self, now_ms: int) -> int:
+        return now_ms + self.clock_ahead_ms
+
+    # what may befall it
+
+    def markers_take(self, delay: int | Callable[[str, str, int], int]) -> None:
+        """From here on, a prepared transaction's marker is written so many ms later; by (transactional id, topic,
+        partition) where a function is given. Zero: within the call that prepares it."""
+        self.coordinator.markers_take = delay if callable(delay) else lambda *_: delay
+
+    def settle(self, which: Callable[[Marker], bool] = lambda marker: True) -> None:
+        """Write markers that are owed now, all of them or those of which it is true."""
+        self.coordinator.settle(which)
+
+    def cut_head(self, place: Place, before: int) -> None:
+        """Retention deletes everything below that offset."""
+        self.partition(place).cut_head(before)
+
+    def lose_tail(self, place: Place, end: int) -> None:
+        """Acknowledged records from that offset on are lost, and their offsets will be given to others."""
+        self.partition(place).lose_tail(end)
+
+    def hang(self, place: Place, transactional_id: str, now_ms: int, timeout_ms: int = 60_000) -> TransactionalProducer:
+        """A foreign producer begins a transaction there, writes a record, and goes silent."""
+        producer = self.producer(self.link(), transactional_id, timeout_ms)
+        producer.init_transactions(now_ms)
+        producer.begin_transaction()
+        producer.produce(place, b"foreign", b"hung")
+        producer.flush(now_ms)
+        return producer
+
+    def go_down(self, now_ms: int) -> None:
+        """No broker answers anybody. Time-outs stand still."""
+        self.advance(now_ms)
+        self.down_ms = now_ms
+
+    def come_back(self, now_ms: int) -> None:
+        """Nothing acknowledged was lost. The coordinators have loaded: every session begins anew, a transaction's
+        time-out does not."""
+        self.advance(now_ms)
+        self.down_ms = None
+        for group in self._groups.values():
+            for known in group.members.values():
+                known.heard_ms = now_ms
+        self._time_passes(now_ms)
+
+    # for clients
+
+    @property
+    def is_down(self) -> bool:
+        return self.down_ms is not None
+
+    def group(self, name: str) -> Group:
+        found = self._groups.get(name)
+        if found is None:
+            found = self._groups[name] = Group(name, self._topics)
+        return found
+
+    def is_too_large(self, place: Place, key: bytes | None, value: bytes | None) -> bool:
+        return len(key or b"") + len(value or b"") > self._limits[place[0]]
+
+    def next_order(self) -> int:
+        self._orders += 1
+        return self._orders
+
+    # all of it
+
+    def dump(self) -> bytes:
+        """Everything that the brokers hold, in a settled order: equal histories give equal bytes."""
+        partitions = [p.state() for _, topic in sorted(self._topics.items()) for p in topic]
+        groups = [group.state() for _, group in sorted(self._groups.items())]
+        rest = (self.now_ms, self.clock_ahead_ms, self.down_ms, self._orders)
+        return repr((rest, self.coordinator.state(), groups, partitions)).encode()
