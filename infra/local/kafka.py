@@ -219,6 +219,8 @@ class LocalKafka:
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": in_sync,
             "group.initial.rebalance.delay.ms": "0",
+            # How often it looks for transactions that are past their time-out; by default every 10 s.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
             # A killed broker can't register again before its old session ends.
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "1000",
