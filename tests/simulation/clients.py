@@ -7,10 +7,12 @@ nothing more until it goes on, if ever.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from tests.simulation.errors import Gone, LogError, Refused, TimedOut
+from tests.simulation.groups import GroupMetadata
 from tests.simulation.partitions import Place, Record
 
 if TYPE_CHECKING:
@@ -23,21 +25,37 @@ class Link:
     """The way of one process to the brokers. While it is cut, no heartbeat comes through either: a process that is
     stopped or dead is one whose link is cut."""
 
-    __slots__ = ("_cluster", "_cut_ms", "_left")
+    __slots__ = ("_cluster", "_cut_ms", "_left", "_under_way")
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._left: int | None = None
         self._cut_ms = 0
+        self._under_way: list[Callable[[], object]] | None = None  # where requests are only slow
 
     def cut(self, now_ms: int, after: int = 0) -> None:
         """`after`: so many requests still arrive and are done, and the answer of the last one of them is lost."""
         self._cluster.advance(now_ms)
-        self._left, self._cut_ms = after, now_ms
+        self._left, self._cut_ms, self._under_way = after, now_ms, None
+
+    def stall(self, now_ms: int) -> None:
+        """As if it were cut; but what producers ask for meanwhile is under way, and may still arrive."""
+        self.cut(now_ms)
+        self._under_way = []
+
+    def arrive(self, now_ms: int) -> None:
+        """What was under way reaches the brokers, in its order, and nobody waits for the answer any more. Whether its
+        process is still there makes no difference."""
+        self._cluster.advance(now_ms)
+        arriving, self._under_way = self._under_way or [], None if self._under_way is None else []
+        for request in arriving:
+            with contextlib.suppress(LogError):
+                request()
 
     def mend(self, now_ms: int) -> None:
+        """What is under way then, is lost."""
         self._cluster.advance(now_ms)
-        self._left = None
+        self._left, self._under_way = None, None
 
     @property
     def is_up(self) -> bool:
@@ -50,9 +68,11 @@ class Link:
             return self._cluster.down_ms or 0
         return self._cut_ms if self._cluster.down_ms is None else min(self._cut_ms, self._cluster.down_ms)
 
-    def ask(self, request: Callable[[], T]) -> T:
-        """Raises TimedOut; otherwise what the brokers answer, or raise."""
+    def ask(self, request: Callable[[], T], *, writes: bool = False) -> T:
+        """Raises TimedOut; otherwise what the brokers answer, or raise. `writes`: may it arrive late?"""
         if not self.is_up:
+            if writes and self._under_way is not None:
+                self._under_way.append(request)
             raise TimedOut("no broker answers")
         if self._left is None:
             return request()
@@ -99,7 +119,12 @@ class Reader:
 
     def assign(self, positions: Mapping[Place, int]) -> None:
         """These partitions, from there on, and no others."""
-        self.positions, self._epochs, self._said, self._turn = dict(positions), {}, {}, 0
+        self.positions, self._epochs, self._said, self._turn = {}, {}, {}, 0
+        self.add(positions)
+
+    def add(self, positions: Mapping[Place, int]) -> None:
+        """These as well: librdkafka's incremental_assign."""
+        self.positions.update(positions)
 
     def poll(self, limit: int, now_ms: int, of: Sequence[Place] | None = None) -> list[Record | End]:
         """At most so many records, each partition's in their order, and its end once it is reached: then again only
@@ -161,6 +186,19 @@ class Reader:
         self._cluster.advance(now_ms)
         return self._link.ask(lambda: self._cluster.group(group).committed(places, self.committed_only))
 
+    def commit(self, metadata: GroupMetadata, offsets: Mapping[Place, int], now_ms: int) -> None:
+        """A group's offsets, outside of transactions; what was sent to a transaction before that does not replace them.
+        Raises TimedOut, and Abortable where the group does not accept the word of this member, or of nobody."""
+        self._cluster.advance(now_ms)
+        group, sent = self._cluster.group(metadata.group), dict(offsets)
+
+        def write() -> None:
+            group.check(metadata, transactional=False)
+            order = self._cluster.next_order()
+            group.commit({place: (offset, order) for place, offset in sent.items()})
+
+        self._link.ask(write, writes=True)
+
 
 class PlainProducer:
     """A producer without transactions, `acks=all`."""
@@ -176,10 +214,10 @@ class PlainProducer:
         `times`: how often the broker writes it, where a producer that is not idempotent repeats by itself.
         """
         self._cluster.advance(now_ms)
-        return self._link.ask(lambda: self._write(place, key, value, now_ms, times))
+        return self._link.ask(lambda: self._write(place, key, value, times), writes=True)
 
-    def _write(self, place: Place, key: bytes | None, value: bytes | None, now_ms: int, times: int) -> Record:
+    def _write(self, place: Place, key: bytes | None, value: bytes | None, times: int) -> Record:
         if self._cluster.is_too_large(place, key, value):
             raise Refused("MSG_SIZE_TOO_LARGE")
         partition = self._cluster.partition(place)
-        return [partition.append(key, value, self._cluster.append_ms(now_ms)) for _ in range(times)][-1]
+        return [partition.append(key, value, self._cluster.append_ms()) for _ in range(times)][-1]

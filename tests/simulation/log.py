@@ -102,10 +102,14 @@ class Cluster:
         for group in self._groups.values():
             group.advance(now_ms)
 
-    def append_ms(self, now_ms: int) -> int:
-        return now_ms + self.clock_ahead_ms
+    def append_ms(self) -> int:
+        return self.now_ms + self.clock_ahead_ms
 
     # what may befall it
+
+    def reaper_is_late(self, late_ms: int) -> None:
+        """A transaction past its time-out goes on for so long, as if nobody had looked (a broker looks every 10 s)."""
+        self.coordinator.late_ms = late_ms
 
     def markers_take(self, delay: int | Callable[[str, str, int], int]) -> None:
         """From here on, a prepared transaction's marker is written so many ms later; by (transactional id, topic,

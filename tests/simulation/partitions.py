@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from tests.simulation.errors import Gone
+from tests.simulation.errors import Fenced, Gone
 
 Place = tuple[str, int]  # topic, partition
 State = Literal["open", "committed", "aborted"]
@@ -29,12 +29,11 @@ class Record(NamedTuple):
 class Span:
     """What one transaction wrote on one partition, from its first record to its marker."""
 
-    __slots__ = ("first", "state", "writer")
-
-    def __init__(self, writer: str, first: int) -> None:
-        self.writer, self.first, self.state = writer, first, "open"
-
+    __slots__ = ("epoch", "first", "state", "writer")
     state: State
+
+    def __init__(self, writer: str, epoch: int, first: int) -> None:
+        self.writer, self.epoch, self.first, self.state = writer, epoch, first, "open"
 
 
 class Entry(NamedTuple):
@@ -54,6 +53,7 @@ class Partition:
     entries: list[Entry] = field(default_factory=list)
     open: dict[str, Span] = field(default_factory=dict)  # by transactional id
     _ends: dict[int, int] = field(default_factory=dict)  # where each earlier leader's records end
+    _behind: dict[str, int] = field(default_factory=dict)  # by transactional id: the epoch of which records were lost
 
     @property
     def label(self) -> str:
@@ -71,14 +71,18 @@ class Partition:
             return self.end
         return max(self.start, min(span.first for span in self.open.values()))
 
-    def append(self, key: bytes | None, value: bytes | None, at_ms: int, writer: str = "") -> Record:
-        """`writer`: the transactional id whose open transaction this record belongs to."""
+    def append(self, key: bytes | None, value: bytes | None, at_ms: int, writer: str = "", epoch: int = -1) -> Record:
+        """`writer`, `epoch`: the transactional id whose open transaction this record belongs to, and its holder. Raises
+        Fenced where records of this very holder were lost here: its sequence numbers don't fit any more."""
         offset = self.end
         span = None
         if writer:
+            if self._behind.get(writer) == epoch:
+                raise Fenced("OUT_OF_ORDER_SEQUENCE_NUMBER")
             span = self.open.get(writer)
             if span is None:
-                span = self.open[writer] = Span(writer, offset)
+                span = self.open[writer] = Span(writer, epoch, offset)
+            span.epoch = epoch
         record = Record(self.topic, self.number, offset, at_ms, key, value)
         self.entries.append(Entry(record, span, self.leader_epoch))
         return record
@@ -124,13 +128,16 @@ class Partition:
     def lose_tail(self, end: int) -> None:
         """Acknowledged records from `end` on are lost (a leader was elected that did not have them); others will take
         their offsets. A transaction whose marker is lost is open again, and nobody will end it but the next transaction
-        of the same id here."""
+        of the same id here. Who wrote what is lost hears of it by its next write here, and by nothing else: a commit
+        passes."""
         assert self.start <= end <= self.end
         lost = self.entries[end - self.start :]
         del self.entries[end - self.start :]
         for record, span, _ in reversed(lost):
             if span is None:
                 continue
+            if record is not None:
+                self._behind[span.writer] = max(span.epoch, self._behind.get(span.writer, -1))
             if record is None and span.first < end:
                 span.state = "open"
                 self.open[span.writer] = span
@@ -147,4 +154,5 @@ class Partition:
             for e in self.entries
         ]
         opened = sorted((s.first, s.writer) for s in self.open.values())
-        return (self.topic, self.number, self.start, self.leader_epoch, sorted(self._ends.items()), opened, entries)
+        lost = (self.leader_epoch, sorted(self._ends.items()), sorted(self._behind.items()))
+        return (self.topic, self.number, self.start, lost, opened, entries)

@@ -38,6 +38,7 @@ class TransactionalProducer:
         "_added",
         "_cluster",
         "_fatal",
+        "_heard_of",
         "_link",
         "_queue",
         "_skipped",
@@ -53,6 +54,7 @@ class TransactionalProducer:
         self._state: Literal["new", "ready", "open", "committing", "aborting"] = "new"
         self._queue: list[_Sent] = []
         self._added: dict[Partition | Group, None] = {}  # partitions and groups that are in this transaction
+        self._heard_of = False  # may a broker know of this transaction?
         self._aborting = ""  # why nothing but an abort is of use
         self._fatal = ""
         self._skipped = False
@@ -60,13 +62,15 @@ class TransactionalProducer:
     def init_transactions(self, now_ms: int) -> None:
         """Shuts predecessors out. NotYet until what they have left is aborted or completed; TimedOut."""
         self._usable("new")
-        self._who = self._ask(lambda: self._cluster.coordinator.init(self.id, self.timeout_ms, now_ms), now_ms)
+        self._who = self._ask(
+            lambda: self._cluster.coordinator.init(self.id, self.timeout_ms, self._cluster.now_ms), now_ms
+        )
         self._state = "ready"
 
     def begin_transaction(self) -> None:
         """Of this the brokers hear nothing."""
         self._usable("ready")
-        self._state, self._added = "open", {}
+        self._state, self._added, self._heard_of = "open", {}, False
 
     def produce(self, place: Place, key: bytes | None, value: bytes | None) -> None:
         """Into the queue: nobody but this process knows of it before a flush or the commit."""
@@ -83,7 +87,7 @@ class TransactionalProducer:
         for place in dict.fromkeys(sent.place for sent in delivered):
             self._add(self._cluster.partition(place), now_ms)
         if delivered:
-            self._ask(lambda: self._write(delivered, now_ms), now_ms)
+            self._ask(lambda: self._write(delivered), now_ms)
         self._queue = self._queue[len(delivered) :]
         return [sent.record for sent in delivered if sent.record]
 
@@ -122,19 +126,20 @@ class TransactionalProducer:
         self._end(False, now_ms)
 
     def _end(self, commits: bool, now_ms: int) -> None:
-        if self._added:
+        if self._heard_of:
             who = self._identity()
-            self._ask(lambda: self._cluster.coordinator.end(who, commits, now_ms), now_ms)
+            self._ask(lambda: self._cluster.coordinator.end(who, commits, self._cluster.now_ms), now_ms)
         self._state = "ready"
 
     def _add(self, target: Partition | Group, now_ms: int) -> None:
         if target not in self._added:
-            who = self._identity()
-            self._ask(lambda: self._cluster.coordinator.add(who, target, now_ms), now_ms)
+            who, self._heard_of = self._identity(), True
+            self._ask(lambda: self._cluster.coordinator.add(who, target, self._cluster.now_ms), now_ms)
             self._added[target] = None
 
-    def _write(self, sent: Sequence[_Sent], now_ms: int) -> None:
-        self._cluster.coordinator.check(self._identity())
+    def _write(self, sent: Sequence[_Sent]) -> None:
+        who = self._identity()
+        self._cluster.coordinator.check(who)
         if self._skipped:  # librdkafka's sequence numbers are in order again only after one more abort
             self._skipped = False
             raise Abortable("OUT_OF_ORDER_SEQUENCE_NUMBER")
@@ -144,12 +149,12 @@ class TransactionalProducer:
         for one in sent:
             if one.record is None:
                 partition = self._cluster.partition(one.place)
-                one.record = partition.append(one.key, one.value, self._cluster.append_ms(now_ms), self.id)
+                one.record = partition.append(one.key, one.value, self._cluster.append_ms(), *who)
 
     def _ask(self, request: Callable[[], T], now_ms: int) -> T:
         self._cluster.advance(now_ms)
         try:
-            return self._link.ask(request)
+            return self._link.ask(request, writes=True)
         except Fenced as fatal:
             self._fatal = str(fatal)
             raise

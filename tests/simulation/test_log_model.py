@@ -15,7 +15,8 @@ from random import Random
 import pytest
 
 from tests.simulation.clients import End, Reader
-from tests.simulation.errors import Fenced, Misused, NotYet, TimedOut
+from tests.simulation.errors import Abortable, Fenced, Misused, NotYet, TimedOut
+from tests.simulation.groups import GroupMetadata
 from tests.simulation.log import Cluster
 from tests.simulation.members import Assigned, Lost, Revoked
 from tests.simulation.partitions import Place, Record
@@ -43,7 +44,7 @@ def values(log: Cluster, place: Place, committed_only: bool = True) -> list[byte
 
 
 def test_a_commit_whose_answer_is_lost_was_done() -> None:
-    log, link = cluster(), None
+    log = cluster()
     link = log.link()
     producer = log.producer(link, "t")
     producer.init_transactions(0)
@@ -130,6 +131,118 @@ def test_a_publish_without_an_answer_may_be_there_and_repeated_is_there_twice() 
     assert producer.publish(A, None, b"written", 1).offset == 1
     producer.publish(A, None, b"by the client", 1, times=2)
     assert values(log, A) == [b"written", b"written", b"by the client", b"by the client"]
+
+
+def test_a_publish_that_is_slow_arrives_after_what_came_later() -> None:
+    """Its client has been told that it timed out, and somebody has done it over from elsewhere."""
+    log = cluster()
+    link = log.link()
+    link.stall(0)
+    with pytest.raises(TimedOut):
+        log.plain_producer(link).publish(A, None, b"freeze", 0)
+    log.plain_producer(log.link()).publish(A, None, b"lift", 10)
+    link.arrive(20)
+    assert values(log, A) == [b"lift", b"freeze"]
+    assert log.partition(A).entries[-1].record == Record("a", 0, 1, 20, None, b"freeze")
+
+
+def test_a_commit_that_is_slow_arrives_after_its_producer_is_dead_or_too_late() -> None:
+    log = cluster()
+    for place, fenced, seen in ((A, False, [b"x"]), (B, True, [])):
+        link, name = log.link(), f"t-{place[1]}"
+        producer = log.producer(link, name)
+        producer.init_transactions(log.now_ms)
+        producer.begin_transaction()
+        producer.produce(place, None, b"x")
+        producer.flush(log.now_ms)
+        link.stall(log.now_ms)
+        with pytest.raises(TimedOut):
+            producer.commit_transaction(log.now_ms)
+        assert values(log, place) == []
+        if fenced:
+            started(log, name)
+        link.arrive(log.now_ms + 50)
+        assert values(log, place) == seen
+
+
+def test_what_is_under_way_when_a_link_is_mended_is_lost() -> None:
+    log = cluster()
+    link = log.link()
+    producer = log.plain_producer(link)
+    link.stall(0)
+    with pytest.raises(TimedOut):
+        producer.publish(A, None, b"x", 0)
+    link.mend(1)
+    link.arrive(1)
+    assert values(log, A) == []
+    producer.publish(A, None, b"y", 1)
+
+
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_an_abort_ends_also_what_may_have_begun(arrived: int) -> None:
+    log = cluster()
+    link = log.link()
+    producer = log.producer(link, "t", 60_000)
+    producer.init_transactions(0)
+    producer.begin_transaction()
+    producer.produce(A, None, b"x")
+    link.cut(0, after=arrived)
+    with pytest.raises(TimedOut):
+        producer.flush(0)
+    link.mend(1)
+    producer.abort_transaction(1)
+    assert log.coordinator.known["t"].state == "none"
+    producer.begin_transaction()
+    producer.produce(A, None, b"y")
+    producer.commit_transaction(2)
+    assert values(log, A) == [b"y"]
+
+
+def test_nobody_may_have_looked_when_a_transaction_is_past_its_time_out() -> None:
+    log = cluster()
+    log.reaper_is_late(400)
+    late, later = started(log, "late", 1000), started(log, "later", 1000)
+    for producer in (late, later):
+        producer.produce(A, None, producer.id.encode())
+        producer.flush(0)
+    late.commit_transaction(1399)
+    with pytest.raises(Fenced):
+        later.commit_transaction(1400)
+    assert values(log, A) == [b"late"]
+
+
+def test_a_reader_may_take_up_further_partitions() -> None:
+    log = cluster()
+    for place in (A, B):
+        log.plain_producer(log.link()).publish(place, None, b"x", 0)
+    reader = log.reader(log.link())
+    reader.assign({A: 0})
+    assert len(reader.poll(10, 0)) == 2
+    reader.add({B: 0})
+    assert [type(one) for one in reader.poll(10, 0)] == [Record, End]
+    assert reader.positions == {A: 1, B: 1}
+
+
+def test_a_reader_may_be_given_one_partition_before_the_other() -> None:
+    log = cluster()
+    for place in (A, B):
+        log.plain_producer(log.link()).publish(place, None, b"x", 0)
+    for first, second in ((A, B), (B, A)):
+        reader = log.reader(log.link())
+        reader.assign({A: 0, B: 0})
+        found = reader.poll(1, 0, of=[first, second])
+        assert {one.partition for one in found} == {first[1]}
+
+
+def test_who_commits_outside_of_transactions_has_to_belong_to_a_group_that_has_members() -> None:
+    log = cluster()
+    reader, member = log.reader(log.link()), log.member(log.link(), "g", ["a"])
+    reader.commit(member.metadata(), {A: 1}, 0)
+    member.poll(0)
+    reader.commit(member.metadata(), {A: 2}, 0)
+    with pytest.raises(Abortable):
+        reader.commit(GroupMetadata("g"), {A: 3}, 0)
+    assert reader.committed("g", [A, B], 0) == {A: 2, B: None}
 
 
 def test_markers_are_written_one_by_one_and_until_the_last_one_the_id_begins_nothing_new() -> None:

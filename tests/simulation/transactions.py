@@ -58,6 +58,7 @@ class Coordinator:
     for each group, as topic `GROUP_OFFSETS` and partition 0)."""
 
     markers_take: MarkersTake = at_once
+    late_ms: int = 0
     known: dict[str, Transaction] = field(default_factory=dict)
     owed: list[Marker] = field(default_factory=list)
     _ordered: int = 0
@@ -104,6 +105,8 @@ class Coordinator:
         if known.state == "ongoing":
             known.ended = True
             self._prepare(who.transactional_id, known, commits, now_ms)
+        elif known.state == "none" and not known.ended and not commits:
+            return  # what would have begun it never arrived
         elif not (known.ended and known.commits == commits):
             raise Fenced("there is no such transaction")
         elif known.state == "prepared":
@@ -114,7 +117,7 @@ class Coordinator:
     def advance(self, now_ms: int) -> None:
         """Write the markers that are due, and abort what has been open for longer than its time-out."""
         for transactional_id, known in self.known.items():
-            if known.state == "ongoing" and now_ms - known.since_ms >= known.timeout_ms:
+            if known.state == "ongoing" and now_ms - known.since_ms >= known.timeout_ms + self.late_ms:
                 self._give_up(transactional_id, known, now_ms)
         if self.owed and any(marker.due_ms <= now_ms for marker in self.owed):
             self.settle(lambda marker: marker.due_ms <= now_ms)

@@ -58,13 +58,17 @@ class ModelTwin:
         link, reset = self.cluster.link(), RESETS[earliest]
         return Reader(self, self.cluster.reader(link, committed_only=committed_only, reset=reset))
 
-    def member(self, group: str, topics: Sequence[str], strategy: Strategy = "range") -> Member:
+    def member(self, group: str, topics: Sequence[str], strategy: Strategy = "range", *, waits: bool = False) -> Member:
         link = self.cluster.link()
         made = self.cluster.member(link, group, topics, strategy=strategy, session_ms=self.session_ms)
-        return Member(self, made, link)
+        return Member(self, made, link, waits)
 
     def stoppable_member(self, group: str, topic: str) -> Member:
         return self.member(group, [topic])
+
+    def commit_offset(self, group: str, place: Place, offset: int) -> None:
+        reader = self.cluster.reader(self.cluster.link())
+        reader.commit(GroupMetadata(group), {place: offset}, self.now_ms())
 
     def no_member(self, group: str) -> Metadata:
         return GroupMetadata(group)
@@ -81,8 +85,9 @@ class ModelTwin:
     def come_back(self) -> None:
         self.cluster.come_back(self.now_ms())
 
-    def lose_tail(self, place: Place, end: int) -> None:
-        self.cluster.lose_tail(place, end)
+    def lose_tails(self, ends: Mapping[Place, int]) -> None:
+        for place, end in ends.items():
+            self.cluster.lose_tail(place, end)
 
     def patiently(self, call: Callable[[], T], within_ms: int = CALL_MS) -> T:
         """As a client that tries again until its time-out, as long as it is told to or hears nothing."""
@@ -116,8 +121,8 @@ class Producer:
     def send_offsets(self, offsets: Mapping[Place, int], metadata: Metadata) -> None:
         self._twin.patiently(lambda: self._made.send_offsets(offsets, metadata, self._twin.now_ms()))
 
-    def commit(self) -> None:
-        self._twin.patiently(lambda: self._made.commit_transaction(self._twin.now_ms()))
+    def commit(self, within_ms: int = CALL_MS) -> None:
+        self._twin.patiently(lambda: self._made.commit_transaction(self._twin.now_ms()), within_ms)
 
     def abort(self) -> None:
         self._twin.patiently(lambda: self._made.abort_transaction(self._twin.now_ms()))
@@ -130,12 +135,12 @@ def _told(records: Sequence[Record]) -> list[tuple[int, int]]:
 class Reader:
     def __init__(self, twin: ModelTwin, made: ModelReader) -> None:
         self._twin, self._made = twin, made
+        self._found: list[Record] = []
 
     def assign(self, positions: Mapping[Place, int]) -> None:
         self._made.assign(positions)
 
     def read(self, within_ms: int = CALL_MS) -> Seen:
-        found: list[Record] = []
         ends: dict[Place, int] = {}
         gives_up_ms = self._twin.now_ms() + within_ms
         while len(ends) < len(self._made.positions) and self._twin.now_ms() < gives_up_ms:
@@ -144,9 +149,10 @@ class Reader:
                 if isinstance(one, End):
                     ends[one.topic, one.partition] = one.offset
                 else:
-                    found.append(one)
+                    self._found.append(one)
             if not said:
                 self._twin.passes(AGAIN_MS)
+        found, self._found = self._found, []
         records = tuple((record.offset, record.value or b"") for record in found)
         return Seen(records, tuple(record.at_ms for record in found), tuple(ends.values()))
 
@@ -159,16 +165,16 @@ class Reader:
 
 
 class Member:
-    def __init__(self, twin: ModelTwin, made: ModelMember, link: Link) -> None:
-        self._twin, self._made, self._link = twin, made, link
+    def __init__(self, twin: ModelTwin, made: ModelMember, link: Link, waits: bool) -> None:
+        self._twin, self._made, self._link, self._waits = twin, made, link, waits
         self._stopped = False
 
     def poll(self) -> list[Word]:
         words = []
         while not self._stopped and (word := self._made.poll(self._twin.now_ms())):
             words.append(word)
-            if isinstance(word, Revoked):
-                self._made.gave_up(self._twin.now_ms())
+            if isinstance(word, Revoked) and not self._waits:
+                self.give_up()
         return words
 
     @property
@@ -177,6 +183,9 @@ class Member:
 
     def metadata(self) -> Metadata:
         return self._made.metadata()
+
+    def give_up(self) -> None:
+        self._made.gave_up(self._twin.now_ms())
 
     def close(self) -> None:
         self._made.close(self._twin.now_ms())

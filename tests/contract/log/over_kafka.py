@@ -91,8 +91,8 @@ class KafkaTwin:
         self._closing.append(reader.close)
         return reader
 
-    def member(self, group: str, topics: Sequence[str], strategy: Strategy = "range") -> Member:
-        member = Member(self.client, self.prefix + group, topics, strategy, self.session_ms)
+    def member(self, group: str, topics: Sequence[str], strategy: Strategy = "range", *, waits: bool = False) -> Member:
+        member = Member(self.client, self.prefix + group, topics, strategy, self.session_ms, waits)
         self._closing.append(member.close)
         return member
 
@@ -100,6 +100,13 @@ class KafkaTwin:
         member = RemoteMember(self.client, self.prefix + group, topic, self.session_ms)
         self._closing.append(member.close)
         return member
+
+    def commit_offset(self, group: str, place: Place, offset: int) -> None:
+        consumer = Consumer({**self.client, "group.id": self.prefix + group, "enable.auto.commit": False})
+        try:
+            consumer.commit(offsets=[TopicPartition(*place, offset)], asynchronous=False)
+        finally:
+            consumer.close()
 
     def no_member(self, group: str) -> Metadata:
         consumer = Consumer({**self.client, "group.id": self.prefix + group})
@@ -120,7 +127,7 @@ class KafkaTwin:
     def come_back(self) -> None:
         raise CantDo("others use this broker")
 
-    def lose_tail(self, place: Place, end: int) -> None:
+    def lose_tails(self, ends: Mapping[Place, int]) -> None:
         raise CantDo("others use this broker")
 
     def close(self) -> None:
@@ -143,13 +150,13 @@ class OwnKafkaTwin(KafkaTwin):
     def come_back(self) -> None:
         self._broker.resume()
 
-    def lose_tail(self, place: Place, end: int) -> None:
-        """As if a leader had been elected that has less: killed, its file cut, started again."""
+    def lose_tails(self, ends: Mapping[Place, int]) -> None:
+        """As if a leader had been elected that has less: killed, its files cut, started again."""
         self._broker.kill()
-        directory = self._broker.directory / "data-0" / f"{place[0]}-{place[1]}"
-        (segment,) = directory.glob("*.log")
-        with segment.open("r+b") as file:
-            file.truncate(next(at for at, first in _batches(segment.read_bytes()) if first == end))
+        for (topic, partition), end in ends.items():
+            (segment,) = (self._broker.directory / "data-0" / f"{topic}-{partition}").glob("*.log")
+            with segment.open("r+b") as file:
+                file.truncate(next(at for at, first in _batches(segment.read_bytes()) if first == end))
         self._broker.restart()
 
 
@@ -214,8 +221,8 @@ class Producer:
         sent = [TopicPartition(*place, offset) for place, offset in offsets.items()]
         _judged(lambda: self._client.send_offsets_to_transaction(sent, metadata, CALL_S))
 
-    def commit(self) -> None:
-        _judged(lambda: self._client.commit_transaction(CALL_S))
+    def commit(self, within_ms: int = CALL_MS) -> None:
+        _judged(lambda: self._client.commit_transaction(within_ms / 1000))
 
     def abort(self) -> None:
         _judged(lambda: self._client.abort_transaction(CALL_S))
@@ -246,27 +253,27 @@ class Reader:
         }
         self._consumer = Consumer({**self._settings, "group.id": f"{twin.prefix}unused"})
         self._assigned = 0
+        self._found: list[tuple[int, bytes, int]] = []
 
     def assign(self, positions: Mapping[Place, int]) -> None:
         self._assigned = len(positions)
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in positions.items()])
 
     def read(self, within_ms: int = CALL_MS) -> Seen:
-        records: list[tuple[int, bytes]] = []
-        times: list[int] = []
         ends: dict[Place, int] = {}
         gives_up_s = time.monotonic() + within_ms / 1000
         while len(ends) < self._assigned and time.monotonic() < gives_up_s:
             for message in self._consumer.consume(100, 0.02):
                 error, place = message.error(), (message.topic() or "", message.partition() or 0)
                 if error is None:
-                    records.append((message.offset() or 0, _bytes(message.value())))
-                    times.append(message.timestamp()[1])
+                    self._found.append((message.offset() or 0, _bytes(message.value()), message.timestamp()[1]))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ends[place] = message.offset() or 0
                 elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                     raise Gone(*place, message.offset() or 0, error.str())
-        return Seen(tuple(records), tuple(times), tuple(ends.values()))
+        found, self._found = self._found, []
+        records = tuple((offset, value) for offset, value, _ in found)
+        return Seen(records, tuple(at_ms for _, _, at_ms in found), tuple(ends.values()))
 
     def watermarks(self, place: Place) -> tuple[int, int]:
         found: tuple[int, int] = _judged(
@@ -290,8 +297,15 @@ class Member:
     """Its consumer is polled by a thread: one that is not polled holds up everybody's rebalance."""
 
     def __init__(
-        self, client: Mapping[str, Any], group: str, topics: Sequence[str], strategy: str, session_ms: int
+        self,
+        client: Mapping[str, Any],
+        group: str,
+        topics: Sequence[str],
+        strategy: str,
+        session_ms: int,
+        waits: bool = False,
     ) -> None:
+        self._waits, self._giving_up = waits, threading.Event()
         self._words: list[Word] = []
         self._holds: set[Place] = set()
         self._cooperative = strategy == "cooperative-sticky"
@@ -325,6 +339,9 @@ class Member:
     def metadata(self) -> Metadata:
         return self._metadata
 
+    def give_up(self) -> None:
+        self._giving_up.set()
+
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
@@ -343,6 +360,9 @@ class Member:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._words.append(Revoked(_places(partitions)))
+        while self._waits and not self._closing.is_set() and not self._giving_up.wait(0.02):
+            pass
+        self._giving_up.clear()
         self._drop(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

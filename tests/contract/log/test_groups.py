@@ -84,6 +84,18 @@ def test_offsets_and_records_commit_together(log: Twin) -> None:
     until(log, lambda: read(log, place).values == [b"answer"])
 
 
+@pytest.mark.differs(embedded=NO_OFFSETS)
+def test_an_offset_that_was_committed_later_stays_whatever_a_transaction_before_it_held(log: Twin) -> None:
+    place, producer = (log.topic(), 0), ready(log, "t")
+    producer.begin()
+    producer.send_offsets({place: 5}, log.no_member("g"))
+    log.commit_offset("g", place, 3)
+    producer.commit()
+    assert log.reader().committed("g", place) == 3
+    sends(producer, {place: 5}, log.no_member("g"))
+    assert log.reader().committed("g", place) == 5
+
+
 def test_no_offsets_are_no_request(log: Twin) -> None:
     producer = ready(log, "t")
     producer.begin()
@@ -166,6 +178,28 @@ def test_8_metadata_of_an_earlier_generation_is_refused_also_for_kept_partitions
     assert refused.value.code == "ILLEGAL_GENERATION"
     producer.abort()
     sends(producer, {one.holds[0]: 2}, one.metadata())
+
+
+@pytest.mark.differs(embedded=NO_CHECK)
+def test_while_a_member_gives_up_its_word_still_counts_and_nobody_is_given_anything(log: Twin) -> None:
+    """Between revoke and its answer an owner may still commit what is in flight; the next generation waits for it."""
+    topic, producer = log.topic(3), ready(log, "t")
+    one = log.member("g", [topic], waits=True)
+    settled(log, one, places=3)
+    was = one.metadata()
+    other = log.member("g", [topic])
+    said: list[Word] = []
+    until(log, lambda: polled(other) and bool(heard(said, one)))
+    assert said == [Revoked(one.holds)]
+    sends(producer, {(topic, 0): 1}, was)
+    log.passes(300)
+    assert polled(other)
+    assert other.holds == ()
+    one.give_up()
+    settled(log, one, other, places=3)
+    producer.begin()
+    with pytest.raises(Abortable):
+        producer.send_offsets({(topic, 0): 2}, was)
 
 
 def by_number(member: Member) -> dict[str, set[int]]:

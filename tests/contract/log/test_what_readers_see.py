@@ -7,6 +7,7 @@ import pytest
 
 from tests.contract.log.twin import Twin, hanging, read, ready, until, write
 from tests.simulation.errors import Gone
+from tests.simulation.partitions import Place
 
 pytestmark = pytest.mark.contract
 
@@ -210,3 +211,22 @@ def test_at_a_position_beyond_the_stable_offset_nothing_is_said_not_even_an_end(
     reader.assign({place: 1})
     foreign.commit()
     assert reader.read().values == [b"open too"]
+
+
+@pytest.mark.differs(embedded=NO_ADMIN)
+def test_one_partition_whose_head_is_gone_doesn_t_hold_up_the_others(log: Twin) -> None:
+    topic = log.topic(3)
+    for number in range(3):
+        log.publish((topic, number), b"%d" % number, b"more")
+    log.cut_head((topic, 1), 1)
+    reader = log.reader()
+    reader.assign({(topic, number): 0 for number in range(3)})
+    found: list[bytes] = []
+    told: list[Place] = []
+    for _ in range(4):
+        try:
+            found += reader.read(500).values
+        except Gone as gone:
+            told.append(gone.place)
+    assert told == [(topic, 1)]
+    assert {b"0", b"2"} <= set(found) <= {b"0", b"2", b"more"}

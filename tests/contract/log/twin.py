@@ -49,7 +49,9 @@ class Producer(Protocol):
 
     def send_offsets(self, offsets: Mapping[Place, int], metadata: Metadata) -> None: ...
 
-    def commit(self) -> None: ...
+    def commit(self, within_ms: int = CALL_MS) -> None:
+        """Raises TimedOut: it may be said again."""
+        ...
 
     def abort(self) -> None: ...
 
@@ -58,7 +60,8 @@ class Reader(Protocol):
     def assign(self, positions: Mapping[Place, int]) -> None: ...
 
     def read(self, within_ms: int = CALL_MS) -> Seen:
-        """Up to where the end of each partition is said anew, or the time is over. Raises Gone."""
+        """Up to where the end of each partition is said anew, or the time is over. Raises Gone: what was read until
+        then is in the next answer."""
         ...
 
     def watermarks(self, place: Place) -> tuple[int, int]: ...
@@ -69,7 +72,7 @@ class Reader(Protocol):
 
 
 class Member(Protocol):
-    """Gives up at once whatever it is to give up."""
+    """Gives up at once whatever it is to give up, unless it was made to wait for `give_up`."""
 
     def poll(self) -> list[Word]:
         """What it was told since the last time, in order."""
@@ -79,6 +82,8 @@ class Member(Protocol):
     def holds(self) -> tuple[Place, ...]: ...
 
     def metadata(self) -> Metadata: ...
+
+    def give_up(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -120,9 +125,15 @@ class Twin(Protocol):
 
     def reader(self, *, committed_only: bool = True, earliest: bool = False) -> Reader: ...
 
-    def member(self, group: str, topics: Sequence[str], strategy: Strategy = "range") -> Member: ...
+    def member(self, group: str, topics: Sequence[str], strategy: Strategy = "range", *, waits: bool = False) -> Member:
+        """`waits`: it keeps what is revoked until it is told to give it up."""
+        ...
 
     def stoppable_member(self, group: str, topic: str) -> Stoppable: ...
+
+    def commit_offset(self, group: str, place: Place, offset: int) -> None:
+        """Outside of transactions, by a consumer that never joined."""
+        ...
 
     def no_member(self, group: str) -> Metadata:
         """The metadata of a consumer that never joined."""
@@ -142,8 +153,8 @@ class Twin(Protocol):
 
     def come_back(self) -> None: ...
 
-    def lose_tail(self, place: Place, end: int) -> None:
-        """Acknowledged records are lost: the first that may be is the first of a batch."""
+    def lose_tails(self, ends: Mapping[Place, int]) -> None:
+        """Acknowledged records from there on are lost; an end is where a batch begins."""
         ...
 
 
