@@ -99,6 +99,23 @@ def test_a_commit_that_did_not_arrive_is_too_late_once_a_successor_is_there() ->
     assert values(log, A) == []
 
 
+def test_a_producer_that_was_fenced_is_of_no_use_any_more() -> None:
+    log = cluster()
+    zombie = started(log)
+    zombie.produce(A, None, b"x")
+    started(log)
+    with pytest.raises(Fenced):
+        zombie.flush(0)
+    for call in (
+        zombie.begin_transaction,
+        lambda: zombie.produce(A, None, b"y"),
+        lambda: zombie.init_transactions(0),
+        lambda: zombie.abort_transaction(0),
+    ):
+        with pytest.raises(Fenced):
+            call()
+
+
 @pytest.mark.parametrize("arrived", [1, 2])
 def test_what_was_written_without_an_answer_is_not_written_twice(arrived: int) -> None:
     """One request adds the partition to the transaction, the other writes."""
