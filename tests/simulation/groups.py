@@ -39,10 +39,12 @@ class Belonging:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """`topics`: their partitions, by name."""
+    """`topics`: their partitions, by name. `changed` is told whenever a member, or who asks for offsets, may hear
+    something new."""
 
     name: str
     topics: Mapping[str, Sequence[object]]
+    changed: Callable[[Group], object]
     rebalance_ms: int = 300_000  # max.poll.interval.ms: how long a rebalance waits for who doesn't come
     strategy: Strategy = "range"
     generation: int = 0
@@ -105,11 +107,19 @@ class Group:
         for name in gone:
             self.leave(name, now_ms)
 
+    def next_due_ms(self) -> int | None:
+        """When time alone would bring something about, as things are."""
+        due = [known.heard_ms + known.session_ms for known in self.members.values() if not known.beats()]
+        if self.rebalancing_since_ms is not None:
+            due.append(self.rebalancing_since_ms + self.rebalance_ms)
+        return min(due, default=None)
+
     def _rebalance(self, now_ms: int) -> None:
         if self.rebalancing_since_ms is None:
             self.rebalancing_since_ms = now_ms
             for known in self.members.values():
                 known.joined = False
+            self.changed(self)
 
     def _complete(self) -> None:
         if self.rebalancing_since_ms is None or not all(known.joined for known in self.members.values()):
@@ -124,6 +134,7 @@ class Group:
             plan = sticky(wants, counts, {name: known.held for name, known in self.members.items()})
         for name, known in self.members.items():
             known.given = plan[name]
+        self.changed(self)
 
     # offsets
 
@@ -152,6 +163,7 @@ class Group:
         held = self.pending.pop(transactional_id, {})
         if committed:
             self.commit(held)
+        self.changed(self)
 
     def committed(self, places: Sequence[Place], stable: bool) -> dict[Place, int | None]:
         """`stable`: as a committed reader asks. NotYet while an open transaction holds one of them."""

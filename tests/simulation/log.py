@@ -25,9 +25,23 @@ from tests.simulation.transactions import Coordinator, Marker
 
 
 class Cluster:
-    """Clients are given a Link each, or share one with the other clients of their process."""
+    """Clients are given a Link each, or share one with the other clients of their process.
 
-    __slots__ = ("_groups", "_limits", "_orders", "_topics", "clock_ahead_ms", "coordinator", "down_ms", "now_ms")
+    Who waits for something need not ask again and again: `on_change` is told of every partition and group of which
+    somebody may hear something new, and `next_due_ms` when time alone will bring something about.
+    """
+
+    __slots__ = (
+        "_groups",
+        "_limits",
+        "_orders",
+        "_topics",
+        "clock_ahead_ms",
+        "coordinator",
+        "down_ms",
+        "now_ms",
+        "on_change",
+    )
 
     def __init__(self, topics: Mapping[str, int] | None = None) -> None:
         self._topics: dict[str, list[Partition]] = {}
@@ -36,6 +50,7 @@ class Cluster:
         self._orders = 0
         self.coordinator = Coordinator()
         self.now_ms = 0
+        self.on_change: Callable[[Partition | Group], object] = lambda what: None
         self.clock_ahead_ms = 0
         self.down_ms: int | None = None  # since when
         for name, count in (topics or {}).items():
@@ -45,7 +60,7 @@ class Cluster:
 
     def create_topic(self, name: str, partitions: int = 1, record_bytes_max: int = 1_000_000) -> None:
         assert name not in self._topics
-        self._topics[name] = [Partition(name, number) for number in range(partitions)]
+        self._topics[name] = [Partition(name, number, self._changed) for number in range(partitions)]
         self._limits[name] = record_bytes_max
 
     def topics(self) -> dict[str, int]:
@@ -96,6 +111,11 @@ class Cluster:
             self.now_ms = now_ms
             if self.down_ms is None:
                 self._time_passes(now_ms)
+
+    def next_due_ms(self) -> int | None:
+        """Until then nothing happens by itself. May be in the past while no broker is up."""
+        due = [self.coordinator.next_due_ms(), *(group.next_due_ms() for group in self._groups.values())]
+        return min((due_ms for due_ms in due if due_ms is not None), default=None)
 
     def _time_passes(self, now_ms: int) -> None:
         self.coordinator.advance(now_ms)
@@ -161,11 +181,14 @@ class Cluster:
     def group(self, name: str) -> Group:
         found = self._groups.get(name)
         if found is None:
-            found = self._groups[name] = Group(name, self._topics)
+            found = self._groups[name] = Group(name, self._topics, self._changed)
         return found
 
     def is_too_large(self, place: Place, key: bytes | None, value: bytes | None) -> bool:
         return len(key or b"") + len(value or b"") > self._limits[place[0]]
+
+    def _changed(self, what: Partition | Group) -> None:
+        self.on_change(what)
 
     def next_order(self) -> int:
         self._orders += 1

@@ -6,6 +6,7 @@ the first record of the oldest transaction that is still open here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -46,8 +47,11 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Partition:
+    """`changed` is told whenever a reader may see something new, or that something is gone."""
+
     topic: str
     number: int
+    changed: Callable[[Partition], object]
     start: int = 0
     leader_epoch: int = 0
     entries: list[Entry] = field(default_factory=list)
@@ -85,6 +89,7 @@ class Partition:
             span.epoch = epoch
         record = Record(self.topic, self.number, offset, at_ms, key, value)
         self.entries.append(Entry(record, span, self.leader_epoch))
+        self.changed(self)
         return record
 
     def mark(self, writer: str, committed: bool) -> None:
@@ -93,6 +98,7 @@ class Partition:
         if span is not None:
             span.state = "committed" if committed else "aborted"
         self.entries.append(Entry(None, span, self.leader_epoch))
+        self.changed(self)
 
     def read(self, position: int, end: int, committed: bool, limit: int) -> tuple[list[Record], int]:
         """Records from `position` on, before `end`, and the position behind them and behind what this reader doesn't
@@ -124,6 +130,7 @@ class Partition:
         assert self.start <= before <= self.end
         del self.entries[: before - self.start]
         self.start = before
+        self.changed(self)
 
     def lose_tail(self, end: int) -> None:
         """Acknowledged records from `end` on are lost (a leader was elected that did not have them); others will take
@@ -146,6 +153,7 @@ class Partition:
         for epoch in range(self.leader_epoch, -1, -1):  # an earlier leader's records may be lost too
             self._ends[epoch] = min(self._ends.get(epoch, end), end)
         self.leader_epoch += 1
+        self.changed(self)
 
     def state(self) -> tuple[object, ...]:
         """Everything, as plain values in a settled order."""

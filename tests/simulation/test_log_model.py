@@ -388,6 +388,62 @@ def test_a_hung_transaction_of_a_foreign_producer_hides_what_comes_after_it() ->
     assert values(log, A) == [b"x"]
 
 
+def test_who_waits_is_told_what_has_changed() -> None:
+    log = cluster()
+    log.markers_take(100)
+    changed: list[str] = []
+    log.on_change = lambda what: changed.append(what.label)
+
+    def told() -> list[str]:
+        found = changed.copy()
+        changed.clear()
+        return found
+
+    producer = started(log)
+    assert told() == []
+    producer.produce(A, None, b"x")
+    producer.flush(0)
+    assert told() == ["a/0"]
+    producer.send_offsets({B: 1}, GroupMetadata("g"), 0)
+    producer.commit_transaction(0)
+    assert told() == []
+    log.advance(100)
+    assert told() == ["a/0", "g"]
+    log.cut_head(A, 1)
+    log.lose_tail(A, 1)
+    assert told() == ["a/0", "a/0"]
+    one, other = log.member(log.link(), "g", ["a"]), log.member(log.link(), "g", ["a"])
+    one.poll(100)
+    assert told() == ["g", "g"], "a rebalance began, and was completed"
+    other.poll(100)
+    assert told() == ["g"]
+
+
+def test_it_is_known_when_time_alone_brings_something_about() -> None:
+    log = cluster()
+    assert log.next_due_ms() is None
+    log.markers_take(100)
+    producer = started(log, timeout_ms=1000)
+    producer.produce(A, None, b"x")
+    producer.flush(10)
+    assert log.next_due_ms() == 1010
+    producer.commit_transaction(20)
+    assert log.next_due_ms() == 120
+    log.advance(120)
+    assert log.next_due_ms() is None
+    link = log.link()
+    member = log.member(link, "g", ["a"], session_ms=500, rebalance_ms=9000)
+    member.poll(200)
+    assert log.next_due_ms() is None
+    link.cut(300)
+    assert log.next_due_ms() == 800
+    log.advance(800)
+    assert log.group("g").members == {}
+    log.member(log.link(), "g", ["a"]).poll(900)
+    log.member(log.link(), "g", ["a"]).poll(1000)
+    assert log.next_due_ms() == 10_000
+
+
 # -- whole histories --------------------------------------------------------------------------------------------------
 
 
@@ -395,7 +451,7 @@ Batch = tuple[bool, list[bytes]]  # acknowledged, or not known; values
 Seen = dict[Place, list[bytes]]
 
 
-def history(seed: int) -> tuple[Cluster, dict[Place, list[Batch]], Seen]:
+def history(seed: int, jumps: bool = False) -> tuple[Cluster, dict[Place, list[Batch]], Seen]:
     """Nine producers, replaced, cut off and late at random. What each tried to commit, and what somebody who read along
     has seen."""
     chance = Random(seed)
@@ -437,7 +493,11 @@ def history(seed: int) -> tuple[Cluster, dict[Place, list[Batch]], Seen]:
                 log.settle()
                 producers[at].init_transactions(now_ms)
         _read_along(reader, log, seen)
-    log.advance(10_000)
+    if jumps:
+        while (due_ms := log.next_due_ms()) is not None:
+            log.advance(due_ms)
+    for later_ms in range(log.now_ms, 7_000):
+        log.advance(later_ms)
     while _read_along(reader, log, seen):
         pass
     return log, tried, seen
@@ -479,6 +539,11 @@ def test_the_same_calls_give_the_same_bytes_under_any_hash_seed() -> None:
         for hash_seed in (1, 2)
     }
     assert said == {hashlib.sha256(history(7)[0].dump()).hexdigest()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_happens_between_two_times_at_which_something_is_due(seed: int) -> None:
+    assert history(seed, jumps=True)[0].dump() == history(seed)[0].dump()
 
 
 def test_different_histories_give_different_bytes() -> None:

@@ -122,6 +122,11 @@ class Coordinator:
         if self.owed and any(marker.due_ms <= now_ms for marker in self.owed):
             self.settle(lambda marker: marker.due_ms <= now_ms)
 
+    def next_due_ms(self) -> int | None:
+        """When time alone would bring something about, as things are."""
+        open_ones = [k.since_ms + k.timeout_ms + self.late_ms for k in self.known.values() if k.state == "ongoing"]
+        return min((*open_ones, *(marker.due_ms for marker in self.owed)), default=None)
+
     def settle(self, which: Callable[[Marker], bool] = lambda marker: True) -> None:
         """Write the markers of which it is true now, whenever they are due."""
         chosen = sorted(marker for marker in self.owed if which(marker))

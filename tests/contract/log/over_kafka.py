@@ -172,7 +172,7 @@ class EmbeddedTwin(KafkaTwin):
     """librdkafka's broker. Topics can't be made on it by a client: it is started with some."""
 
     name = "embedded"
-    session_ms = 1_500  # for all of it but a second, it makes every rebalance wait
+    session_ms = 2_000  # for all of it but a second, it makes every rebalance wait
     TOPICS: Mapping[str, int] = {f"one-{n}": 1 for n in range(80)} | {f"three-{n}": 3 for n in range(20)}
 
     def __init__(self, broker: EmbeddedBroker, prefix: str, left: list[str]) -> None:
