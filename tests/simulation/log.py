@@ -7,8 +7,9 @@ same `dump()`, byte for byte. tests/contract/log/ holds it against a real Kafka.
 Time moves only by the `now_ms` of calls, or by `advance`: it may stand still, and never goes back. The brokers' wall
 clock is apart (`clock_ahead_ms`), and may jump.
 
-Left out: replicas (a record is acknowledged once it is appended, so the high watermark is the end), followers' fetches,
-compaction, quotas, static membership, KIP-848, a leader that fails between the answers to JoinGroup and SyncGroup.
+Left out: replicas (a record is acknowledged once it is appended, so the high watermark is the end), compaction, quotas,
+static membership, KIP-848, a leader that fails between the answers to JoinGroup and SyncGroup, topics that are deleted
+and made anew, and the loss of a tail of the brokers' own topics.
 """
 
 from __future__ import annotations

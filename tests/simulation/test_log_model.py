@@ -5,6 +5,7 @@ What it has in common with a real one is shown in tests/contract/log/.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -522,6 +523,7 @@ def test_a_committed_reader_sees_whole_what_was_committed_once_and_in_order_and_
     assert unknown
 
 
+@pytest.mark.local
 def test_the_same_calls_give_the_same_bytes_under_any_hash_seed() -> None:
     code = (
         "import hashlib\nfrom tests.simulation.test_log_model import history\n"
@@ -544,6 +546,19 @@ def test_the_same_calls_give_the_same_bytes_under_any_hash_seed() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_happens_between_two_times_at_which_something_is_due(seed: int) -> None:
     assert history(seed, jumps=True)[0].dump() == history(seed)[0].dump()
+
+
+def test_the_model_knows_no_clock_no_chance_and_no_world() -> None:
+    modules = ("log", "partitions", "transactions", "groups", "clients", "producers", "members", "errors")
+    imported = set()
+    for name in modules:
+        for node in ast.walk(ast.parse((Path(__file__).parent / f"{name}.py").read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module or "")
+    ours = {f"tests.simulation.{name}" for name in modules}
+    assert imported - ours == {"__future__", "collections.abc", "contextlib", "dataclasses", "typing"}
 
 
 def test_different_histories_give_different_bytes() -> None:

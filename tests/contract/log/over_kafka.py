@@ -261,8 +261,9 @@ class Reader:
 
     def read(self, within_ms: int = CALL_MS) -> Seen:
         ends: dict[Place, int] = {}
+        gone: Gone | None = None
         gives_up_s = time.monotonic() + within_ms / 1000
-        while len(ends) < self._assigned and time.monotonic() < gives_up_s:
+        while gone is None and len(ends) < self._assigned and time.monotonic() < gives_up_s:
             for message in self._consumer.consume(100, 0.02):
                 error, place = message.error(), (message.topic() or "", message.partition() or 0)
                 if error is None:
@@ -270,7 +271,9 @@ class Reader:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ends[place] = message.offset() or 0
                 elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-                    raise Gone(*place, message.offset() or 0, error.str())
+                    gone = Gone(*place, message.offset() or 0, error.str())  # what comes with it is not lost
+        if gone is not None:
+            raise gone
         found, self._found = self._found, []
         records = tuple((offset, value) for offset, value, _ in found)
         return Seen(records, tuple(at_ms for _, _, at_ms in found), tuple(ends.values()))
