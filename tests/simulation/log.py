@@ -20,7 +20,7 @@ from typing import Literal
 from tests.simulation.clients import Link, PlainProducer, Reader
 from tests.simulation.groups import Group, Strategy
 from tests.simulation.members import Member
-from tests.simulation.partitions import Partition, Place
+from tests.simulation.partitions import Partition, Place, Record
 from tests.simulation.producers import TransactionalProducer
 from tests.simulation.transactions import Coordinator, Marker
 
@@ -61,7 +61,7 @@ class Cluster:
 
     def create_topic(self, name: str, partitions: int = 1, record_bytes_max: int = 1_000_000) -> None:
         assert name not in self._topics
-        self._topics[name] = [Partition(name, number, self._changed) for number in range(partitions)]
+        self._topics[name] = [Partition(name, number, self.next_order, self._changed) for number in range(partitions)]
         self._limits[name] = record_bytes_max
 
     def topics(self) -> dict[str, int]:
@@ -196,6 +196,16 @@ class Cluster:
         return self._orders
 
     # all of it
+
+    def records(self) -> list[Record]:
+        """Whatever a committed reader of every partition could be given by now, in the order of appending."""
+        found = []
+        for topic in self._topics.values():
+            for partition in topic:
+                for entry in partition.entries[: partition.stable - partition.start]:
+                    if entry.record is not None and not entry.is_hidden:
+                        found.append((entry.order, entry.record))
+        return [record for _, record in sorted(found)]
 
     def dump(self) -> bytes:
         """Everything that the brokers hold, in a settled order: equal histories give equal bytes."""

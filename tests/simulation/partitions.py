@@ -36,21 +36,34 @@ class Span:
     def __init__(self, writer: str, epoch: int, first: int) -> None:
         self.writer, self.epoch, self.first, self.state = writer, epoch, first, "open"
 
+    @property
+    def key(self) -> tuple[int, State, str]:
+        return (self.first, self.state, self.writer)
+
 
 class Entry(NamedTuple):
-    """What stands at an offset. A marker has no record; a record outside of transactions has no span."""
+    """What stands at an offset. A marker has no record; a record outside of transactions has no span. `order`: of
+    appending, over all partitions."""
 
     record: Record | None
     span: Span | None
     leader_epoch: int
+    order: int
+
+    @property
+    def is_hidden(self) -> bool:
+        """From a committed reader, now or for ever."""
+        return self.record is None or (self.span is not None and self.span.state != "committed")
 
 
 @dataclass(slots=True, eq=False)
 class Partition:
-    """`changed` is told whenever a reader may see something new, or that something is gone."""
+    """`changed` is told whenever a reader may see something new, or that something is gone. `next_order` numbers what
+    is appended, over all partitions."""
 
     topic: str
     number: int
+    next_order: Callable[[], int]
     changed: Callable[[Partition], object]
     start: int = 0
     leader_epoch: int = 0
@@ -88,7 +101,7 @@ class Partition:
                 span = self.open[writer] = Span(writer, epoch, offset)
             span.epoch = epoch
         record = Record(self.topic, self.number, offset, at_ms, key, value)
-        self.entries.append(Entry(record, span, self.leader_epoch))
+        self.entries.append(Entry(record, span, self.leader_epoch, self.next_order()))
         self.changed(self)
         return record
 
@@ -97,7 +110,7 @@ class Partition:
         span = self.open.pop(writer, None)
         if span is not None:
             span.state = "committed" if committed else "aborted"
-        self.entries.append(Entry(None, span, self.leader_epoch))
+        self.entries.append(Entry(None, span, self.leader_epoch, self.next_order()))
         self.changed(self)
 
     def read(self, position: int, end: int, committed: bool, limit: int) -> tuple[list[Record], int]:
@@ -106,7 +119,7 @@ class Partition:
         found: list[Record] = []
         entries, base = self.entries, self.start
         while position < end and len(found) < limit:
-            record, span, _ = entries[position - base]
+            record, span, _, _ = entries[position - base]
             position += 1
             if record is not None and not (committed and span is not None and span.state == "aborted"):
                 found.append(record)
@@ -140,7 +153,7 @@ class Partition:
         assert self.start <= end <= self.end
         lost = self.entries[end - self.start :]
         del self.entries[end - self.start :]
-        for record, span, _ in reversed(lost):
+        for record, span, _, _ in reversed(lost):
             if span is None:
                 continue
             if record is not None:
@@ -158,8 +171,7 @@ class Partition:
     def state(self) -> tuple[object, ...]:
         """Everything, as plain values in a settled order."""
         entries = [
-            (e.record[2:] if e.record else "marker", (e.span.first, e.span.state, e.span.writer) if e.span else None)
-            for e in self.entries
+            (e.record[2:] if e.record else "marker", e.order, e.span.key if e.span else None) for e in self.entries
         ]
         opened = sorted((s.first, s.writer) for s in self.open.values())
         lost = (self.leader_epoch, sorted(self._ends.items()), sorted(self._behind.items()))

@@ -389,6 +389,23 @@ def test_a_hung_transaction_of_a_foreign_producer_hides_what_comes_after_it() ->
     assert values(log, A) == [b"x"]
 
 
+def test_a_judge_is_given_what_was_committed_on_every_topic_in_the_order_of_appending() -> None:
+    log = Cluster({"b": 1, "a": 2})
+    plain, b = log.plain_producer(log.link()), ("b", 0)
+    aborted, late = started(log, "aborted"), started(log, "late")
+    for number, place in enumerate((A, b, B, b, A)):
+        plain.publish(place, None, b"%d" % number, 0)
+    for producer in (aborted, late):
+        producer.produce(B, None, b"in a transaction")
+        producer.flush(0)
+    aborted.abort_transaction(0)
+    plain.publish(B, None, b"behind it", 0)
+    plain.publish(b, None, b"last", 0)
+    assert [record.value for record in log.records()] == [b"0", b"1", b"2", b"3", b"4", b"last"]
+    late.commit_transaction(0)
+    assert [record.value for record in log.records()][-3:] == [b"in a transaction", b"behind it", b"last"]
+
+
 def test_who_waits_is_told_what_has_changed() -> None:
     log = cluster()
     log.markers_take(100)
