@@ -147,6 +147,11 @@ class Draft(Generic[S]):
     ignored: dict[str, list[IgnoredInput]] = field(default_factory=dict)
     touched: dict[str, None] = field(default_factory=dict)  # clusters, in order
     poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)
+    inputs: int = 0  # taken
+
+    def only_ignores(self) -> bool:
+        """No input so far has changed anything: their answer may wait for the next transaction."""
+        return not (self.stamped or self.dead)
 
     def state(self, cluster_id: str) -> S:
         if cluster_id in self.states:
@@ -185,6 +190,7 @@ class Draft(Generic[S]):
     def _took(self, raw: Raw) -> None:
         self.now_ms = max(self.now_ms, raw.at_ms)
         self.positions[raw.topic] = raw.offset + 1
+        self.inputs += 1
 
     def _is_to_come(self, cause: Cause | None) -> bool:
         """Is this an input of our own partition that has not been answered yet?"""

@@ -25,6 +25,7 @@ BATCH_MAX = 1000
 INBOX_MAX = 5000
 EARLY_S_MAX = 30.0  # for so long an input waits for its own cause; one that never comes was a lie
 IDLE_S = 1.0
+QUIET_S = 0.25  # what changes nothing is answered by the next transaction; after a pause of so long by one of its own
 LANE_AGAIN_S = 30.0
 
 
@@ -137,7 +138,7 @@ class Owner(Generic[S]):
                 draft.add((self._genesis,), None, self._clock.now_ms())
         await self._log.seek(self._books.positions)
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
-        await self._commit(draft, ())
+        await self._commit(draft)
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
             for cluster_id in sorted(self._resumed):
@@ -182,8 +183,9 @@ class Owner(Generic[S]):
                 self._room.clear()
 
     async def _decide(self) -> None:
+        draft: Draft[S] | None = None
         while True:
-            await self._wait()
+            await self._wait(QUIET_S if draft else IDLE_S)
             self._something.clear()
             batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
             asked, self._asked = self._asked, []
@@ -193,59 +195,60 @@ class Owner(Generic[S]):
                 self._something.set()
             due = self._books.due(self._clock.now_ms())
             given = bool(batch or due or self._early)
-            if not (given or asked):
+            if not (given or asked or draft):
                 continue
             controls = await self._controls.read() if self._consults and given else self._controls.current()
-            draft = self._books.draft(controls, self._clock.now_ms())
+            draft = draft or self._books.draft(controls)
+            draft.controls, draft.now_ms = controls, max(draft.now_ms, self._clock.now_ms())
             for want in asked:
                 try:
                     draft.add(want.events, want.cause, self._clock.now_ms())
                 except Exception as error:  # the lane's bug, and its alone
                     want.done.set_exception(error)
-            taken = self._take(draft, batch)
+            self._take(draft, batch)
             for cluster_id in due:
                 draft.tick(cluster_id, self._clock.now_ms())
+            if batch and not asked and draft.only_ignores() and draft.inputs < BATCH_MAX:
+                continue
             draft.seal()
             if draft.stamped or draft.dead:
-                await self._commit(draft, taken)
+                await self._commit(draft)
             for want in asked:
                 if not want.done.done():
                     want.done.set_result(None)
             for cluster_id in draft.touched:
                 self._stir(cluster_id)
+            draft = None
 
-    def _take(self, draft: Draft[S], batch: Sequence[Raw]) -> list[Raw]:
+    def _take(self, draft: Draft[S], batch: Sequence[Raw]) -> None:
         """Answer what has been read, each input after its own cause: a broker keeps no order between topics. What waits
-        keeps those behind it on its topic waiting too; returned is what was answered, in that order."""
+        keeps those behind it on its topic waiting too."""
         now_ms = self._clock.now_ms()
         left: list[tuple[Raw, int]] = [*self._early, *((raw, now_ms) for raw in batch)]
-        taken: list[Raw] = []
         while True:
-            waiting, left, before = left, [], len(taken)
+            waiting, left, before = left, [], draft.inputs
             stopped: set[str] = set()
             for raw, since_ms in waiting:
                 may_wait = now_ms - since_ms < EARLY_S_MAX * 1000 and len(waiting) < INBOX_MAX
-                if raw.topic not in stopped and draft.take(raw, may_wait=may_wait):
-                    taken.append(raw)
-                else:
+                if raw.topic in stopped or not draft.take(raw, may_wait=may_wait):
                     stopped.add(raw.topic)
                     left.append((raw, since_ms))
-            if not left or len(taken) == before:
+            if not left or draft.inputs == before:
                 self._early = left
-                return taken
+                return
 
-    async def _wait(self) -> None:
+    async def _wait(self, at_most_s: float) -> None:
         wakes_at = self._books.wakes_at()
-        left_s = IDLE_S if wakes_at is None else min(IDLE_S, max(0.0, (wakes_at - self._clock.now_ms()) / 1000))
+        left_s = at_most_s if wakes_at is None else min(at_most_s, max(0.0, (wakes_at - self._clock.now_ms()) / 1000))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left_s):
                 await self._something.wait()
 
-    async def _commit(self, draft: Draft[S], batch: Sequence[Raw]) -> None:
+    async def _commit(self, draft: Draft[S]) -> None:
         appended_ms = await self._log.commit(draft.stamped, draft.dead, draft.positions)
         self._clock.saw(max(appended_ms, draft.now_ms))
         self._books.accept(draft)
-        self._on_commit(len(draft.stamped), len(batch))
+        self._on_commit(len(draft.stamped), draft.inputs)
 
     # lanes
 
