@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from infra import topics
-from infra.runners.kafka import KafkaSettings
+from infra.runners.kafka import RETRY_MS, KafkaSettings
 from schemas.avro import schema_of
 from schemas.events import Event
 
@@ -59,6 +59,7 @@ def producer(settings: KafkaSettings, transactional_id: str, **more: Any) -> Pro
             **settings.client,
             "transactional.id": f"{settings.prefix}{transactional_id}",
             "linger.ms": 2,
+            "retry.backoff.ms": RETRY_MS,  # as ours: to wait longer than needed is no merit
             "queue.buffering.max.messages": 1_000_000,
             **more,
         }

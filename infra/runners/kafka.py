@@ -26,6 +26,7 @@ from streams.pipeline import dead_letters
 
 T = TypeVar("T")
 TRANSACTION_TIMEOUT_MS = 10_000  # a hung transaction blinds every read_committed reader until then
+RETRY_MS = 5  # of what the broker refuses while it ends the transaction before: a few ms, and by default we waited 100
 CALL_TIMEOUT_S = 30.0
 POLL_S = 0.25
 
@@ -130,6 +131,7 @@ class KafkaOwnLog:
                     "transactional.id": f"{self.settings.prefix}{self.role}-{self.partition}",
                     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
                     "linger.ms": 2,
+                    "retry.backoff.ms": RETRY_MS,
                 }
             )
             producer.init_transactions(CALL_TIMEOUT_S)
