@@ -178,10 +178,17 @@ class KafkaOwnLog:
 
     async def seek(self, positions: Mapping[str, int]) -> None:
         self._positions = {t: positions.get(t, 0) for t in self.inputs}
-        consumer = self._consumer
-        assert consumer is not None
         wanted = [TopicPartition(self.settings.topic(t), self.partition, o) for t, o in self._positions.items()]
-        await self._on("read", lambda: consumer.assign(wanted))
+
+        def begin() -> Consumer:
+            """A new one: a fetch of the old one still waits at the own log's end, and holds up the next."""
+            assert self._consumer is not None
+            self._consumer.close()
+            consumer = self.settings.consumer(**{"enable.partition.eof": False})
+            consumer.assign(wanted)
+            return consumer
+
+        self._consumer = await self._on("read", begin)
 
     async def poll(self, max_records: int) -> Sequence[Raw]:
         consumer = self._consumer
