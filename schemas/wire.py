@@ -17,14 +17,15 @@ import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pydantic import BaseModel, ValidationError
 
-from schemas.avro import schema_of, schema_of_value
+from schemas.avro import NAMESPACE, schema_of, schema_of_value
 from schemas.events import Event, Unreadable, all_events
-from schemas.values import Head, Plan, sha256
+from schemas.values import Cause, Head, Plan, sha256
 
 REGISTERED = b"\x00"
 MAGIC = b"\xc3\x01"
 AVRO_DIRECTORY = Path(__file__).parent / "avro"
 RAW_BYTES_MAX = 1 << 20
+_CAUSE = f"{NAMESPACE}.{Cause.__name__}"
 EVENT_BYTES_MAX = 900_000  # with its framing and its key, a broker's default of a million takes it
 
 
@@ -72,8 +73,8 @@ def body_of(event: Event, head: Head | None) -> bytes:
     record = event.model_dump()
     if not event.headless:
         assert head is not None, f"{type(event).__name__} without a head"
-        cause = head.cause
-        record["head"] = {**head.__dict__, "cause": None if cause is None else cause.__dict__}  # as model_dump, quicker
+        cause = None if head.cause is None else (_CAUSE, head.cause.__dict__)  # by its name: fastavro need not guess
+        record["head"] = {**head.__dict__, "cause": cause}  # as model_dump, quicker
     out = io.BytesIO()
     fastavro.schemaless_writer(out, _current(type(event)).parsed, record)
     if out.tell() > EVENT_BYTES_MAX:

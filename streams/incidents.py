@@ -165,7 +165,7 @@ def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int
         case IncidentOpened():
             key = _key(event.family, event.synthetic, event.alert.fingerprint)
             opened = Incident(event.incident_id, event.family, event.synthetic, event.alert.fingerprint, at_ms)
-            opened = _watch(settings, opened, event.alert, at_ms)
+            opened = _watch(settings, opened, event.alert, at_ms, again=False)
             return replace(state, opened=state.opened + 1, open={**state.open, key: replace(opened, folded=0)})
         case AlertFolded() | AlertCleared() | DiagnosisAsked() | DiagnosisAdopted() | DiagnosisOverdue():
             incident = state.incident(event.incident_id)
@@ -179,8 +179,7 @@ def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int
     asked = incident.round
     match event:
         case AlertFolded():
-            incident = _watch(settings, incident, event.alert, at_ms)
-            incident = replace(incident, again=incident.again + event.again)
+            incident = _watch(settings, incident, event.alert, at_ms, again=event.again)
         case AlertCleared():
             known = incident.alerts.get(event.fingerprint)
             if known and known.firing:
@@ -205,7 +204,7 @@ def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int
     return replace(state, open={**state.open, _key(incident.family, incident.synthetic, incident.first): incident})
 
 
-def _watch(settings: IncidentSettings, incident: Incident, alert: AlertRef, at_ms: int) -> Incident:
+def _watch(settings: IncidentSettings, incident: Incident, alert: AlertRef, at_ms: int, *, again: bool) -> Incident:
     """One alert fires: a new one, one again, or one that still does."""
     alerts = dict(incident.alerts)
     known = alerts.get(alert.fingerprint)
@@ -223,6 +222,7 @@ def _watch(settings: IncidentSettings, incident: Incident, alert: AlertRef, at_m
         heard_at_ms=at_ms,
         firing=incident.firing + (known is None or not known.firing),
         folded=incident.folded + (known is None),
+        again=incident.again + again,
         names=incident.names | {alert.name} if is_new_name else incident.names,
         unasked=incident.unasked | {alert.name} if is_new_name else incident.unasked,
     )
