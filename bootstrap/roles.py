@@ -105,8 +105,10 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
 
     async def look(record: Record) -> tuple[Any, Controls]:
         """Facts, or why there are none; and the controls up to their live end."""
+        if not isinstance(record.event, ActionProposed):  # it gets no answer
+            return None, hands.controls.current()
         controls = await hands.controls.read()
-        wanted = validate.look_for(record.event) if isinstance(record.event, ActionProposed) else None
+        wanted = validate.look_for(record.event)
         if wanted is None:
             return None, controls
         try:
