@@ -75,7 +75,8 @@ def run_storm(broker: Broker, size: Size, say: Say) -> Row:
         0.5,
         "higher",
         tuple(p.ratio for p in pairs),
-        cpu_note(pairs),
+        f"{cpu_note(pairs)}, nearly all of it on one thread, which bounds it: each alert is also validated, hashed, "
+        "chained and folded. Partitions spread over processes",
     )
 
 
