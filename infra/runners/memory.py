@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from infra.runners.books import Raw, admit, fold_control
 from infra.runners.maps import Mapped
@@ -33,8 +35,12 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self._virtual_s
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            due_s = self._scheduled[0]._when  # type: ignore[attr-defined]
+        timers: Any = self._scheduled  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:  # asyncio drops them later, and would sleep for real until the next one
+            heapq.heappop(timers)._scheduled = False
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+        if not self._ready and timers:  # type: ignore[attr-defined]
+            due_s = timers[0]._when
             self._virtual_s = max(self._virtual_s, due_s + 1e-6)  # beyond it by more than a float of this size loses
         super()._run_once()  # type: ignore[misc]
 

@@ -24,7 +24,8 @@ S = TypeVar("S")
 BATCH_MAX = 1000
 INBOX_MAX = 5000
 EARLY_S_MAX = 30.0  # for so long an input waits for its own cause; one that never comes was a lie
-IDLE_S = 1.0
+IDLE_S = 30.0  # nothing is due, and nothing has come: what comes wakes it
+EARLY_LOOK_S = 1.0
 QUIET_S = 0.25  # what changes nothing is answered by the next transaction; after a pause of so long by one of its own
 LANE_AGAIN_S = 30.0
 
@@ -185,7 +186,7 @@ class Owner(Generic[S]):
     async def _decide(self) -> None:
         draft: Draft[S] | None = None
         while True:
-            await self._wait(QUIET_S if draft else IDLE_S)
+            await self._wait(QUIET_S if draft else EARLY_LOOK_S if self._early else IDLE_S)
             self._something.clear()
             batch, self._inbox = self._inbox[:BATCH_MAX], self._inbox[BATCH_MAX:]
             asked, self._asked = self._asked, []
