@@ -390,7 +390,10 @@ def why(id: Id, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: steward watch")
 def watch(
-    since: Annotated[int, typer.Option(min=0, help="Begin after the N-th event that the console has seen.")] = -1,
+    since: Annotated[
+        int | None,
+        typer.Option(min=0, help="Begin after the N-th event that the console has seen.", show_default="now"),
+    ] = None,
     seconds: Annotated[
         float, typer.Option("--for", min=0, help="Stop after so many seconds.", show_default="never")
     ] = 0,
@@ -401,8 +404,8 @@ def watch(
         _follow(_client(), since, time.monotonic() + seconds if seconds else None, as_json)
 
 
-def _follow(client: Client, since: int, until: float | None, as_json: bool) -> None:
-    at = since if since >= 0 else client.get("/api/v1/events", since=2**53)["next"]
+def _follow(client: Client, since: int | None, until: float | None, as_json: bool) -> None:
+    at = since if since is not None else client.get("/api/v1/events", since=2**53)["next"]
     while until is None or time.monotonic() < until:
         left = WATCH_WAIT_S if until is None else min(WATCH_WAIT_S, max(0.0, until - time.monotonic()))
         said = client.get("/api/v1/events", since=at, wait_s=left)
@@ -650,7 +653,7 @@ def leftovers(cluster: OneCluster, as_json: Json = False) -> None:
 # -- audit ------------------------------------------------------------------------------------------------------------
 
 
-@audit_app.command("query", epilog="Example: steward audit query executions --param cluster=prod-eu-7")
+@audit_app.command("query", epilog="Example: steward audit query owed-undos --param cluster=prod-eu-7")
 def audit_query(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A named question.")],
     param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeat it for more.")] = None,
