@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits, overdue_text, said_now
 from console.words import lifting, said, stopped
+from infra.publisher import Refused
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
 from schemas.controls import EVERY_CLUSTER, Controls, Poison
@@ -21,6 +22,7 @@ from schemas.signing import Claims, Jwk, kid_of, sign
 from schemas.text import clean, people, zoned
 from schemas.values import SignedApproval, canonical_json
 
+T = TypeVar("T")
 Kind = Literal["wrong_use", "forbidden", "not_found", "conflict", "invalid", "too_large", "unavailable"]
 DIGITS_MIN = 12
 REASON_CHARS_MAX = 500
@@ -286,7 +288,7 @@ class Desk:
         if self.take_in is None:
             raise Refusal("unavailable", "not_here", "this console takes no alerts")
         try:
-            return Done(await self.take_in(body))
+            return Done(await _acknowledged(self.take_in(body)))
         except e.Unreadable as error:
             kind: Kind = "too_large" if error.code == "too_large" else "invalid"
             raise Refusal(kind, error.code, error.reason, error.field) from error
@@ -499,13 +501,20 @@ class Desk:
         return Done(said(event))
 
     async def _publish(self, topic: str, event: e.Event) -> None:
-        try:
-            await self.publish(topic, event.cluster_id, event)
-        except Refusal:
-            raise
-        except Exception as error:
-            text = f"Kafka has not acknowledged it: {type(error).__name__}: {clean(str(error))[:200]}"
-            raise Refusal("unavailable", "not_acknowledged", text) from error
+        await _acknowledged(self.publish(topic, event.cluster_id, event))
+
+
+async def _acknowledged(writing: Awaitable[T]) -> T:
+    """What it returns. Raises Refusal where Kafka has not taken it, and lets through what is not about Kafka."""
+    try:
+        return await writing
+    except (Refusal, e.Unreadable):
+        raise
+    except Refused as error:
+        raise Refusal("forbidden", "refused_by_kafka", f"it was not written: {clean(str(error))[:200]}") from error
+    except Exception as error:
+        text = f"not acknowledged, so it may be written or not: {clean(str(error))[:200] or type(error).__name__}"
+        raise Refusal("unavailable", "not_acknowledged", text) from error
 
 
 def _reason(text: str) -> str:

@@ -74,7 +74,7 @@ class Publisher:
                 at_ms = message.timestamp()[1] if self._settings.isolated else now_ms
                 acknowledged.set_result((message.partition() or 0, message.offset() or 0, at_ms))
             else:
-                acknowledged.set_exception(_judged(error, self._broken))
+                acknowledged.set_exception(self._judged(error))
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -93,7 +93,7 @@ class Publisher:
         try:
             await asyncio.to_thread(self._producer.list_topics, timeout=READY_S)
         except KafkaException as failure:
-            raise Unreachable(f"no broker answers: {failure.args[0].str()}") from failure
+            raise Unreachable(f"{self._settings.where}: {failure.args[0].str()}") from failure
 
     async def close(self) -> None:
         """What is under way is waited for as long as a delivery may take. Harmless to repeat."""
@@ -121,10 +121,10 @@ class Publisher:
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if error.code() != KafkaError._FATAL:
-                    raise _judged(error) from failure
+                    raise self._judged(error) from failure
                 why = self._broken or error.str()  # the polling thread is about to replace it
             if asyncio.get_running_loop().time() > give_up_at:
-                raise Unreachable(why)
+                raise Unreachable(f"{self._settings.where}: {why}")
             await asyncio.sleep(_FULL_WAIT_S)
 
     def _poll(self) -> None:
@@ -157,9 +157,9 @@ class Publisher:
             }
         )
 
-
-def _judged(error: KafkaError, broken: str = "") -> Exception:
-    return (Refused if error.code() in _REFUSALS else Unreachable)(broken or error.str())
+    def _judged(self, error: KafkaError) -> Exception:
+        kind = Refused if error.code() in _REFUSALS else Unreachable
+        return kind(f"{self._settings.where}: {self._broken or error.str()}")
 
 
 _REFUSALS = frozenset(

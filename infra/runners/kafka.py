@@ -40,6 +40,11 @@ class KafkaSettings:
     partitions: int = 1
     isolated: bool = True  # False: librdkafka's broker, which has no isolation, fencing or append time
 
+    @property
+    def where(self) -> str:
+        """For messages: what can't be reached, and at which address."""
+        return f"Kafka at {self.client.get('bootstrap.servers', 'no address')}"
+
     def topic(self, name: str) -> str:
         return self.prefix + name
 

@@ -11,6 +11,7 @@ import pytest
 
 from console.desk import Refusal
 from console.web import app
+from infra.publisher import Refused, Unreachable
 from infra.settings import Secret
 from schemas.alertmanager import BODY_BYTES_MAX
 from schemas.events import Unreadable
@@ -192,6 +193,38 @@ async def test_what_cannot_be_reached_is_503(web: httpx.AsyncClient, office: Off
     reply = await web.post("/api/v1/freeze", json={"cluster": CLUSTER, "reason": "stop"})
 
     assert said(reply) == (503, "not_acknowledged", "")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "expected"),
+    [
+        (Unreachable("Kafka at kafka:9092: timed out"), (503, "not_acknowledged", "")),
+        (Refused("Kafka at kafka:9092: topic authorisation failed"), (403, "refused_by_kafka", "")),
+        (ConnectionError("Kafka at kafka:9092: no route"), (503, "not_acknowledged", "")),
+    ],
+)
+async def test_every_verb_that_writes_says_that_kafka_has_not_taken_it_and_where_it_is(
+    web: httpx.AsyncClient, office: Office, trouble: Exception, expected: tuple[int, str, str]
+) -> None:
+    async def lost(*what: Any) -> Any:
+        raise trouble
+
+    digest = office.asked()
+    office.desk.publish = office.desk.take_in = lost
+    bodies = {
+        "remediations/R-1/approve": {"digest": digest, "reason": "x"},
+        "remediations/R-1/deny": {"reason": "x"},
+        "remediations/R-1/cancel": {"reason": "x"},
+        "freeze": {"all": True, "reason": "x"},
+        "halt": {"all": True, "reason": "x"},
+        "policy": {"reason": "x"},
+        "test-alert": {"cluster": CLUSTER},
+        "ingest": {},
+    }
+    for path, body in bodies.items():
+        reply = await web.post(f"/api/v1/{path}", json=body)
+        assert said(reply) == expected, path
+        assert "Kafka at kafka:9092" in reply.json()["reason"], path
 
 
 async def test_a_freeze_names_a_cluster_or_all_and_not_both(web: httpx.AsyncClient, office: Office) -> None:
