@@ -524,7 +524,10 @@ def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
     except Exception as error:
         if _exit_code(error) != UNREACHED:
             raise
-        text = f"Kafka at {settings.kafka.bootstrap} has not acknowledged the freeze: {error}. Don't rely on it"
+        where = f"Kafka at {settings.kafka.bootstrap}"
+        why = str(error).removeprefix(f"{where}: ")
+        text = f"{where} has not acknowledged the freeze: {why}. It may still arrive, so don't rely on it either way:"
+        text += " say it again, and see `steward status`"
         raise Stopped(UNREACHED, text) from None
     return {
         "text": f"FROZEN {'everything' if scope == EVERY_CLUSTER else scope} by {by}: {_clean(reason)}",

@@ -285,7 +285,7 @@ def test_a_freeze_that_nobody_has_acknowledged_names_kafka_and_promises_nothing(
     steward: Steward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(settings: Any, event: e.Event) -> None:
-        raise Unreachable("timed out")
+        raise Unreachable("Kafka at 127.0.0.1:9092: timed out")
 
     bootstrap(monkeypatch, publish_control=lost)
     monkeypatch.delenv("STEWARD_TOKEN")
@@ -293,7 +293,8 @@ def test_a_freeze_that_nobody_has_acknowledged_names_kafka_and_promises_nothing(
     result = steward("freeze", CLUSTER, "--reason", "it is on fire")
 
     assert result.exit_code == 3
-    assert "Kafka at 127.0.0.1:9092 has not acknowledged the freeze" in result.stderr
+    assert "Kafka at 127.0.0.1:9092 has not acknowledged the freeze: timed out" in result.stderr
+    assert "It may still arrive" in result.stderr
     assert "FROZEN" not in result.stdout
 
 
