@@ -107,7 +107,7 @@ class Edges:
             take_in=take_in,
             known_actions=frozenset(CATALOGUE),
         )
-        audit = AuditAnswers(self._store()) if settings.clickhouse else None
+        audit = AuditAnswers(self._store(), tuple(settings.clusters)) if settings.clickhouse else None
         web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
         return http_role("console", web, settings.console.listen)
 

@@ -49,7 +49,8 @@ class Publish(Protocol):
 
 
 class AuditPort(Protocol):
-    """The audit store. Raises Refusal: `not_found` for a question that nobody has written, `unavailable`."""
+    """The audit store. Raises Refusal: `wrong_use` for a question that nobody has written or that is asked wrongly,
+    `not_found` for a cluster that is neither configured nor on record, `conflict`, `unavailable`."""
 
     async def query(self, name: str, params: Mapping[str, str]) -> Mapping[str, Any]:
         """{"columns": [...], "rows": [[...], ...]}"""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import console.cli
 from console.cli import app
 from console.web import app as web
-from infra.clickhouse.questions import bind, question
+from infra.clickhouse.questions import bind, question, questions
 from infra.settings import Secret
 from tests.console.desks import CLUSTER, Office
 from tests.console.test_cli import CONFIGURATION, bootstrap
@@ -119,6 +119,14 @@ def test_an_example_is_not_wrong_use(
 
     assert result.exit_code in (0, NO), result.output
     assert isinstance(result.exception, SystemExit | None), result.exception
+
+
+@pytest.mark.parametrize("name", questions())
+def test_a_questions_own_example_asks_it(name: str) -> None:
+    steward, audit, query, asked, *given = shlex.split(question(name).example)
+    assert [steward, audit, query, asked] == ["steward", "audit", "query", name]
+    assert given[::2] == ["--param"] * (len(given) // 2)
+    bind(question(name), dict(pair.split("=", 1) for pair in given[1::2]))
 
 
 def test_every_command_shows_one() -> None:

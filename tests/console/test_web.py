@@ -25,7 +25,7 @@ class Audit:
 
     async def query(self, name: str, params: Mapping[str, str]) -> Mapping[str, Any]:
         if name != "executions":
-            raise Refusal("not_found", "unknown_question", f"no question {name!r}", "name")
+            raise Refusal("wrong_use", "unknown_question", f"no question {name!r}", "name")
         return {"columns": ["cluster"], "rows": [[params.get("cluster", "")]]}
 
     async def verify(self, cluster_id: str) -> Mapping[str, Any]:
@@ -337,7 +337,7 @@ async def test_the_audit_is_asked_through_the_process_that_has_it(web: httpx.Asy
     reply = await web.post("/api/v1/audit/query", json={"name": "executions", "params": {"cluster": CLUSTER}})
 
     assert reply.json()["rows"] == [[CLUSTER]]
-    assert said(await web.post("/api/v1/audit/query", json={"name": "x"})) == (404, "unknown_question", "name")
+    assert said(await web.post("/api/v1/audit/query", json={"name": "x"})) == (400, "unknown_question", "name")
     assert (await web.post("/api/v1/audit/verify", json={})).json()["ok"] is True
 
 
