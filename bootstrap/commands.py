@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -50,10 +51,18 @@ def up(settings: Settings, embedded: bool) -> int:
 
     print("The embedded broker is for looking around. It has", *LIMITS, sep="\n  - ", file=sys.stderr)
     print("So nothing is run on a cluster over it: actions are rehearsed at most.", file=sys.stderr)
-    with EmbeddedBroker(settings.kafka.topic_prefix, settings.kafka.partitions) as broker:
-        environment = {**os.environ, "STEWARD_KAFKA__BOOTSTRAP": broker.bootstrap}
-        if settings.clickhouse is None:
-            environment["STEWARD_CLICKHOUSE__URL"] = "chdb:./steward-audit"
+    with (
+        EmbeddedBroker(settings.kafka.topic_prefix, settings.kafka.partitions) as broker,
+        tempfile.TemporaryDirectory(prefix="steward-audit-") as kept,  # a record of another broker would not fit it
+    ):
+        print(f"The audit is in {kept}, and ends with the broker that it is about.", file=sys.stderr)
+        if settings.clickhouse is not None:
+            print("Nothing is written to the store that [clickhouse] names.", file=sys.stderr)
+        environment = {
+            **os.environ,
+            "STEWARD_KAFKA__BOOTSTRAP": broker.bootstrap,
+            "STEWARD_CLICKHOUSE__URL": f"chdb:{kept}",
+        }
 
         def nearly_full() -> str | None:
             fill = broker.fullest()

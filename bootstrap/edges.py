@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bootstrap.production import now_ms, open_audit
@@ -30,6 +30,7 @@ class Edges:
     metrics: Metrics
     process: Process
     store: Store | None = None
+    troubles: dict[str, str] = field(default_factory=dict)  # by role: what is wrong with it now, for `steward status`
 
     async def make(self, role: str) -> Role:
         make = {"gateway": self._gateway, "console": self._console, "audit": self._audit}[role]
@@ -54,6 +55,8 @@ class Edges:
         return {name: c.alert_labels for name, c in self.settings.clusters.items()}
 
     async def _console(self) -> Role:
+        import structlog
+        from confluent_kafka import KafkaException
         from prometheus_client import generate_latest
 
         from actions.catalogue import CATALOGUE
@@ -63,12 +66,13 @@ class Edges:
         from console.keys import signing_key
         from console.web import app
         from infra.clickhouse.kafka_reader import KafkaReader
+        from infra.clickhouse.sink import RecordsLost
         from infra.http import http_role
         from schemas.alertmanager import keyed, parse
         from schemas.chain import edge
         from schemas.wire import frame
 
-        settings = self.settings
+        settings, log = self.settings, structlog.get_logger()
         journal = Journal(settings.kafka.partitions)
         reader = KafkaReader(self.kafka["console"])
         self.process.closing.append(reader.close)
@@ -88,7 +92,13 @@ class Edges:
         async def follow() -> None:
             await reader.seek({})
             while True:
-                for raw in await reader.poll(2000, 0.2):
+                try:
+                    raws = await reader.poll(2000, 0.2)
+                except (RecordsLost, KafkaException) as error:  # the rest is shown, with this beside it
+                    log.error("the console does not see everything", reason=str(error))
+                    self.troubles["console"] = str(error)
+                    continue
+                for raw in raws:
                     journal.take(raw)
                 for (role, code), count in journal.dead_by.items():
                     self.metrics.dead.labels(role, code).set(count)
@@ -106,6 +116,7 @@ class Edges:
             draft=settings.policy,
             take_in=take_in,
             known_actions=frozenset(CATALOGUE),
+            troubles=self.troubles,
         )
         audit = AuditAnswers(self._store(), tuple(settings.clusters)) if settings.clickhouse else None
         web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
@@ -118,9 +129,12 @@ class Edges:
         from infra.process import Role
 
         store = self._store()
-        if store.place.embedded:  # its only user; a server is migrated by a role that isn't there at run time
-            assert self.settings.clickhouse is not None
-            await asyncio.to_thread(migrate, self.settings.clickhouse.url)
+
+        def prepare() -> None:
+            if store.place.embedded:  # its only user; a server is migrated by a role that isn't there at run time
+                assert self.settings.clickhouse is not None
+                migrate(self.settings.clickhouse.url)
+
         reader = KafkaReader(self.kafka["audit"])
         self.process.closing.append(reader.close)
 
@@ -128,12 +142,18 @@ class Edges:
             for topic, records in lag.items():
                 self.metrics.lag.labels(topic).set(records)
 
-        sink = Sink(store, on_lag=measured)
+        def troubled(why: str) -> None:
+            self.metrics.audit_trouble.set(bool(why))
+            self.troubles.pop("audit", None)
+            if why:
+                self.troubles["audit"] = why
+
+        sink = Sink(store, on_lag=measured, on_trouble=troubled)
 
         async def stop() -> None:
             sink.stop()
 
-        return Role("audit", lambda: sink.run(reader), stop)
+        return Role("audit", lambda: sink.keep_at_it(reader, prepare), stop)
 
     def _store(self) -> Store:
         """One for the console and the audit: of a process they share its engine."""

@@ -132,9 +132,10 @@ def open_audit(settings: Settings) -> Store:
 
 def audit_user(settings: Settings, role: str) -> tuple[str, str] | None:
     """(user, password) of a role, `user:password` in its file."""
-    if settings.clickhouse is None or settings.clickhouse.credentials is None:
+    there = settings.clickhouse
+    if there is None or there.credentials is None or there.url.startswith("chdb:"):
         return None
-    user, _, password = settings.clickhouse.credentials.member(role).read().partition(":")
+    user, _, password = there.credentials.member(role).read().partition(":")
     return user, password
 
 

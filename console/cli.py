@@ -151,7 +151,7 @@ def doctor(as_json: Json = False) -> None:
     """Reach everything in the configuration, read-only, and say per line what is wrong and what to do."""
     settings = _settings()
     rows = [("configuration", True, f"{len(settings.clusters)} clusters, environment {settings.environment}", "")]
-    rows += [*_secrets_there(settings), _policy_in_force()]
+    rows += [*_secrets_there(settings), _policy_in_force(), *_troubles()]
     rows += [tuple(row) for row in _commands().doctor(settings)]
     lines = []
     for name, ok, text, what_to_do in rows:
@@ -174,6 +174,15 @@ def _policy_in_force() -> tuple[str, bool, str, str]:
     same = "the draft is what is in force"
     adopted = f"version {said['version']} is in force" if said["version"] else "none is adopted: everything observes"
     return ("policy", True, f"{adopted}; {changes if said['changes'] else same}", "")
+
+
+def _troubles() -> list[tuple[str, bool, str, str]]:
+    """What the roles beside the console say is wrong with them. A console that isn't there says nothing."""
+    try:
+        said = _client().get("/api/v1/status")["troubles"]
+    except (Stopped, KeyError):
+        return []
+    return [(f"role {role}", False, text, "its log says when it began") for role, text in said.items()]
 
 
 def _secrets_there(settings: Settings) -> list[tuple[str, bool, str, str]]:
@@ -297,6 +306,7 @@ def status(as_json: Json = False) -> None:
     lines = [f"{said['environment']}   policy {adopted}   dead letters {said['dead_letters']}"]
     if not said["caught_up"]:
         lines.append("STILL READING THE LOG: what follows is not all")
+    lines += [f"TROUBLE {role}: {_clean(trouble)}" for role, trouble in said["troubles"].items()]
     if policy["draft_differs"]:
         lines.append("the console's draft is not what is in force: steward policy diff")
     lines += [

@@ -100,6 +100,7 @@ class Desk:
     draft: Policy = field(default_factory=Policy)
     take_in: Callable[[bytes], Awaitable[str]] | None = None  # a webhook body, as the gateway would take it
     known_actions: frozenset[str] | None = None  # None: names of actions are not checked
+    troubles: Mapping[str, str] = field(default_factory=dict)  # by role of this process: what is wrong with it now
 
     # -- about a remediation: signed ------------------------------------------------------------------------------
 
@@ -411,6 +412,7 @@ class Desk:
             "dead_letters": journal.dead_count,
             "controls_unreadable": "; ".join(f"{p.place}: {p.text}" for p in controls.poisoned.values()),
             "stopped_by_inputs": [_poison(p) for p in journal.poisoned()],
+            "troubles": dict(sorted(self.troubles.items())),
             "heard": dict(sorted(journal.heard_ms.items())),
         }
 

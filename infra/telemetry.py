@@ -24,6 +24,9 @@ class Metrics:
         self.dead = Gauge("steward_dead_letters", "Dead letters on record", ["role", "code"], registry=self.registry)
         self.up = Gauge("steward_role_up", "1 while the role runs in this process", ["role"], registry=self.registry)
         self.lag = Gauge("steward_audit_lag", "Records not yet in ClickHouse", ["topic"], registry=self.registry)
+        self.audit_trouble = Gauge(
+            "steward_audit_trouble", "1 while the audit is not written, or has lost records", registry=self.registry
+        )
         self._server: tuple[WSGIServer, Thread] | None = None
 
     def committed(self, role: str, events: int, inputs: int) -> None:

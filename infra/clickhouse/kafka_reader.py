@@ -49,9 +49,13 @@ class KafkaReader:
         self._next: dict[tuple[str, int], int] = {}  # of what is assigned: the next offset to be handed out
         self._refreshed_s = 0.0
         self._lag: dict[str, int] = {}
+        self._aside: set[tuple[str, int]] = set()  # lost: not read on
+        self._wrong: list[Exception] = []  # to be raised once what came with it has been handed out
 
     async def seek(self, positions: Positions) -> None:
         self._wanted = dict(positions)
+        self._wrong.clear()
+        self._aside.clear()
         if self._next:
             self._next = {}
             await asyncio.to_thread(self._consumer.unassign)
@@ -69,6 +73,8 @@ class KafkaReader:
     # on a thread
 
     def _poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        if self._wrong:
+            raise self._wrong.pop(0)
         if time.monotonic() >= self._refreshed_s + self._refresh_s or not self._next:
             self._refresh()
         if not self._next:  # no topic is there yet
@@ -89,14 +95,20 @@ class KafkaReader:
             elif error.code() == KafkaError._PARTITION_EOF:  # behind the markers of the last transaction
                 self._next[place] = max(self._next.get(place, 0), message.offset() or 0)
             elif error.code() in _GONE:
-                raise self._lost(place, error)
+                if place not in self._aside:
+                    self._aside.add(place)
+                    self._wrong.append(self._lost(place, error))
+                self._consumer.incremental_unassign([TopicPartition(self._settings.topic(place[0]), place[1])])
             elif error.fatal() or error.code() in _NO_USE_WAITING:
-                raise KafkaException(error)
+                self._wrong.append(KafkaException(error))
         return found
 
     def _lost(self, place: tuple[str, int], error: KafkaError) -> RecordsLost:
         topic, partition = place
-        low, high = self._ends(place)
+        try:
+            low, high = self._ends(place)
+        except KafkaException:
+            low = high = -1
         at = self._next.get(place, 0)
         if 0 <= high < at:
             return RecordsLost(f"{topic}/{partition} ends at {high}, and the audit holds up to {at}: records were lost")

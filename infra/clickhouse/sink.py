@@ -1,7 +1,8 @@
 """The role `audit`: every record of every topic into the table, once, whatever crashes or repeats.
 
 What the table holds is the only position: it resumes from max(offset) + 1 of each partition, and commits nothing.
-While ClickHouse is away it keeps one batch, reads no further, and goes on trying: the log keeps the rest.
+While ClickHouse is away it keeps one batch, reads no further, and goes on trying: the log keeps the rest. Whatever else
+goes wrong is said, and tried again: the process that it runs in may be that of the gateway and of the console.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class TopicReader(Protocol):
         ...
 
     async def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
-        """What is next, each partition in offset order; empty after `timeout_s`. Raises RecordsLost."""
+        """What is next, each partition in offset order; empty after `timeout_s`. Raises RecordsLost, once for each
+        partition that can't be read on; the others can."""
         ...
 
     async def lag(self) -> Mapping[str, int]:
@@ -95,7 +97,8 @@ class Batch:
 
 
 class Sink:
-    """Runs until stopped, cancelled, or records are lost. `lag`: records not yet in the table, by topic."""
+    """Runs until stopped or cancelled. `lag`: records not yet in the table, by topic. `on_trouble`: all that is wrong
+    now, empty when nothing is."""
 
     def __init__(
         self,
@@ -108,8 +111,9 @@ class Sink:
         backoff_s: tuple[float, float] = BACKOFF_S,
         now_s: Callable[[], float] = time.time,
         on_lag: Callable[[Mapping[str, int]], None] = lambda lag: None,
+        on_trouble: Callable[[str], None] = lambda trouble: None,
     ) -> None:
-        self._store, self._now_s, self._on_lag = store, now_s, on_lag
+        self._store, self._now_s, self._on_lag, self._on_trouble = store, now_s, on_lag, on_trouble
         self._owner_wait_s = store.insert_ends_within_s if owner_wait_s is None else owner_wait_s
         self._batch = Batch(rows_max, bytes_max, linger_s)
         self._backoff_s = backoff_s
@@ -117,11 +121,33 @@ class Sink:
         self._unkept: Counter[str] = Counter()  # handed out by the log, not yet in the table
         self.lag: dict[str, int] = {}
         self.trouble = ""  # why nothing is being written now; empty: all is well
+        self.lost: list[str] = []  # partitions that are recorded no further, and why
+        self._told = ""
         self.rows = 0
         self.ready = asyncio.Event()  # positions are known, reading has begun
 
+    async def keep_at_it(self, log: TopicReader, prepare: Callable[[], object] = lambda: None) -> None:
+        """Until stopped, whatever happens. `prepare` blocks, and comes before each attempt."""
+        first_s, longest_s = self._backoff_s
+        wait_s = first_s
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                await asyncio.to_thread(prepare)
+                await self.run(log)
+            except Exception as error:
+                expected = isinstance(error, AuditRefused | AuditUnreachable)
+                wait_s = first_s if time.monotonic() - began_s > longest_s + self._owner_wait_s else wait_s
+                self._tell(str(error) if expected else f"{type(error).__name__}: {error}")
+                _log.error("the audit is not written", error=self.trouble, again_in_s=wait_s, exc_info=not expected)
+                await self._pause(wait_s)
+                wait_s = min(wait_s * 2, longest_s)
+
     async def run(self, log: TopicReader) -> None:
-        """Raises AuditRefused where the store can't keep the guarantees, RecordsLost."""
+        """Raises AuditRefused where the store can't keep the guarantees, and what the log raises but RecordsLost."""
+        self._batch.take()  # of a run that failed: what is not in the table is read again
+        self._unkept.clear()
+        self.lost.clear()
         await self._pause(self._owner_wait_s)
         if not await self._until_done(self._store.check_settings, give_up=AuditRefused):
             return
@@ -131,7 +157,13 @@ class Sink:
         await log.seek(found[0])
         self.ready.set()
         while not self._stopping.is_set():
-            raws = await log.poll(self._batch.room(), POLL_S)
+            try:
+                raws = await log.poll(self._batch.room(), POLL_S)
+            except RecordsLost as error:
+                _log.error("RECORDS LOST: a person must look", reason=str(error))
+                self.lost.append(str(error))
+                self._tell(self.trouble)
+                continue
             self._batch.add(raws, time.monotonic())
             self._unkept.update(r.topic for r in raws)
             if self._batch.is_due(time.monotonic()):
@@ -171,10 +203,10 @@ class Sink:
             except give_up:
                 raise
             except (AuditUnreachable, AuditRefused) as error:
-                self.trouble = str(error)
+                self._tell(str(error))
                 _log.warning("the audit can't be written", error=self.trouble, again_in_s=wait_s)
             else:
-                self.trouble = ""
+                self._tell("")
                 return (done,)
             if log is not None:
                 await self._measure(log)
@@ -182,6 +214,12 @@ class Sink:
                 return None
             await self._pause(wait_s)
             wait_s = min(wait_s * 2, longest_s)
+
+    def _tell(self, trouble: str) -> None:
+        self.trouble = trouble
+        if (all_of_it := "; ".join([*([trouble] if trouble else []), *self.lost])) != self._told:
+            self._told = all_of_it
+            self._on_trouble(all_of_it)
 
     async def _measure(self, log: TopicReader) -> None:
         unread = await log.lag()

@@ -205,6 +205,20 @@ async def test_status_waiting_and_why_show_an_undo_that_is_overdue(at_console: S
         assert "pd-ctl scheduler remove evict-leader-scheduler-4" in plain
 
 
+def test_what_is_wrong_with_a_role_beside_the_console_is_in_status_and_doctor(
+    at_console: Steward, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap(monkeypatch, doctor=lambda settings: [])
+    assert at_console("doctor").exit_code == 0
+    office.desk.troubles = {"audit": "alerts/0 ends at 0, and the audit holds up to 3: records were lost"}
+
+    assert "TROUBLE audit: alerts/0 ends at 0" in at_console("status").stdout
+    assert json.loads(at_console("status", "--json").stdout)["troubles"] == office.desk.troubles
+    result = at_console("doctor")
+    assert result.exit_code == 1
+    assert "WRONG  role audit: alerts/0 ends at 0" in result.stdout
+
+
 def test_a_denied_word_of_the_ledger_is_exit_1(at_console: Steward, office: Office) -> None:
     digest = office.asked()
     office.controls = type(office.controls)(

@@ -99,6 +99,31 @@ async def test_it_goes_on_where_it_is_told_to(embedded: KafkaSettings) -> None:
     await reader.close()
 
 
+async def test_a_partition_that_has_lost_records_is_set_aside_once_and_the_others_are_read(
+    embedded: KafkaSettings,
+) -> None:
+    story = the_main_story()
+    write(embedded, story)
+    reader = KafkaReader(embedded)
+    await reader.seek({("alerts", 1): 3})
+    found, lost = list[Raw](), list[str]()
+    others = [r for r in story.all() if (r.topic, r.partition) != ("alerts", 1)]
+
+    async def step() -> None:
+        try:
+            found.extend(await reader.poll(100, 0.2))
+        except RecordsLost as error:
+            lost.append(str(error))
+
+    await until(lambda: len(found) >= len(others) and bool(lost), step)
+    for _ in range(3):
+        await step()
+    assert values(found) == values(others)
+    assert len(lost) == 1
+    assert "and the audit holds up to 3: records were lost" in lost[0]
+    await reader.close()
+
+
 async def test_from_kafka_through_the_sink_into_the_table_and_both_compared(
     embedded: KafkaSettings, clickhouse: ClickhouseDatabase
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +93,23 @@ def test_it_ends_by_sigterm_with_0_and_leaves_nobody_behind(made: Stack, up: Run
     assert code == 0, up.log[-3000:]
     assert len(children) == 3
     assert not [name for name, pid in children.items() if alive(pid)]
+
+
+def test_it_starts_again_where_it_ran_before_and_its_audit_is_of_this_broker_alone(made: Stack) -> None:
+    again = made.up("--embedded")
+    made.wait_until_up()
+    assert made.steward("test-alert", CLUSTER).code == 0
+
+    def verified() -> Any:
+        said = made.steward("audit", "verify", CLUSTER, "--json")
+        return said.json() if said.code == 0 and said.json()["counts"]["records"] else None
+
+    assert made.until("the record", verified, 60)["breaks"] == []
+    assert made.answer("status")["troubles"] == {}
+    children = again.children()
+    *_, kept = re.findall(r"The audit is in (\S+),", again.log)
+    assert again.terminate() == 0, again.log[-3000:]
+    made.background.remove(again)
+    assert len(children) == 3
+    assert not Path(kept).exists()
+    assert not list(made.directory.glob("*audit*"))

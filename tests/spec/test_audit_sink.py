@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from infra.clickhouse.rows import AT, Row
-from infra.clickhouse.sink import Sink
+from infra.clickhouse.sink import RecordsLost, Sink
 from infra.clickhouse.store import AuditRefused, AuditUnreachable
+from infra.runners.books import Raw
 from tests.integration.audit_fixtures import FEBRUARY_MS, StoryReader, long_story, sink_all, the_main_story
 
 
@@ -113,6 +114,74 @@ async def test_it_starts_while_clickhouse_is_away() -> None:
     table.check_settings = check  # type: ignore[method-assign]
     await sink_all(table, raws, backoff_s=(0.001, 0.001))
     assert len(table.offsets()) == len(raws)
+
+
+class LosingReader(StoryReader):
+    """Says once, after the first records, that a partition is not what it was."""
+
+    polls = 0
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        self.polls += 1
+        if self.polls == 2:
+            raise RecordsLost("alerts/0 ends at 0, and the audit holds up to 3: records were lost")
+        return await super().poll(max_records, timeout_s)
+
+
+async def test_records_that_are_lost_are_said_and_all_else_is_still_recorded() -> None:
+    table, raws, said = FlakyTable(), the_main_story().all(), list[str]()
+    sink = Sink(table, linger_s=0.0, rows_max=3, on_trouble=said.append)
+    await sink.keep_at_it(LosingReader(raws, sink.stop))
+    assert sorted(table.offsets()) == all_of(raws)
+    assert said == ["alerts/0 ends at 0, and the audit holds up to 3: records were lost"]
+    assert sink.lost == said
+
+
+async def test_nothing_that_goes_wrong_ends_the_role_and_what_it_was_is_said() -> None:
+    """Whatever fails, the process that it shares with the gateway and the console goes on."""
+    troubles: list[Exception | None] = [
+        AuditRefused("no migration has been applied"),
+        KeyError("a bug"),
+        AuditUnreachable("away"),
+        None,
+    ]
+    table, raws, said = FlakyTable(), the_main_story().all(), list[str]()
+
+    def prepare() -> None:
+        if error := troubles.pop(0):
+            raise error
+
+    sink = Sink(table, linger_s=0.0, backoff_s=(0.001, 0.002), on_trouble=said.append)
+    await sink.keep_at_it(StoryReader(raws, sink.stop), prepare)
+    assert said == ["no migration has been applied", "KeyError: 'a bug'", "away", ""]
+    assert sorted(table.offsets()) == all_of(raws)
+
+
+async def test_a_run_that_failed_halfway_is_begun_again_from_the_table() -> None:
+    table, raws = FlakyTable(), the_main_story().all()
+
+    class FailingReader(StoryReader):
+        polls = 0
+
+        async def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+            self.polls += 1
+            if self.polls in (2, 4):
+                raise RuntimeError("of the client")
+            return await super().poll(max_records, timeout_s)
+
+    sink = Sink(table, linger_s=0.0, rows_max=4, backoff_s=(0.001, 0.002))
+    await sink.keep_at_it(FailingReader(raws, sink.stop))
+    assert sorted(table.offsets()) == all_of(raws)
+    assert set(sink.lag.values()) == {0}
+
+
+async def test_told_to_stop_while_nothing_works_it_ends() -> None:
+    sink = Sink(FlakyTable(refused="no"), backoff_s=(5.0, 5.0))
+    running = asyncio.ensure_future(sink.keep_at_it(StoryReader([])))
+    await asyncio.sleep(0.05)
+    sink.stop()
+    async with asyncio.timeout(2):
+        await running
 
 
 async def test_a_store_that_cannot_keep_the_guarantees_is_refused() -> None:
