@@ -382,10 +382,23 @@ def _misfits(settings: Settings) -> Iterator[Problem]:
         if sink not in (*RESERVED_SINKS, *settings.sinks):
             there = ", ".join((*RESERVED_SINKS, *settings.sinks))
             yield Problem(f"policy.notify.{tier}", "text", f"no such sink; there are {there}")
+    if settings.policy.actions:
+        yield from _unknown_actions(settings)
     for action, rule in settings.policy.actions.items():
         for name in rule.canary:
             if name not in settings.clusters:
                 yield Problem(f"policy.actions.{action}.canary", "list", f"no cluster {name!r} is configured")
+
+
+def _unknown_actions(settings: Settings) -> Iterator[Problem]:
+    """Else a mistyped name would be a rule about nothing, and the action that was meant would go by the default."""
+    from actions.catalogue import CATALOGUE
+
+    for name in settings.policy.actions:
+        if name not in CATALOGUE:
+            near = difflib.get_close_matches(name, CATALOGUE, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(CATALOGUE))}"
+            yield Problem(f"policy.actions.{name}", "table", f"unknown action; {hint}")
 
 
 def _endpoint(url: str) -> str:

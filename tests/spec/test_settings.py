@@ -186,6 +186,7 @@ def test_two_clusters_share_no_pd_and_no_alert_labels() -> None:
         ({"version": 3}, "policy"),
         ({"notify": {"notable": "pager"}}, "policy.notify.notable"),
         ({"actions": {"evict_store_leaders": {"canary": ["nowhere"]}}}, "policy.actions.evict_store_leaders.canary"),
+        ({"actions": {"evict_store_leader": {"mode": "on"}}}, "policy.actions.evict_store_leader"),
     ],
 )
 def test_a_policy_that_would_act_too_easily_or_nowhere_is_refused(policy: dict[str, Any], field: str) -> None:
@@ -211,3 +212,13 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="line 1"):
         load(tmp_path / "steward.toml", {})
+
+
+def test_an_action_that_nobody_has_built_is_an_unknown_key_and_the_near_one_is_named() -> None:
+    near = refused(policy={"actions": {"evict_store_leader": {"mode": "on"}}})
+    far = refused(policy={"actions": {"reboot": {}}})
+
+    assert str(near) == (
+        "policy.actions.evict_store_leader: unknown action; did you mean evict_store_leaders? (found: table)"
+    )
+    assert "there are evict_store_leaders, " in far.reason
