@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from agents.evidence import quoted
@@ -68,6 +69,20 @@ class Claude:
             raise ModelTimedOut(f"no reply within {request.deadline_s:g} s") from error
         return read(said, self._model)
 
+    async def known(self, within_s: float) -> str:
+        """Is the key good, and is the model there? The name by which the API knows it; asks no question and costs
+        nothing. Raises ThinkingFailed."""
+        try:
+            async with asyncio.timeout(within_s):
+                client = await self._connected()
+                said = await self._judged(client.models.retrieve(self._model, timeout=within_s), within_s)
+        except TimeoutError as error:
+            raise ModelTimedOut(f"no reply within {within_s:g} s") from error
+        name = getattr(said, "id", None)
+        if not isinstance(name, str):
+            raise ModelSaidJunk(quoted(f"no model of the Models API: {said!r}"))
+        return name
+
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.close()
@@ -82,19 +97,24 @@ class Claude:
             return self._client
 
     async def _send(self, client: anthropic.AsyncAnthropic, request: Request) -> object:
+        asking = client.messages.create(
+            model=self._model,
+            max_tokens=TOKENS_MAX,
+            system=request.system,
+            messages=[{"role": "user", "content": request.user}],
+            output_config={"format": {"type": "json_schema", "schema": json.loads(request.schema)}},
+            timeout=request.deadline_s,
+        )
+        return await self._judged(asking, request.deadline_s)
+
+    async def _judged(self, asking: Awaitable[object], within_s: float) -> object:
+        """What the API answers. Raises ThinkingFailed."""
         import anthropic
 
         try:
-            return await client.messages.create(
-                model=self._model,
-                max_tokens=TOKENS_MAX,
-                system=request.system,
-                messages=[{"role": "user", "content": request.user}],
-                output_config={"format": {"type": "json_schema", "schema": json.loads(request.schema)}},
-                timeout=request.deadline_s,
-            )
+            return await asking
         except anthropic.APITimeoutError as error:
-            raise ModelTimedOut(f"no reply within {request.deadline_s:g} s") from error
+            raise ModelTimedOut(f"no reply within {within_s:g} s") from error
         except anthropic.APIConnectionError as error:
             raise ModelUnreachable(quoted(self._without_key(str(error.__cause__ or error)))) from error
         except anthropic.APIStatusError as error:

@@ -20,6 +20,7 @@ class MessagesApi:
 
     play: Play
     url: str = ""
+    asked: list[str] = field(default_factory=list)  # by GET
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
@@ -36,6 +37,11 @@ class Handler(BaseHTTPRequestHandler):
             self.api.play(self)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def do_GET(self) -> None:
+        self.api.asked.append(self.path)
+        self.api.headers.append({k.lower(): v for k, v in self.headers.items()})
+        self.api.play(self)
 
     def send(self, status: int, body: bytes, content_type: str = "application/json", **headers: str) -> None:
         self.send_response(status)

@@ -13,7 +13,7 @@ import pytest
 
 from agents.claude import Claude
 from agents.diagnose import Diagnose
-from agents.thinking import ModelTimedOut, Request
+from agents.thinking import ModelTimedOut, Request, ThinkingFailed
 from schemas.events import DiagnosisAbstained, DiagnosisMade
 from tests.agents.cases import alert, asked, facts, store
 from tests.agents.lane import FakeLane, FixedFacts, of_kind
@@ -217,3 +217,35 @@ def test_anthropic_is_imported_only_when_a_question_is_asked() -> None:
     code = "import sys, agents.claude, agents.propose; print([m for m in sys.modules if 'anthropic' in m])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def known(play: Play, key: str = KEY, model: str = "claude-of-the-configuration") -> tuple[str, Any]:
+    """What `doctor` hears of a server that plays this, and the server."""
+    with messages_api(play) as api:
+
+        async def run() -> str:
+            claude = Claude(model, key, api.url)
+            try:
+                return await claude.known(5)
+            except ThinkingFailed as failed:
+                return str(failed)
+            finally:
+                await claude.aclose()
+
+        return asyncio.run(run()), api
+
+
+def test_doctor_asks_whether_the_model_is_there_and_nothing_else() -> None:
+    model = {"id": "claude-of-the-test", "type": "model", "display_name": "x", "created_at": "2026-01-01T00:00:00Z"}
+    said, api = known(raw(200, json.dumps(model).encode()))
+
+    assert said == "claude-of-the-test"
+    assert api.asked == ["/v1/models/claude-of-the-configuration"]
+    assert api.bodies == []
+
+
+def test_doctor_hears_of_a_wrong_key_an_unknown_model_and_of_what_is_no_model() -> None:
+    assert known(fails(401, f"no such key {KEY}"))[0].startswith("model_denied: 401")
+    assert KEY not in known(fails(401, f"no such key {KEY}"))[0]
+    assert known(fails(404, "not_found_error"))[0].startswith("model_denied: 404")
+    assert known(raw(200, b"<html>Sign in</html>", "text/html"))[0].startswith("model_said_junk")
