@@ -72,9 +72,9 @@ class Claude:
     async def known(self, within_s: float) -> str:
         """Is the key good, and is the model there? The name by which the API knows it; asks no question and costs
         nothing. Raises ThinkingFailed."""
+        client = await self._connected()
         try:
             async with asyncio.timeout(within_s):
-                client = await self._connected()
                 said = await self._judged(client.models.retrieve(self._model, timeout=within_s), within_s)
         except TimeoutError as error:
             raise ModelTimedOut(f"no reply within {within_s:g} s") from error

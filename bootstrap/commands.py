@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bootstrap.processes import ACTING, APART, OBSERVING, run_roles
-from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit, pd_reader, production_hands
+from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit, pd_reader, production_hands, thinker
 from infra.settings import ConfigError, Problem, Settings
 
 if TYPE_CHECKING:
+    from infra.clickhouse.store import Store
+    from infra.runners.kafka import KafkaSettings
     from schemas.events import Event
     from schemas.facts import Facts
 
@@ -121,13 +123,32 @@ async def _facts(settings: Settings, cluster_id: str) -> Facts:
 
 def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
     """(what, well, what was found, what to do): everything that the configuration names, reached read-only."""
+    from agents.thinking import ThinkingFailed
     from infra import health
+    from infra.topics import DOCTOR, STOP
 
-    store = open_audit(settings) if settings.clickhouse and not settings.clickhouse.url.startswith("chdb:") else None
+    def kafka() -> KafkaSettings:
+        return kafka_settings(settings, DOCTOR)
+
+    def store() -> Store | None:
+        there = settings.clickhouse
+        return open_audit(settings) if there and not there.url.startswith("chdb:") else None
+
+    async def model() -> str:
+        claude = thinker(settings)
+        try:
+            return str(await claude.known(health.CALL_TIMEOUT_S))
+        finally:
+            await claude.aclose()
+
+    roles = (*OBSERVING, *ACTING, *APART)
     return [
-        *health.kafka(kafka_settings(settings, "console")),
-        *health.audit(settings, store),
-        *health.clusters(settings, pd_reader(settings)),
+        *health.members("kafka.credentials", settings.kafka.credentials, (*roles, STOP, DOCTOR)),
+        *health.kafka(kafka),
+        *health.audit(settings, store, kafka),
+        *health.clusters(settings, lambda name: pd_reader(settings, name)),
+        *health.model(settings, model, ThinkingFailed),
+        *health.sinks(settings),
     ]
 
 

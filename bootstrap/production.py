@@ -55,13 +55,15 @@ def tls(secret: Secret | None, field: str) -> ssl.SSLContext | None:
     return context
 
 
-def pd_reader(settings: Settings) -> PdReader:
+def pd_reader(settings: Settings, *names: str) -> PdReader:
+    """Of these clusters; by default of all."""
     from infra.pd import PdEndpoint, PdReader
 
     return PdReader(
         {
             name: PdEndpoint(c.pd, c.pd_cluster_id, tls(c.tls_read, f"clusters.{name}.tls_read"))
             for name, c in settings.clusters.items()
+            if not names or name in names
         }
     )
 

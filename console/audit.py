@@ -51,7 +51,9 @@ class AuditAnswers:
         if (await self._asked(lambda: self.store.query(sql, {"cluster": cluster_id}))).rows:
             return
         near = difflib.get_close_matches(cluster_id, self.configured, n=1)
-        there = f"did you mean {near[0]}?" if near else f"configured are: {', '.join(sorted(self.configured)) or 'none'}"
+        there = (
+            f"did you mean {near[0]}?" if near else f"configured are: {', '.join(sorted(self.configured)) or 'none'}"
+        )
         text = f"no cluster {clean(cluster_id)[:80]!r} is configured or on record; {there}"
         raise Refusal("not_found", "unknown_cluster", text, "cluster")
 

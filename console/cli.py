@@ -148,15 +148,17 @@ def _check_names(text: str) -> None:
 
 @app.command(epilog="Example: steward doctor --json")
 def doctor(as_json: Json = False) -> None:
-    """Reach everything in the configuration, read-only, and say per line what is wrong and what to do."""
+    """Reach everything in the configuration, read-only, and say per line what is wrong and what to do.
+
+    Exit 1 if anything is WRONG; what is to be noted does not fail."""
     settings = _settings()
     rows = [("configuration", True, f"{len(settings.clusters)} clusters, environment {settings.environment}", "")]
     rows += [*_secrets_there(settings), _policy_in_force(), *_troubles()]
     rows += [tuple(row) for row in _commands().doctor(settings)]
     lines = []
     for name, ok, text, what_to_do in rows:
-        lines.append(f"{'ok   ' if ok else 'WRONG'}  {name}: {_clean(text)}")
-        if what_to_do and not ok:
+        lines.append(f"{'note ' if ok and what_to_do else 'ok   ' if ok else 'WRONG'}  {name}: {_clean(text)}")
+        if what_to_do:
             lines.append(f"       -> {_clean(what_to_do)}")
     keys = ("name", "ok", "text", "what_to_do")
     _print(as_json, {"checks": [dict(zip(keys, row, strict=True)) for row in rows]}, "\n".join(lines))
@@ -196,7 +198,7 @@ def _secrets_there(settings: Settings) -> list[tuple[str, bool, str, str]]:
         elif field.endswith(".tls_write"):
             rows.append((field, True, "not here: right, unless this host runs `execute`", ""))
         else:
-            rows.append((field, False, missing.reason, f"put the secret there, or correct {field}"))
+            rows.append((field, False, missing.reason, f"put it there, or correct {field}"))
     return rows
 
 

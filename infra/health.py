@@ -1,56 +1,95 @@
 """`steward doctor`: everything that the configuration names, reached read-only. A line a thing: is it well, what was
-found, what to do."""
+found, what to do. What is wrong with one thing keeps nobody from looking at the next."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not re-export
 
 from infra.publisher import Unreachable
 from infra.runners.kafka import KafkaSettings, records_of
-from infra.settings import ConfigError, Settings
-from infra.topics import plan
+from infra.settings import ConfigError, Secret, Settings
+from infra.topics import Difference, plan, wanted
 from schemas.events import DeadLetter, Unreadable
 from schemas.facts import FactsReader, Look, NoFacts
 from schemas.wire import decode
-from streams.pipeline import PROCESSORS, dead_letters
+from streams.pipeline import BY_NAME, PROCESSORS, dead_letters
 
 if TYPE_CHECKING:
     from infra.clickhouse.store import Store
 
-Line = tuple[str, bool, str, str]  # (what, well, what was found, what to do)
+Line = tuple[str, bool, str, str]  # (what, well, what was found, what to do); well and something to do: a warning
 CALL_TIMEOUT_S = 10.0
 LATEST = 500  # dead letters of a role that are looked at
+NAMED_MAX = 10  # differences with a line of their own
 A_DAY_MS = 86_400_000
 
 
-def kafka(settings: KafkaSettings) -> Iterator[Line]:
+def wrong(what: str, error: ConfigError) -> Iterator[Line]:
+    """What keeps us from even asking: a secret that is not there, named by its field and its path."""
+    for problem in error.problems:
+        yield what, False, str(problem), f"put it there, or correct {problem.field}"
+
+
+def kafka(open_settings: Callable[[], KafkaSettings]) -> Iterator[Line]:
     """The broker, the topics on it, and what could not be read lately."""
-    where = str(settings.client.get("bootstrap.servers", ""))
-    admin = AdminClient(dict(settings.client))
     try:
+        settings = open_settings()
+    except ConfigError as error:
+        yield from wrong("kafka", error)
+        return
+    where = str(settings.client.get("bootstrap.servers", ""))
+    try:
+        admin = AdminClient(dict(settings.client))
         admin.list_topics(timeout=CALL_TIMEOUT_S)
         yield "kafka", True, f"{where} answers", ""
-        differences = [str(d) for d in plan(admin, settings)]
-        what_to_do = "`steward topics apply`, or give `steward topics render` to the platform team"
-        yield "topics", not differences, "\n".join(differences) or "all there, as they should be", what_to_do
-        if not differences:
-            yield from unread(settings)
+    except KafkaException as error:
+        yield "kafka", False, f"{where}: {error.args[0].str()}", "does it run there, and are the credentials good?"
+        return
+    missing: set[str] = set()
+    try:
+        differences = plan(admin, settings)
+        missing = {settings.name_of(d.topic) for d in differences if d.is_missing}
+        yield from topics(settings, differences)
     except (KafkaException, Unreachable) as error:
-        yield "kafka", False, f"{where}: {error}", "does it run there, and are the credentials good?"
+        text = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        yield "topics", False, text, "may `doctor` describe topics and their configuration?"
+    try:
+        yield from unread(settings, missing)
+    except KafkaException as error:
+        yield "dead letters", False, error.args[0].str(), "may `doctor` read them?"
 
 
-def unread(settings: KafkaSettings) -> Iterator[Line]:
-    """What was dead-lettered in the last day, by role and reason; alerts of clusters nobody configured among it."""
+def topics(settings: KafkaSettings, differences: Sequence[Difference]) -> Iterator[Line]:
+    """What is missing, in one line; what differs, a line each."""
+    do = "`steward topics apply`, or give `steward topics render` to the platform team"
+    if not differences:
+        yield "topics", True, "all there, as they should be", ""
+    if missing := [settings.name_of(d.topic) for d in differences if d.is_missing]:
+        all_of_them = len(wanted(settings.prefix, settings.partitions))
+        names = ", ".join(missing)
+        prefix = f" (prefix {settings.prefix})" if settings.prefix else ""
+        yield "topics", False, f"{len(missing)} of {all_of_them} are missing{prefix}: {names}", do
+    others = [d for d in differences if not d.is_missing]
+    for difference in others[:NAMED_MAX]:
+        yield "topics", False, str(difference), "a person changes it: nothing of ours alters a topic"
+    if len(others) > NAMED_MAX:
+        yield "topics", False, f"and {len(others) - NAMED_MAX} more differences", "`steward topics plan` lists them"
+
+
+def unread(settings: KafkaSettings, missing: set[str]) -> Iterator[Line]:
+    """What was dead-lettered in the last day, by role and reason; alerts of clusters nobody configured among it. To be
+    known, and not wrong: one junk record would be a failed check for a day."""
     found = Counter(
         (letter.role, letter.code, letter.reason if letter.code == "unknown_cluster" else "")
         for line in PROCESSORS
+        if dead_letters(line.role) not in missing
         for letter in _letters(settings, dead_letters(line.role))
     )
     if not found:
@@ -58,7 +97,7 @@ def unread(settings: KafkaSettings) -> Iterator[Line]:
     for (role, code, reason), count in sorted(found.items()):
         text = f"{count} x {code} by {role} in the last day{': ' + reason if reason else ''}"
         do = "add the cluster to [clusters], or stop its alerts" if reason else "`steward dead-letters` shows them"
-        yield "dead letters", False, text, do
+        yield "dead letters", True, text, do
 
 
 def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
@@ -89,11 +128,19 @@ def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
         consumer.close()
 
 
-def audit(settings: Settings, store: Store | None) -> Iterator[Line]:
-    """The audit store; None: there is none, or it is a chDB, which belongs to the process that runs `audit`."""
+def audit(
+    settings: Settings, open_store: Callable[[], Store | None], open_kafka: Callable[[], KafkaSettings]
+) -> Iterator[Line]:
+    """The audit store, and whether the log still has what comes after it; None: there is no store, or it is a chDB,
+    which belongs to the process that runs `audit`."""
     from infra.clickhouse.migrate import unapplied
     from infra.clickhouse.store import AuditRefused, AuditUnreachable
 
+    try:
+        store = open_store()
+    except ConfigError as error:
+        yield from wrong("clickhouse", error)
+        return
     if store is None:
         text = "embedded: it belongs to the process that runs `audit`" if settings.clickhouse else "not configured"
         yield "clickhouse", True, text, ""
@@ -104,20 +151,101 @@ def audit(settings: Settings, store: Store | None) -> Iterator[Line]:
             return
         store.check_settings()
         yield "clickhouse", True, str(store.place), ""
+        yield from lost(store.positions(), open_kafka)
     except (AuditRefused, AuditUnreachable) as error:
         yield "clickhouse", False, str(error), "is the address right, does it run, may this user read?"
     finally:
         store.close()
 
 
-def clusters(settings: Settings, reader: FactsReader) -> Iterator[Line]:
+def lost(positions: Mapping[tuple[str, int], int], open_kafka: Callable[[], KafkaSettings]) -> Iterator[Line]:
+    """Partitions that the audit can't go on with: the log ends before what it holds, or begins behind it."""
+    do = "records were lost, or this is another broker: find out before anything is written to either"
+    try:
+        settings = open_kafka()
+        admin = AdminClient(dict(settings.client))
+        places = {p: TopicPartition(settings.topic(p[0]), p[1]) for p in positions}
+        ends, begins = (_offsets(admin, places, spec) for spec in (OffsetSpec.latest(), OffsetSpec.earliest()))
+    except (ConfigError, KafkaException):
+        return  # said by the line of Kafka
+    for (topic, partition), at in sorted(positions.items()):
+        low, high = begins.get((topic, partition), 0), ends.get((topic, partition), at)
+        forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
+        if high < at:
+            yield "audit", False, f"{topic}/{partition} ends at {high}, and the audit holds up to {at}", do
+        elif low > at and not forgets:
+            yield "audit", False, f"{topic}/{partition} begins at {low}, and the audit has read up to {at}", do
+
+
+def _offsets(admin: AdminClient, places: Mapping[Any, TopicPartition], spec: Any) -> dict[Any, int]:
+    found = {}
+    asked = admin.list_offsets(dict.fromkeys(places.values(), spec), request_timeout=CALL_TIMEOUT_S) if places else {}
+    for place, wanted_one in places.items():
+        try:
+            found[place] = asked[wanted_one].result(CALL_TIMEOUT_S + 5).offset
+        except (KafkaException, TimeoutError):
+            continue
+    return found
+
+
+def clusters(settings: Settings, reader_of: Callable[[str], FactsReader]) -> Iterator[Line]:
     """Every PD: is it the pinned cluster, and how does it stand?"""
     for name in sorted(settings.clusters):
         try:
-            facts = asyncio.run(reader.facts(name, Look()))
-        except (NoFacts, ConfigError) as error:
+            facts = asyncio.run(reader_of(name).facts(name, Look()))
+        except ConfigError as error:
+            yield from wrong(name, error)
+            continue
+        except NoFacts as error:
             yield name, False, str(error), "is it the right PD, is it reachable from here, are the certificates good?"
             continue
         text = f"PD {facts.version}, cluster {facts.pd_cluster_id}, "
         text += f"{len(facts.up_store_ids())} of {len(facts.living())} stores up"
         yield name, True, text, ""
+
+
+def model(settings: Settings, known: Callable[[], Awaitable[str]], fails: type[Exception]) -> Iterator[Line]:
+    """The model, by a call that asks it nothing. `known` raises `fails`, ConfigError, or ValueError for a bad key."""
+    if settings.model is None:
+        yield "model", True, "none is configured: the playbook diagnoses and proposes", ""
+        return
+    where = f"{settings.model.name} at {settings.model.base_url}"
+
+    async def ask() -> str:
+        return await known()
+
+    try:
+        yield "model", True, f"{asyncio.run(ask())} at {settings.model.base_url} answers", ""
+    except ConfigError as error:
+        yield from wrong("model", error)
+    except (ValueError, fails) as error:
+        yield "model", False, f"{where}: {error}", "until it answers, the playbook diagnoses and proposes"
+
+
+def sinks(settings: Settings) -> Iterator[Line]:
+    """Every sink's URL: can apprise make something of it? Nothing is sent."""
+    from infra.sinks import is_url
+
+    for name, sink in sorted(settings.sinks.items()):
+        what = f"sinks.{name}"
+        try:
+            ok = is_url(sink.url.read())
+        except ConfigError as error:
+            yield from wrong(what, error)
+            continue
+        text = "a URL that apprise knows; nothing was sent" if ok else "apprise does not know this kind of URL"
+        yield what, ok, text, "" if ok else f"see apprise's list of URLs, and correct what {what}.url names"
+
+
+def members(field: str, secret: Secret | None, roles: Sequence[str]) -> Iterator[Line]:
+    """Of credentials that are a file a role: whose are here. That some are not is right where others run them."""
+    if secret is None or secret.kind != "dir" or secret.missing():
+        return
+    here = [role for role in roles if (secret.path / role).exists()]
+    for role in here:
+        if problem := secret.member(role).missing():
+            yield field, False, f"{role}: {problem.reason}", f"put it there, or correct {field}"
+    absent = [role for role in roles if role not in here]
+    of = f"for {', '.join(here) or 'nobody'}"
+    rest = f"; not for {', '.join(absent)}, which can't run on this host" if absent else ""
+    yield field, True, f"files {of}{rest}", ""

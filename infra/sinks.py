@@ -47,6 +47,13 @@ class Sinks:
             raise NotDeliveredError("not_taken", f"{sink} did not take it; apprise says why in its own log")
 
 
+def is_url(url: str) -> bool:
+    """Does apprise know this kind of URL? Nothing is sent, and nothing of it is said."""
+    import apprise
+
+    return bool(apprise.Apprise().add(url))
+
+
 def _send(url: str, title: str, body: str) -> bool:
     import apprise  # late: half a second, and only this role needs it
 

@@ -29,6 +29,7 @@ from infra.settings import ConfigError, Problem
 from streams.pipeline import BY_NAME, EDGES, PROCESSORS, TOPICS, Processor, dead_letters
 
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
+DOCTOR = "doctor"  # the principal of `steward doctor`: it looks and writes nothing
 STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
 CALL_TIMEOUT_S = 15.0
 REPLICATION_MAX = 3
@@ -216,6 +217,7 @@ def grants(prefix: str) -> tuple[Grant, ...]:
         found |= dict.fromkeys(_of(line, prefix))
     # It stops everything and can do nothing else.
     found |= dict.fromkeys(_topic(STOP, prefix + "controls", "WRITE"))
+    found |= dict.fromkeys(_of_doctor(prefix))
     return tuple(found)
 
 
@@ -237,9 +239,14 @@ def _of(line: Processor, prefix: str) -> Iterator[Grant]:
     transactions = f"{prefix}{role}-" if owns else f"{prefix}{role}-{SELF_TEST}-"
     yield Grant(role, "transactional-id", transactions, "WRITE", prefixed=True)
     yield Grant(role, "transactional-id", transactions, "DESCRIBE", prefixed=True)
-    if role == "console":  # for `doctor` and `topics plan`
-        for topic in wanted(prefix, 1):
-            yield from _topic(role, topic.name, "DESCRIBE_CONFIGS")
+
+
+def _of_doctor(prefix: str) -> Iterator[Grant]:
+    for topic in wanted(prefix, 1):
+        yield from _topic(DOCTOR, topic.name, "DESCRIBE_CONFIGS")
+    for line in PROCESSORS:
+        yield from _topic(DOCTOR, prefix + dead_letters(line.role), "READ")
+    yield Grant(DOCTOR, "group", f"{prefix}unused", "DESCRIBE")
 
 
 def _topic(role: str, name: str, operation: Operation) -> Iterator[Grant]:

@@ -341,8 +341,10 @@ def test_doctor_says_per_line_what_is_wrong_and_what_to_do(steward: Steward, mon
     assert result.exit_code == 1
     assert "WRONG  pd of prod-eu-7: no answer\n       -> open port 2379" in result.stdout
     assert "policy: not compared" in result.stdout
-    rows.pop()
-    assert steward("doctor").exit_code == 0
+    rows[-1] = ("dead letters", True, "1 x not_json", "`steward dead-letters` shows them")
+    noted = steward("doctor")
+    assert noted.exit_code == 0
+    assert "note   dead letters: 1 x not_json\n       -> `steward dead-letters` shows them" in noted.stdout
 
 
 def test_topics_that_differ_are_exit_1(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,14 @@ def test_stop_writes_controls_and_can_do_nothing_else() -> None:
     }
 
 
+def test_doctor_looks_everywhere_reads_what_could_not_be_read_and_writes_nothing() -> None:
+    table = [g for g in grants("p.") if g.principal == "doctor"]
+    assert {g.operation for g in table} == {"DESCRIBE", "DESCRIBE_CONFIGS", "READ"}
+    assert {g.name for g in table if g.operation == "DESCRIBE_CONFIGS"} == {t.name for t in wanted("p.", 1)}
+    assert {g.name for g in table if g.operation == "READ"} == {f"p.{dead_letters(p.role)}" for p in PROCESSORS}
+    assert {g.principal for g in grants("p.") if g.operation == "DESCRIBE_CONFIGS"} == {"doctor"}
+
+
 def test_only_roles_with_a_state_have_transactional_ids_of_their_own() -> None:
     ids = {g.principal: g.name for g in grants("p.") if g.kind == "transactional-id" and g.operation == "WRITE"}
     assert ids["execute"] == "p.execute-"
