@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not re-export
 
 from infra.publisher import Unreachable
-from infra.runners.kafka import KafkaSettings, records_of
+from infra.runners.kafka import KafkaSettings, ends_of, records_of
 from infra.settings import ConfigError, Secret, Settings
 from infra.topics import Difference, plan, wanted
 from schemas.events import DeadLetter, Unreadable
@@ -105,7 +105,7 @@ def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
     place = TopicPartition(settings.topic(topic), 0)
     since_ms = time.time() * 1000 - A_DAY_MS
     try:
-        low, high = consumer.get_watermark_offsets(place, CALL_TIMEOUT_S)
+        low, high = ends_of(consumer, place, CALL_TIMEOUT_S)
         place.offset = max(low, high - LATEST)
         if place.offset >= high:
             return
@@ -165,7 +165,10 @@ def lost(positions: Mapping[tuple[str, int], int], open_kafka: Callable[[], Kafk
         settings = open_kafka()
         admin = AdminClient(dict(settings.client))
         places = {p: TopicPartition(settings.topic(p[0]), p[1]) for p in positions}
-        ends, begins = (_offsets(admin, places, spec) for spec in (OffsetSpec.latest(), OffsetSpec.earliest()))
+        ends, begins = (
+            _offsets(admin, places, spec)
+            for spec in (OffsetSpec.latest(), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        )
     except (ConfigError, KafkaException):
         return  # said by the line of Kafka
     for (topic, partition), at in sorted(positions.items()):

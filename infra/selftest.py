@@ -24,7 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs do not re-export
 
 from infra.publisher import Unreachable
-from infra.runners.kafka import KafkaSettings
+from infra.runners.kafka import KafkaSettings, ends_of, passes
 from infra.topics import SELF_TEST, wanted
 
 CALL_TIMEOUT_S = 15.0
@@ -174,12 +174,17 @@ class _Writer:
 
 
 def _end(settings: KafkaSettings, place: TopicPartition) -> int:
+    """A topic that was just made, or whose leader moves, is unknown for a moment: that is no verdict on the broker."""
     consumer = settings.consumer()
+    give_up_s = time.monotonic() + CALL_TIMEOUT_S
     try:
-        end: int = consumer.get_watermark_offsets(place, CALL_TIMEOUT_S)[1]
-        return end
-    except KafkaException as failure:
-        raise _NotTested(f"{place.topic} can't be read: {failure.args[0].str()}") from failure
+        while True:
+            try:
+                return ends_of(consumer, place, CALL_TIMEOUT_S)[1]
+            except KafkaException as failure:
+                if time.monotonic() > give_up_s or not passes(failure.args[0]):
+                    raise _NotTested(f"{place.topic} can't be read: {failure.args[0].str()}") from failure
+                time.sleep(0.2)
     finally:
         consumer.close()
 
@@ -207,7 +212,7 @@ def _make_sure_of_the_topic(settings: KafkaSettings) -> None:
     try:
         there = admin.list_topics(timeout=CALL_TIMEOUT_S).topics
     except KafkaException as failure:
-        raise Unreachable(f"Kafka: {failure.args[0].str()}") from failure
+        raise Unreachable(f"{settings.where}: {failure.args[0].str()}") from failure
     if name in there:
         return
     config = next(t.config for t in wanted(settings.prefix, settings.partitions) if t.name == name)

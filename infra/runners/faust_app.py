@@ -106,7 +106,8 @@ class FaustStage:
         except Exception as error:
             self._leaving = True
             await self.stop()
-            raise Unreachable(f"{self._role}: Faust did not start: {type(error).__name__}: {error}") from error
+            text = f"{self._settings.where}: Faust did not start for {self._role}: {type(error).__name__}: {error}"
+            raise Unreachable(text) from error
         self._watch = asyncio.create_task(self._watched())
         self._stall = asyncio.create_task(self._look_for_a_stall())
 

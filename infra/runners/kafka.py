@@ -94,6 +94,36 @@ def records_of(messages: Sequence[Message], settings: KafkaSettings) -> list[Raw
     return found
 
 
+_PASSES = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+    }
+)
+
+
+def passes(error: KafkaError) -> bool:
+    """Trouble of the world that is over once the broker is back: nothing was decided by it, and it is asked again."""
+    return not error.fatal() and (error.retriable() or error.code() in _PASSES)
+
+
+def ends_of(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    """(low, high) watermark. Raises KafkaException, also where the client says None: no answer in time."""
+    found = consumer.get_watermark_offsets(place, timeout_s)
+    if found is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{place.topic}: no answer within {timeout_s:g} s"))
+    return found  # type: ignore[no-any-return]
+
+
 class MonotonicLogClock:
     """The last append time seen, and what has passed since on CLOCK_BOOTTIME (monotonic clocks stop in suspend)."""
 
@@ -128,6 +158,9 @@ class KafkaOwnLog:
         pool = self._threads.setdefault(thread, ThreadPoolExecutor(1, f"{self.role}-{self.partition}-{thread}"))
         return await asyncio.get_running_loop().run_in_executor(pool, call)
 
+    async def _read(self, call: Callable[[], T]) -> T:
+        return await self._on("read", lambda: _judged(call))
+
     async def fence(self) -> None:
         def init() -> Producer:
             producer = Producer(
@@ -146,14 +179,14 @@ class KafkaOwnLog:
 
     async def history(self) -> AsyncIterator[Sequence[Raw]]:
         consumer = self._consumer = self.settings.consumer()
-        low, end = await self._on("read", self._proven_end)
+        low, end = await self._read(self._proven_end)
         if low > 0:
             raise NotSafe(f"{self.topic}/{self.partition} begins at offset {low}: its head has been cut off")
         own = TopicPartition(self.settings.topic(self.topic), self.partition, 0)
-        await self._on("read", lambda: consumer.assign([own]))
+        await self._read(lambda: consumer.assign([own]))
         reached = 0
         while reached < end:
-            messages = await self._on("read", lambda: consumer.consume(5000, POLL_S))
+            messages = await self._read(lambda: consumer.consume(5000, POLL_S))
             at_end = any((e := m.error()) and e.code() == KafkaError._PARTITION_EOF for m in messages)
             if raws := records_of(messages, self.settings):
                 reached = raws[-1].offset + 1
@@ -169,8 +202,8 @@ class KafkaOwnLog:
         try:
             give_up_s = time.monotonic() + TRANSACTION_TIMEOUT_MS / 1000 + 5
             while True:
-                low, high = plain.get_watermark_offsets(topic, CALL_TIMEOUT_S)
-                _, stable = self._consumer.get_watermark_offsets(topic, CALL_TIMEOUT_S)
+                low, high = ends_of(plain, topic, CALL_TIMEOUT_S)
+                _, stable = ends_of(self._consumer, topic, CALL_TIMEOUT_S)
                 if stable >= high:
                     return low, high
                 if time.monotonic() > give_up_s:
@@ -193,7 +226,7 @@ class KafkaOwnLog:
             consumer.assign(wanted)
             return consumer
 
-        self._consumer = await self._on("read", begin)
+        self._consumer = await self._read(begin)
 
     async def poll(self, max_records: int) -> Sequence[Raw]:
         consumer = self._consumer
@@ -203,7 +236,7 @@ class KafkaOwnLog:
             first = consumer.consume(1, POLL_S)  # the first one at once, and what is there with it
             return [*first, *consumer.consume(max_records - 1, 0)] if first else first
 
-        return records_of(await self._on("read", some), self.settings)
+        return records_of(await self._read(some), self.settings)
 
     async def commit(self, stamped: Sequence[Stamped], dead: Sequence[Stamped], positions: Mapping[str, int]) -> int:
         self._positions.update(positions)
@@ -266,11 +299,14 @@ def _produce(producer: Producer, topic: str, partition: int, made: Stamped, deli
 
 
 def _judged(call: Callable[[], T]) -> T:
-    """Every client error outside a transaction's own handling ends this owner."""
+    """Every client error outside a transaction's own handling ends this owner: for good, or until the broker is back.
+
+    A new one fences what this one left behind and folds what was committed, in this process or in the next."""
     try:
         return call()
     except KafkaException as failure:
-        raise Fenced(failure.args[0].str()) from failure
+        error = failure.args[0]
+        raise (Rebuild if passes(error) else Fenced)(error.str()) from failure
 
 
 class KafkaControls:

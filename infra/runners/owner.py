@@ -36,8 +36,8 @@ class NotSafe(Exception):
 
 
 class Rebuild(Exception):
-    """This transaction was aborted, but the partition is still ours: forget what is in memory and fold the log
-    again."""
+    """This transaction was aborted, or the broker is away, but the partition is still ours: forget what is in memory
+    and fold the log again."""
 
 
 class OwnLog(Protocol):

@@ -22,6 +22,7 @@ from schemas.processors import Decides, Works
 from streams.pipeline import Processor
 
 REVOKE_WAIT_S = 5.0
+AGAIN_S, AGAIN_S_MAX = 0.5, 15.0  # between two attempts to restore while the broker is away
 _log = structlog.get_logger()
 
 
@@ -152,6 +153,7 @@ class OwnerRole:
             self._fail(error)
 
     async def _own(self, partition: int) -> None:
+        wait_s = 0.0
         while True:
             log = KafkaOwnLog(
                 self._settings,
@@ -166,10 +168,15 @@ class OwnerRole:
                 await owner.run()
                 return
             except Rebuild as aborted:
-                _log.warning("rebuilding", role=self._line.role, partition=partition, reason=str(aborted))
+                # One that had restored begins again at once; one that could not waits for the broker to be back.
+                wait_s = 0.0 if owner.ready.is_set() else min(AGAIN_S_MAX, max(AGAIN_S, 2 * wait_s))
+                _log.warning(
+                    "rebuilding", role=self._line.role, partition=partition, reason=str(aborted), again_in_s=wait_s
+                )
             finally:
                 self._running.pop(partition, None)
                 await asyncio.shield(log.close())
+            await asyncio.sleep(wait_s)
 
     def _owner(self, partition: int, log: KafkaOwnLog) -> Owner[Any]:
         line, topic = self._line, self._line.writes[0]

@@ -206,7 +206,7 @@ async def test_what_cannot_be_reached_is_503(web: httpx.AsyncClient, office: Off
 async def test_every_verb_that_writes_says_that_kafka_has_not_taken_it_and_where_it_is(
     web: httpx.AsyncClient, office: Office, trouble: Exception, expected: tuple[int, str, str]
 ) -> None:
-    async def lost(*what: Any) -> Any:
+    async def lost(*what: Any, **named: Any) -> Any:
         raise trouble
 
     digest = office.asked()
