@@ -40,14 +40,15 @@ async def run_roles(
     from infra.telemetry import Metrics
     from infra.topics import used_by
 
+    log = structlog.get_logger()
     lines = [processor(role) for role in roles]
+    log.info("starting", roles=list(roles), kafka=settings.kafka.bootstrap)
     verdict = await judge_broker(kafka_settings(settings, roles[0]))
     kafka = {line.role: kafka_settings(settings, line.role, isolated=verdict.isolated) for line in lines}
     topic_ids: dict[str, str] = {}
     for line in lines:
         topic_ids |= await asyncio.to_thread(used_by, line, kafka[line.role])
     metrics = Metrics()
-    log = structlog.get_logger()
     reader = next((line.role for line in lines if line.consults), roles[0])  # a principal that may read controls
     controls = KafkaControls(kafka[reader])
     await controls.read()

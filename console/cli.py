@@ -763,7 +763,12 @@ def _done(as_json: bool, said: dict[str, Any]) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    """On stderr; as a line of the log where this process keeps one, so that whoever collects it can parse them all."""
+    structlog = sys.modules.get("structlog")
+    if structlog is not None and structlog.is_configured():
+        structlog.get_logger().error("stopped", reason=text)
+    else:
+        print(text, file=sys.stderr)
 
 
 def _clean(text: str) -> str:

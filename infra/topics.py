@@ -31,6 +31,7 @@ from streams.pipeline import BY_NAME, EDGES, PROCESSORS, TOPICS, Processor, dead
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
 DOCTOR = "doctor"  # the principal of `steward doctor`: it looks and writes nothing
 STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
+ANSWERS_WITHIN_S = 5.0  # a broker that says nothing at all to a first question
 CALL_TIMEOUT_S = 15.0
 REPLICATION_MAX = 3
 
@@ -115,7 +116,7 @@ def plan(admin: AdminClient, settings: KafkaSettings, replication: int | None = 
 
     Raises Unreachable where nobody answers (librdkafka's own broker answers no administrator).
     """
-    replicas, found = look(admin, settings.prefix)
+    replicas, found = look(admin, settings.prefix, settings.where)
     replicas = replication or replicas
     return differences(wanted(settings.prefix, settings.partitions, replicas), found, replicas)
 
@@ -124,7 +125,7 @@ def apply(
     admin: AdminClient, settings: KafkaSettings, replication: int | None = None
 ) -> tuple[list[str], list[Difference]]:
     """Makes what is missing. Returns what it made, and what differs and is left to a person."""
-    replicas = replication or look(admin, settings.prefix)[0]
+    replicas = replication or look(admin, settings.prefix, settings.where)[0]
     missing = {d.topic for d in plan(admin, settings, replicas) if d.is_missing}
     new = [
         NewTopic(t.name, num_partitions=t.partitions, replication_factor=replicas, config=dict(t.config))
@@ -135,7 +136,7 @@ def apply(
         return [], plan(admin, settings, replicas)
     for name, made in admin.create_topics(new, operation_timeout=CALL_TIMEOUT_S).items():
         try:
-            _answer(made)
+            _answer(made, settings.where)
         except KafkaException as failure:
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was quicker: then it is compared
                 raise
@@ -153,19 +154,19 @@ def _settled(admin: AdminClient, settings: KafkaSettings, replication: int) -> l
         time.sleep(0.1)
 
 
-def look(admin: AdminClient, prefix: str) -> tuple[int, dict[str, Found]]:
-    """(the replication that these brokers allow, at most 3; every topic under the prefix)."""
+def look(admin: AdminClient, prefix: str, where: str = "Kafka") -> tuple[int, dict[str, Found]]:
+    """(the replication that these brokers allow, at most 3; every topic under the prefix). `where` is for messages."""
     try:
-        cluster = admin.list_topics(timeout=CALL_TIMEOUT_S)
+        cluster = admin.list_topics(timeout=ANSWERS_WITHIN_S)
     except KafkaException as failure:
-        raise Unreachable(f"Kafka: {failure.args[0].str()}") from failure
+        raise Unreachable(f"{where}: {failure.args[0].str()}") from failure
     there = {name: topic for name, topic in cluster.topics.items() if name.startswith(prefix) and topic.error is None}
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in there]
     configs: dict[str, dict[str, str]] = {}
     if resources:
         for resource, answer in admin.describe_configs(resources, request_timeout=CALL_TIMEOUT_S).items():
             try:
-                configs[resource.name] = {key: entry.value for key, entry in _answer(answer).items()}
+                configs[resource.name] = {key: entry.value for key, entry in _answer(answer, where).items()}
             except KafkaException as failure:
                 if failure.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # made, and not yet known everywhere
                     raise
@@ -181,15 +182,15 @@ def look(admin: AdminClient, prefix: str) -> tuple[int, dict[str, Found]]:
     return min(REPLICATION_MAX, len(cluster.brokers)), found
 
 
-def _answer(future: Any) -> Any:
+def _answer(future: Any, where: str) -> Any:
     """Raises Unreachable where nobody answered, and KafkaException where the answer is no."""
     try:
         return future.result(CALL_TIMEOUT_S + 5)
     except TimeoutError as late:
-        raise Unreachable("Kafka: no answer in time") from late
+        raise Unreachable(f"{where}: no answer in time") from late
     except KafkaException as failure:
         if failure.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-            raise Unreachable(f"Kafka: {failure.args[0].str()}") from failure
+            raise Unreachable(f"{where}: {failure.args[0].str()}") from failure
         raise
 
 
@@ -337,10 +338,13 @@ def used_by(line: Processor, kafka: KafkaSettings) -> dict[str, str]:
     admin = AdminClient(dict(kafka.client))
     topics = [t for t in wanted(kafka.prefix, kafka.partitions) if kafka.name_of(t.name) in mine]
     for topic in topics:
-        found = admin.list_topics(topic.name, timeout=15).topics[topic.name]
+        try:
+            found = admin.list_topics(topic.name, timeout=CALL_TIMEOUT_S).topics[topic.name]
+        except KafkaException as failure:
+            raise Unreachable(f"{kafka.where}: {failure.args[0].str()}") from failure
         if found.error is not None:
             if found.error.retriable() or found.error.code() == KafkaError.LEADER_NOT_AVAILABLE:
-                raise Unreachable(f"{topic.name}: {found.error.str()}")
+                raise Unreachable(f"{kafka.where}: {topic.name}: {found.error.str()}")
             text = f"{topic.name}: {found.error.str()}: `steward topics apply` makes topics, `render` prints the rights"
             raise ConfigError(Problem("kafka", "broker", text))
         if (count := len(found.partitions)) != topic.partitions:
@@ -354,4 +358,4 @@ def used_by(line: Processor, kafka: KafkaSettings) -> dict[str, str]:
     if not kafka.isolated or not topics:
         return {}  # librdkafka's broker gives topics no ids
     described = admin.describe_topics(TopicCollection([t.name for t in topics]), request_timeout=15)
-    return {kafka.name_of(name): str(future.result().topic_id) for name, future in described.items()}
+    return {kafka.name_of(name): str(_answer(future, kafka.where).topic_id) for name, future in described.items()}

@@ -188,10 +188,13 @@ def test_three_brokers_give_three_copies_of_which_two_must_be_written(own_kafka:
 
 @pytest.mark.local
 def test_nobody_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.topics.ANSWERS_WITHIN_S", 1)
     monkeypatch.setattr("infra.topics.CALL_TIMEOUT_S", 1)
     client: dict[str, str | int | float | bool] = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=r"Kafka at 127\.0\.0\.1:1: "):
         plan(AdminClient(client), KafkaSettings(client))
+    with pytest.raises(Unreachable, match=r"Kafka at 127\.0\.0\.1:1: "):
+        used_by(processor("incidents"), KafkaSettings(client))
 
 
 # Before a role starts (infra.topics.used_by)
@@ -338,5 +341,5 @@ async def test_credentials_that_may_not_test_allow_a_dry_run_and_say_why(
 @pytest.mark.local
 async def test_no_broker_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.selftest.CALL_TIMEOUT_S", 1)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=r"Kafka at 127\.0\.0\.1:1: "):
         await judge_broker(KafkaSettings({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}))

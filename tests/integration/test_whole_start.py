@@ -90,8 +90,11 @@ def test_a_broker_that_is_away_is_named(made: Stack) -> None:
     assert doctor.code == 1
     assert f"WRONG  kafka: {nobody}" in doctor.out
     assert (plan.code, run.code) == (3, 3), (plan, run)
-    assert "Kafka" in plan.err
-    assert "Kafka" in run.err
+    assert plan.err.startswith(f"Kafka at {nobody}: ")
+    said = [json.loads(line) for line in run.err.splitlines()]
+    assert (said[0]["event"], said[0]["kafka"]) == ("starting", nobody)
+    assert said[-1]["event"] == "stopped"
+    assert said[-1]["reason"].startswith(f"Kafka at {nobody}: ")
     assert not any("Traceback" in said.err for said in (doctor, plan, run))
     keeps_its_secrets(made, doctor, plan, run)
 
