@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bootstrap.processes import ACTING, APART, OBSERVING, run_roles
+from bootstrap.processes import ACTING, APART, OBSERVING, may_listen, run_roles
 from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit, pd_reader, production_hands, thinker
 from infra.settings import ConfigError, Problem, Settings
 
@@ -32,6 +32,7 @@ def run(settings: Settings, roles: Sequence[str]) -> int:
     if set(roles) & set(APART) and set(roles) - set(APART):
         raise ConfigError(Problem("roles", "list", "`execute` runs alone: its timers end the process that is too late"))
     set_up_logging("+".join(roles) if len(roles) < 4 else f"{roles[0]}+{len(roles) - 1}")
+    may_listen(settings, roles)
     asyncio.run(
         run_roles(settings, roles, lambda controls, mode_max: production_hands(settings, roles, controls, mode_max))
     )
@@ -43,9 +44,10 @@ def up(settings: Settings, embedded: bool) -> int:
     from infra.supervisor import Supervisor
     from infra.telemetry import set_up_logging
 
-    set_up_logging("up")
     observing = tuple(r for r in OBSERVING if r != "audit" or settings.clickhouse or embedded)
     groups = {"observe": observing, "act": ACTING, "execute": APART}
+    may_listen(settings, *groups.values())
+    set_up_logging("up")
     arguments = ["--config", settings.path] if settings.path else []
     if not embedded:
         return Supervisor(groups, arguments, os.environ).run()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bootstrap.roles import Hands, rules, stage
-from infra.settings import Settings
+from infra.settings import ConfigError, Problem, Settings
 from streams.pipeline import ACT, EDGES, OBSERVE, Processor, processor
 
 if TYPE_CHECKING:
@@ -119,6 +121,34 @@ def _mapping(
 
 
 def _metrics_listen(settings: Settings, roles: Sequence[str]) -> str:
+    return str(getattr(settings.metrics, _metrics_of(roles)))
+
+
+def _metrics_of(roles: Sequence[str]) -> str:
     if set(roles) & set(APART):
-        return settings.metrics.execute
-    return settings.metrics.act if set(roles) & set(ACTING) else settings.metrics.observe
+        return "execute"
+    return "act" if set(roles) & set(ACTING) else "observe"
+
+
+def may_listen(settings: Settings, *processes: Sequence[str]) -> None:
+    """Raises ConfigError with every address that these processes are to listen on and that is taken, or no address of
+    this host: a server that finds out by itself is restarted without end."""
+    wanted: dict[str, str] = {}
+    for roles in processes:
+        wanted |= {f"{role}.listen": getattr(settings, role).listen for role in roles if role in ("gateway", "console")}
+        wanted[f"metrics.{_metrics_of(roles)}"] = _metrics_listen(settings, roles)
+    wrong = []
+    with contextlib.ExitStack() as held:  # all at once: two of ours must not have the same
+        for field, listen in wanted.items():
+            host, _, port = listen.rpartition(":")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            place = held.enter_context(socket.socket(family))
+            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                place.bind((host.strip("[]"), int(port)))
+                place.listen()
+            except OSError as error:
+                reason = f"can't listen on {listen}: {error.strerror or error}"
+                wrong.append(Problem(field, "text", f"{reason}; does another `steward up` run here?"))
+    if wrong:
+        raise ConfigError(*wrong)

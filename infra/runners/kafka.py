@@ -121,7 +121,7 @@ def ends_of(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tupl
     found = consumer.get_watermark_offsets(place, timeout_s)
     if found is None:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{place.topic}: no answer within {timeout_s:g} s"))
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 class MonotonicLogClock:

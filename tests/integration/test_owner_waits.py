@@ -41,7 +41,7 @@ def tickets(settings: KafkaSettings) -> OwnerRole:
 
 async def ready(role: OwnerRole, running: asyncio.Task[None], within_s: float = 30) -> None:
     async with asyncio.timeout(within_s):
-        while not any(owner.ready.is_set() for owner in role.owners.values()):  # noqa: ASYNC110
+        while not any(owner.ready.is_set() for owner in role.owners.values()):
             assert not running.done(), running.exception()
             await asyncio.sleep(0.02)
 
