@@ -575,7 +575,7 @@ def lift(
 
 @policy_app.command("diff", epilog="Example: steward policy diff")
 def policy_diff(as_json: Json = False) -> None:
-    """What adopting [policy] of this configuration would change. Exit 1 if anything."""
+    r"""What adopting \[policy] of this configuration would change. Exit 1 if anything."""
     said = _client().post("/api/v1/policy/diff", {"policy": _draft()})
     _print(as_json, said, _diff(said))
     if said["changes"] or not said["version"]:
@@ -588,7 +588,7 @@ def policy_apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Adopt [policy] of this configuration: from then on it is in force."""
+    r"""Adopt \[policy] of this configuration: from then on it is in force."""
     client, draft = _client(), _draft()
     said = client.post("/api/v1/policy/diff", {"policy": draft})
     if not as_json:

@@ -360,7 +360,14 @@ def command_line() -> str:
         _options(root),
     ]
     for path, command in sorted(_commands(root, "steward")):
-        lines += ["", f"## {path}", "", " ".join((command.help or "").split()), "", _options(command)]
+        lines += [
+            "",
+            f"## {path}",
+            "",
+            " ".join((command.help or "").split()).replace("\\[", "["),
+            "",
+            _options(command),
+        ]
         if command.epilog:
             lines += ["", f"`{command.epilog.removeprefix('Example: ').split('    or: ')[0].strip()}`"]
     return "\n".join(lines)

@@ -114,6 +114,8 @@ def test_show_then_approve_with_the_digest_that_it_showed(at_console: Steward, o
         (("approve", "R-2", "--digest", "0" * 12, "--reason", "x"), 1, "there is: R-1"),
         (("approve", "../x", "--digest", "0" * 12, "--reason", "x"), 1, "not_found"),
         (("approve", "R-1", "--digest", "short", "--reason", "x"), 2, "bad_digest"),
+        (("approve", "R-1", "--digest", "not-hex-at-all", "--reason", "x"), 2, "bad_digest"),
+        (("approve", "R-1", "--digest", "0" * 64, "--reason", "x"), 1, "wrong_digest"),
         (("approve", "R-1", "--reason", "x"), 2, "--digest"),
         (("deny", "R-1", "--reason", " "), 2, "no_reason"),
         (("undo", "R-1"), 1, "wrong_state"),

@@ -8,7 +8,7 @@ import time
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import pytest
@@ -127,6 +127,21 @@ def test_a_questions_own_example_asks_it(name: str) -> None:
     assert [steward, audit, query, asked] == ["steward", "audit", "query", name]
     assert given[::2] == ["--param"] * (len(given) // 2)
     bind(question(name), dict(pair.split("=", 1) for pair in given[1::2]))
+
+
+def test_help_shows_every_word_of_what_is_written_brackets_too() -> None:
+    """Rich takes `[policy]` for markup, and leaves it out."""
+
+    def squeezed(text: str) -> str:
+        return "".join(text.replace("\\[", "[").replace("│", "").split())
+
+    for path, info in commands(app):
+        shown = squeezed(CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "1000"}).stdout)
+        said = [info.callback.__doc__, info.epilog]
+        for hint in get_type_hints(info.callback, include_extras=True).values():
+            said += [getattr(of, "help", None) for of in getattr(hint, "__metadata__", ())]
+        for text in filter(None, said):
+            assert squeezed(text) in shown, path
 
 
 def test_every_command_shows_one() -> None:
