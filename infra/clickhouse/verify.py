@@ -1,7 +1,9 @@
 """Is the record what was written? Recomputes every chain and every cited input from the bytes alone.
 
 A chain is one cluster on one owned topic (each topic of a decides or works line). The first break of each chain is
-named; what follows a break can't be trusted either, and is not judged further. Pure, but for the readers at the end.
+named; what follows a break can't be trusted either, and is not judged further. What somebody else has written on a topic
+is no link of any chain: it is counted and listed apart, and breaks nothing. A link that was replaced by such a record is
+missing from its chain all the same. Pure, but for the readers at the end.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ from infra.clickhouse.sink import TopicReader
 from infra.clickhouse.store import Store
 from infra.runners.books import Raw
 from schemas.chain import Link
-from schemas.events import Event, InputIgnored, Unreadable
+from schemas.events import DeadLetter, Event, InputIgnored, Unreadable
 from schemas.values import Cause, Head, sha256
 from schemas.wire import Decoded, decode
-from streams.pipeline import BY_NAME, PROCESSORS
+from streams.pipeline import BY_NAME, PROCESSORS, TOPICS, may_stand_on
 
 Kind = Literal["edited", "missing", "repeated", "out_of_order", "cut", "cause", "twofold"]
 Chain = tuple[str, str]  # cluster, topic
 Partition = tuple[str, int]
 
 OWNED = frozenset(t for line in PROCESSORS if line.verb in ("decides", "works") for t in line.writes)
+PUBLIC = frozenset(t.name for t in TOPICS if not t.keeps_all)  # anybody writes there
+FOREIGN_LISTED_MAX = 100
 POLL_S = 0.25
 QUIET_POLLS = 3
 
@@ -59,14 +63,33 @@ class Break:
 
 
 @dataclass(frozen=True)
+class Foreign:
+    """A record that its topic's writer has not written: it can't be read, is no event of this topic, or has no seq."""
+
+    key: str
+    topic: str
+    partition: int
+    offset: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"foreign: {self.topic}/{self.partition}@{self.offset} key {self.key[:80]!r}: {self.text}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """`links`: how each chain ends. `held`: SHA-256 by place, to compare with another source."""
+    """`links`: how each chain ends. `held`: SHA-256 by place, to compare with another source. `foreign`: the first ones;
+    all are counted."""
 
     source: str
     breaks: tuple[Break, ...]
     counts: Mapping[str, int]
     links: Mapping[Chain, Link] = field(default_factory=dict)
     held: Mapping[Partition, Mapping[int, bytes]] = field(default_factory=dict)
+    foreign: tuple[Foreign, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -77,11 +100,15 @@ class Verdict:
         c = self.counts
         if self.breaks:
             return f"BROKEN ({self.source}): {len(self.breaks)} of {c['chains']} chains; first {self.breaks[0]}"
-        return f"whole ({self.source}): {c['records']} records, {c['chains']} chains, {c['causes']} causes agree"
+        foreign = f"; {c['foreign']} foreign records, of no chain" if c.get("foreign") else ""
+        return (
+            f"whole ({self.source}): {c['records']} records, {c['chains']} chains, {c['causes']} causes agree{foreign}"
+        )
 
     def to_text(self) -> str:
         counts = ", ".join(f"{name} {value}" for name, value in self.counts.items() if value)
-        return "\n".join([self.headline, *(f"  {b}" for b in self.breaks), f"  {counts or 'nothing on record'}"])
+        listed = [*(f"  {b}" for b in self.breaks), *(f"  {f}" for f in self.foreign)]
+        return "\n".join([self.headline, *listed, f"  {counts or 'nothing on record'}"])
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -89,6 +116,7 @@ class Verdict:
             "text": self.headline,
             "source": self.source,
             "breaks": [b.to_dict() for b in self.breaks],
+            "foreign": [f.to_dict() for f in self.foreign],
             "counts": dict(self.counts),
             "tails": [
                 {"cluster_id": cluster, "topic": topic, "seq": link.seq, "hash": link.hash.hex()}
@@ -130,6 +158,8 @@ class _Reading:
     records: int = 0
     repeated_rows: int = 0
     unreadable: int = 0
+    foreign: int = 0
+    foreigners: list[Foreign] = field(default_factory=list)
     other_versions: int = 0
     causes: int = 0
     inputs_ahead: int = 0
@@ -159,6 +189,12 @@ class _Reading:
             self.repeated_rows += 1
             return
         self.records += 1
+        if not _stands_well(raw.topic, decoded.event):
+            self._foreign(cluster_id, raw, f"{type(decoded.event).__name__} is no event of this topic")
+            return
+        if raw.topic in OWNED and decoded.head.seq < 1:
+            self._foreign(cluster_id, raw, f"{type(decoded.event).__name__} without a seq: its owner gives one to each")
+            return
         if raw.topic in OWNED:
             self._follow(raw, decoded)
         for cause in causes_of(decoded.event, decoded.head):
@@ -178,10 +214,15 @@ class _Reading:
         self.repeated_rows += again is not None
         self.records += again is None
         self.unreadable += again is None
-        if raw.topic in OWNED:  # its sole writer writes nothing that can't be read
-            self._break("edited", cluster_id, raw, 0, f"it can't be read: {error}")
-        elif kept.stored is not None and (wrong := self._differing(kept.stored, raw, None)):
+        if kept.stored is not None and (wrong := self._differing(kept.stored, raw, None)):
             self._break("edited", cluster_id, raw, 0, wrong)
+        elif again is None and raw.topic not in PUBLIC:  # its sole writer writes nothing that can't be read
+            self._foreign(cluster_id, raw, f"it can't be read: {error}")
+
+    def _foreign(self, key: str, raw: Raw, text: str) -> None:
+        self.foreign += 1
+        if len(self.foreigners) < FOREIGN_LISTED_MAX:
+            self.foreigners.append(Foreign(key, raw.topic, raw.partition, raw.offset, text))
 
     def _differing(self, stored: Row, raw: Raw, decoded: Decoded | None) -> str:
         """Which columns are not what the bytes say."""
@@ -274,6 +315,7 @@ class _Reading:
             "chains": len(self.chains),
             "causes": self.causes,
             "unreadable": self.unreadable,
+            "foreign": self.foreign,
             "repeated_rows": self.repeated_rows,
             "inputs_ahead": self.inputs_ahead,
             "inputs_expired": self.inputs_expired,
@@ -281,11 +323,15 @@ class _Reading:
         }
         breaks = tuple(sorted(self.breaks.values(), key=lambda b: (b.topic, b.partition, b.offset, b.cluster_id)))
         links = {key: chain.link for key, chain in self.chains.items()}
-        return Verdict(source, breaks, counts, links, self.held)
+        return Verdict(source, breaks, counts, links, self.held, tuple(self.foreigners))
 
 
 def _broken(kind: Kind, cluster_id: str, raw: Raw, seq: int, text: str) -> Break:
     return Break(kind, cluster_id, raw.topic, raw.partition, raw.offset, seq, text)
+
+
+def _stands_well(topic: str, event: Event) -> bool:
+    return may_stand_on(topic, event) if topic in BY_NAME else isinstance(event, DeadLetter)
 
 
 def _same(have: Any, want: Any) -> bool:
@@ -337,7 +383,8 @@ def compare(a: Verdict, b: Verdict, *, live: bool = False) -> Verdict:
         "causes": min(a.counts["causes"], b.counts["causes"]),
         "partitions": len({*a.held, *b.held}),
     }
-    return Verdict(f"{a.source} and {b.source}", (*breaks, *a.breaks, *b.breaks), counts, a.links, a.held)
+    both = f"{a.source} and {b.source}"
+    return Verdict(both, (*breaks, *a.breaks, *b.breaks), counts, a.links, a.held, a.foreign or b.foreign)
 
 
 def _difference(a: Verdict, b: Verdict, topic: str, partition: int, live: bool) -> Break | None:

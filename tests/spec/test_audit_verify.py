@@ -10,9 +10,9 @@ from infra.clickhouse.rows import AT, row_of
 from infra.clickhouse.verify import Break, Kept, Verdict, compare, verify, verify_topics
 from infra.runners.books import Raw
 from schemas import events as e
-from schemas.chain import Link
-from schemas.wire import decode
-from tests.integration.audit_fixtures import CLUSTER, START_MS, StoryReader, long_story, the_main_story
+from schemas.chain import Link, edge
+from schemas.wire import decode, frame
+from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, StoryReader, long_story, the_main_story
 
 
 def first(verdict: Verdict, topic: str = "outcomes") -> Break:
@@ -175,6 +175,76 @@ def edited_last(raws: list[Raw]) -> list[Raw]:
 def one_removed(raws: list[Raw]) -> list[Raw]:
     gone = [r for r in raws if r.topic == "outcomes"][4]
     return [r for r in raws if r is not gone]
+
+
+def junk(story: Story, topic: str = "outcomes", key: str = CLUSTER, value: bytes = b"junk") -> Raw:
+    return story.stands(topic, key, value)
+
+
+def an_edge_event(story: Story, topic: str) -> Raw:
+    """Well made, by somebody whose topic this is not."""
+    event = e.Frozen(cluster_id=CLUSTER, by="mallory", reason="x")
+    return junk(story, topic, value=frame(e.Frozen, edge(event, "id", story.now_ms).body))
+
+
+def without_a_seq(story: Story, topic: str) -> Raw:
+    event = e.InputRejected(cluster_id=CLUSTER, code="x", text="y")
+    return junk(story, topic, value=frame(type(event), edge(event, "id", story.now_ms).body))
+
+
+@pytest.mark.parametrize("topic", ["outcomes", "remediations", "incidents", "tickets"])
+@pytest.mark.parametrize("foreign", [junk, an_edge_event, without_a_seq])
+def test_what_somebody_else_wrote_on_a_topic_is_listed_and_breaks_no_chain(
+    foreign: Callable[[Story, str], Raw], topic: str
+) -> None:
+    story = the_main_story()
+    stranger = foreign(story, topic)
+    story.alerted("INC-2")  # the owners go on behind it
+    for kept in (story.kept(), [Kept(raw) for raw in story.all()]):
+        verdict = verify(kept)
+        assert verdict.ok, verdict.to_text()
+        assert verdict.counts["foreign"] == 1
+        assert [(f.topic, f.partition, f.offset) for f in verdict.foreign] == [
+            (topic, stranger.partition, stranger.offset)
+        ]
+        assert f"foreign: {topic}/{stranger.partition}@{stranger.offset} key 'prod-eu-7'" in verdict.to_text()
+        assert "1 foreign records, of no chain" in verdict.headline
+        assert verdict.to_dict()["foreign"][0]["offset"] == stranger.offset
+
+
+def test_a_real_break_does_not_hide_among_foreign_records() -> None:
+    story = the_main_story()
+    kept = story.kept()
+    at = outcomes(kept)[3]
+    replaced = Raw("outcomes", kept[at].raw.partition, kept[at].raw.offset, START_MS, CLUSTER.encode(), b"junk")
+    kept[at] = Kept(replaced, row_of(replaced, START_MS))  # the whole row made to fit
+    verdict = verify(kept)
+    assert (first(verdict).kind, first(verdict).seq) == ("missing", 5)
+    assert [f.offset for f in verdict.foreign] == [replaced.offset]
+
+    kept = story.kept()
+    kept[at] = with_value(kept[at], b"junk")  # only its bytes
+    assert first(verify(kept)).kind == "edited"
+
+
+def test_a_tail_that_was_replaced_by_junk_is_cut_and_shows_against_another_source_too() -> None:
+    kept = the_main_story().kept()
+    whole, last = verify(kept), outcomes(kept)[-1]
+    replaced = replace(kept[last].raw, value=b"junk", key=CLUSTER.encode())
+    kept[last] = Kept(replaced, row_of(replaced, START_MS))
+
+    assert first(verify(kept, tails=whole.links)).kind == "cut"
+    found = first(compare(verify(kept, source="clickhouse"), replace(whole, source="kafka")))
+    assert (found.kind, found.offset) == ("edited", replaced.offset)
+
+
+def test_many_foreign_records_are_counted_and_the_first_ones_listed() -> None:
+    story = the_main_story()
+    for _ in range(150):
+        junk(story)
+    verdict = verify(story.kept())
+    assert verdict.ok
+    assert (verdict.counts["foreign"], len(verdict.foreign)) == (150, 100)
 
 
 @pytest.mark.parametrize(("harm", "kind"), [(cut_tail, "cut"), (edited_last, "edited"), (one_removed, "missing")])
