@@ -133,7 +133,7 @@ def audit(
 ) -> Iterator[Line]:
     """The audit store, and whether the log still has what comes after it; None: there is no store, or it is a chDB,
     which belongs to the process that runs `audit`."""
-    from infra.clickhouse.migrate import unapplied
+    from infra.clickhouse.migrations import unapplied
     from infra.clickhouse.store import AuditRefused, AuditUnreachable
 
     try:
@@ -146,7 +146,7 @@ def audit(
         yield "clickhouse", True, text, ""
         return
     try:
-        if missing := unapplied(store):
+        if missing := unapplied(store.query, store.place.database):
             yield "clickhouse", False, "; ".join(missing), "`steward audit migrate`, with a user that may create tables"
             return
         store.check_settings()

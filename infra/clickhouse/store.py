@@ -17,6 +17,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, NotSupportedError, ProgrammingError
 
+from infra.clickhouse.migrations import unapplied
 from infra.clickhouse.rows import COLUMNS, NAMES, Row
 
 INSERT_S_MAX = 60  # what the server may take for one block
@@ -190,9 +191,7 @@ class Store:
 
     def check_settings(self) -> None:
         """Refuses an engine that would break the guarantees. Raises AuditRefused with everything that is wrong."""
-        from infra.clickhouse.migrate import unapplied
-
-        wrong = [f"{self.place}: {problem}" for problem in unapplied(self)]
+        wrong = [f"{self.place}: {problem}" for problem in unapplied(self.query, self.place.database)]
         if not wrong:
             wrong = [f"{self.place}: {problem}" for problem in self._wrong_with_table()]
         settings = {

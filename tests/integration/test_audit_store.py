@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.clickhouse.migrate import DIRECTORY, Migration, migrate, migrations
+from infra.clickhouse.migrate import migrate
+from infra.clickhouse.migrations import DIRECTORY, Migration, migrations
 from infra.clickhouse.rows import AT, COLUMNS, NAMES, row_of
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Store, open_store
 from infra.clickhouse.verify import compare, verify_store, verify_topics
