@@ -1,7 +1,9 @@
 """What is shipped: production without demo, simulator and tests; the demo as a distribution of its own."""
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.local
 
 ROOT = Path(__file__).parent.parent
+SHIPPED_AS = {"faust-streaming": "faust"}
 
 
 def wheel_of(source: Path, into: Path) -> set[str]:
@@ -33,7 +36,19 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_production_ships_no_file_of_the_demo_the_simulator_or_the_tests(production: set[str]) -> None:
     tops = {name.split("/")[0] for name in production if ".dist-info" not in name}
     assert tops == {"schemas", "actions", "streams", "agents", "executors", "infra", "console", "bootstrap"}
-    assert not [name for name in production if name.startswith("infra/local/")]
+    for name in ("infra/local/", "agents/scenarios/", "schemas/generate.py"):
+        assert (ROOT / name).exists()
+        assert not [shipped for shipped in production if shipped.startswith(name)]
+
+
+def test_what_production_depends_on_is_what_it_imports() -> None:
+    """A dependency that nobody imports is one more that has to be trusted."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=\[ ]", text)[0] for text in declared}
+    modules = {name: SHIPPED_AS.get(name, name.replace("-", "_")) for name in names}
+    tops = ("schemas", "actions", "streams", "agents", "executors", "infra", "console", "bootstrap")
+    source = "\n".join(path.read_text() for top in tops for path in (ROOT / top).rglob("*.py"))
+    assert [n for n, m in modules.items() if not re.search(rf"\b(import|from) {m}\b|\"{m}\"", source)] == []
 
 
 def test_production_ships_what_it_reads_at_run_time(production: set[str]) -> None:
