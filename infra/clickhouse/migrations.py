@@ -1,4 +1,4 @@
-"""Which migrations this build knows, and which of them an audit store lacks. The ones applied are known by their hash."""
+"""Which migrations this build knows, and which of them an audit store lacks. Those applied are known by their hash."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def migrations(directory: Path = DIRECTORY) -> tuple[Migration, ...]:
 
 
 def unapplied(query: Callable[..., Any], database: str) -> list[str]:
-    """What keeps this build from using the store that answers `query`: migrations missing, changed or from the future."""
+    """What keeps this build from using the store behind `query`: migrations missing, changed or from the future."""
     wanted = migrations()
     there = query(
         "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'migrations'",

@@ -1,9 +1,9 @@
 """Is the record what was written? Recomputes every chain and every cited input from the bytes alone.
 
 A chain is one cluster on one owned topic (each topic of a decides or works line). The first break of each chain is
-named; what follows a break can't be trusted either, and is not judged further. What somebody else has written on a topic
-is no link of any chain: it is counted and listed apart, and breaks nothing. A link that was replaced by such a record is
-missing from its chain all the same. Pure, but for the readers at the end.
+named; what follows a break can't be trusted either, and is not judged further. What somebody else has written on a
+topic is counted and listed apart, and breaks nothing; a link that was replaced by such a record is missing from its
+chain all the same. Pure, but for the readers at the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.runners.books import Raw
 from schemas.chain import Link
 from schemas.events import DeadLetter, Event, InputIgnored, Unreadable
 from schemas.values import Cause, Head, sha256
-from schemas.wire import Decoded, decode
+from schemas.wire import Decoded, decode, unframed
 from streams.pipeline import BY_NAME, PROCESSORS, TOPICS, may_stand_on
 
 Kind = Literal["edited", "missing", "repeated", "out_of_order", "cut", "cause", "twofold"]
@@ -81,8 +81,8 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`links`: how each chain ends. `held`: SHA-256 by place, to compare with another source. `foreign`: the first ones;
-    all are counted."""
+    """`links`: how each chain ends. `held`: SHA-256 by place, to compare with another source. `foreign`: the first
+    ones; all are counted."""
 
     source: str
     breaks: tuple[Break, ...]
@@ -160,6 +160,7 @@ class _Reading:
     unreadable: int = 0
     foreign: int = 0
     foreigners: list[Foreign] = field(default_factory=list)
+    strays: dict[Chain, list[Link]] = field(default_factory=dict)  # as an owner that starts anew counts foreign records
     other_versions: int = 0
     causes: int = 0
     inputs_ahead: int = 0
@@ -223,6 +224,20 @@ class _Reading:
         self.foreign += 1
         if len(self.foreigners) < FOREIGN_LISTED_MAX:
             self.foreigners.append(Foreign(key, raw.topic, raw.partition, raw.offset, text))
+        if raw.topic in OWNED:
+            strays = self.strays.setdefault((key, raw.topic), [])
+            last = self.chains[key, raw.topic].link if (key, raw.topic) in self.chains else Link()
+            last = strays[-1] if strays and strays[-1].seq >= last.seq else last
+            strays.append(Link(last.seq + 1, sha256(unframed(raw.value or b""))))
+
+    def _goes_on_behind(self, chain: Chain, head: Head) -> bool:
+        """Does it continue a foreign record? An owner that starts anew can't tell it from one of a newer build, and
+        counts it as a link (infra.runners.books: restore). Nobody else can: the hash of that record is in this one."""
+        strays = self.strays.get(chain, [])
+        found = any((s.seq + 1, s.hash) == (head.seq, head.prev_hash) for s in strays)
+        if strays:
+            self.strays[chain] = [s for s in strays if s.seq >= head.seq]
+        return found
 
     def _differing(self, stored: Row, raw: Raw, decoded: Decoded | None) -> str:
         """Which columns are not what the bytes say."""
@@ -246,6 +261,9 @@ class _Reading:
         head, cluster_id = decoded.head, decoded.event.cluster_id
         chain = self.chains.setdefault((cluster_id, raw.topic), _Chain())
         link, broken = chain.link, (cluster_id, raw.topic) in self.breaks
+        if self._goes_on_behind((cluster_id, raw.topic), head) and head.seq > link.seq:
+            chain.link, chain.at = Link(head.seq, sha256(decoded.body)), (raw.partition, raw.offset)
+            return
         if head.seq <= link.seq:
             if chain.gap[0] <= head.seq <= chain.gap[1]:
                 first = self.breaks[cluster_id, raw.topic]

@@ -1,4 +1,4 @@
-"""An address that somebody else listens on is a wrong configuration: its field and port are named, before anything runs."""
+"""An address that somebody else listens on is a wrong configuration: its field and port are named, first of all."""
 
 from __future__ import annotations
 

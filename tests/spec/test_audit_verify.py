@@ -3,16 +3,27 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from infra.clickhouse.rows import AT, row_of
 from infra.clickhouse.verify import Break, Kept, Verdict, compare, verify, verify_topics
-from infra.runners.books import Raw
+from infra.runners.books import Books, Raw
 from schemas import events as e
 from schemas.chain import Link, edge
+from schemas.topics import partition_of
+from schemas.values import Head
 from schemas.wire import decode, frame
-from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, StoryReader, long_story, the_main_story
+from tests.integration.audit_fixtures import (
+    CLUSTER,
+    PARTITIONS,
+    START_MS,
+    Story,
+    StoryReader,
+    long_story,
+    the_main_story,
+)
 
 
 def first(verdict: Verdict, topic: str = "outcomes") -> Break:
@@ -177,6 +188,26 @@ def one_removed(raws: list[Raw]) -> list[Raw]:
     return [r for r in raws if r is not gone]
 
 
+class Folding:
+    """Rules that decide nothing and fold everything."""
+
+    def initial(self, cluster_id: str) -> int:
+        return 0
+
+    def decide(self, *what: Any) -> tuple[e.Event, ...]:
+        return ()
+
+    def evolve(self, state: int, event: e.Event, head: Head) -> int:
+        return state + 1
+
+    def wakes_at(self, state: int) -> int | None:
+        return None
+
+
+def noted(n: int) -> e.Event:
+    return e.IncidentClosed(cluster_id=CLUSTER, incident_id=f"INC-{n}", code="resolved", text="x")
+
+
 def junk(story: Story, topic: str = "outcomes", key: str = CLUSTER, value: bytes = b"junk") -> Raw:
     return story.stands(topic, key, value)
 
@@ -210,6 +241,35 @@ def test_what_somebody_else_wrote_on_a_topic_is_listed_and_breaks_no_chain(
         assert f"foreign: {topic}/{stranger.partition}@{stranger.offset} key 'prod-eu-7'" in verdict.to_text()
         assert "1 foreign records, of no chain" in verdict.headline
         assert verdict.to_dict()["foreign"][0]["offset"] == stranger.offset
+
+
+@pytest.mark.parametrize("before_the_restart", [0, 1, 2])
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_an_owner_that_starts_behind_a_foreign_record_counts_it_and_its_chain_is_whole(
+    strangers: int, before_the_restart: int
+) -> None:
+    """What it writes next is taken from infra.runners.books itself."""
+    story = the_main_story()
+    was = story.links["incidents", CLUSTER]
+    for n in range(strangers):
+        junk(story, "incidents", value=b"junk %d" % n)
+    for n in range(before_the_restart):
+        story.says("incidents", noted(n))
+    restarted = Books("incidents", "incidents", partition_of(CLUSTER, PARTITIONS), PARTITIONS, Folding())
+    for raw in story.records["incidents", restarted.partition]:
+        restarted.restore(raw)
+    assert restarted.links[CLUSTER].seq == was.seq + max(strangers, before_the_restart)
+    story.links["incidents", CLUSTER] = restarted.links[CLUSTER]
+    for n in range(3):
+        story.says("incidents", noted(10 + n))
+
+    verdict = verify(story.kept())
+
+    assert verdict.ok, verdict.to_text()
+    assert verdict.counts["foreign"] == strangers
+    lacking = [k for k in story.kept() if k.raw.value != b"junk 0"]
+    if before_the_restart < strangers:  # it was counted, so now it is missed
+        assert first(verify(lacking), "incidents").kind in ("missing", "edited")
 
 
 def test_a_real_break_does_not_hide_among_foreign_records() -> None:
