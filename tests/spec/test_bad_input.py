@@ -19,7 +19,7 @@ from schemas.facts import Facts, FactsReader, Look
 from schemas.topics import partition_of
 from schemas.values import canonical_json
 from schemas.wire import frame
-from streams.pipeline import OBSERVE
+from streams.pipeline import BY_NAME, OBSERVE, OWNER, PROCESSORS
 from tests.spec.test_execution_recovery import EVICT
 from tests.spec.world import CLUSTER, SMALL, TRUST, World, live
 
@@ -446,3 +446,123 @@ def refused(remediation_id: str) -> e.Event:
         action="evict_store_leaders",
         objections=(),
     )
+
+
+# -- by topic ---------------------------------------------------------------------------------------------------------
+
+
+async def a_whole_repair(world: World) -> None:
+    """Something of every kind stands on every topic."""
+    world.adopt()
+    world.start()
+    world.pd.set_slow(4, 90)
+    await world.passes(15)
+    world.alert("PD_cluster_slow_tikv_nums", instance="127.0.0.1:2379")
+    world.approve(await world.until(lambda: world.one(e.ApprovalAsked), 120))
+    await world.closed()
+    await world.until(lambda: (t := world.one(e.TicketWritten)) is not None and t.status == "FIXED, UNDONE", 60)
+    await world.passes(5)
+
+
+INPUTS = sorted({topic for line in PROCESSORS for topic in line.reads} - {"alerts"})  # any partition is good there
+
+
+def test_a_record_on_the_wrong_partition_of_any_input_is_a_dead_letter_of_each_of_its_readers() -> None:
+    async def spec(world: World) -> None:
+        await a_whole_repair(world)
+        wrong = (partition_of(CLUSTER, 3) + 1) % 3
+        for topic in INPUTS:
+            if BY_NAME[topic].partitions == 1:
+                continue
+            right = next(r for r in world.log.all() if r.topic == topic and not isinstance(r.event, OWNER))
+            assert right.event.cluster_id == CLUSTER
+            (raw,) = world.log.read(topic, right.partition, right.offset, 1)
+            moved.append((topic, world.log.append(topic, CLUSTER, raw.value or b"", wrong).offset))
+        await world.passes(30)
+        for topic, offset in moved:
+            for line in PROCESSORS:
+                found = [(d.code, d.partition, d.offset) for d in world.dead(line.role) if d.topic == topic]
+                assert found == ([("wrong_partition", wrong, offset)] if topic in line.reads else []), (
+                    topic,
+                    line.role,
+                )
+        assert len(world.applied()) == 2, "nothing was done twice"
+
+    moved: list[tuple[str, int]] = []
+    live(spec, intruder=True, **{**SMALL, "partitions": 3})
+    assert len(moved) == len(INPUTS)
+
+
+@pytest.mark.parametrize("topic", ["tickets", "notifications", "proposals", "validations"])
+@pytest.mark.parametrize("value", [b"", b"junk", b"\xc3\x01" + b"\x07" * 8 + b"body"], ids=["empty", "junk", "newer"])
+def test_what_cant_be_read_on_a_later_topic_costs_no_role_its_life(topic: str, value: bytes) -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start()
+        await world.passes(1)
+        bad = world.log.append(topic, CLUSTER, value)
+        await a_store_gets_its_ticket(world)
+        for line in PROCESSORS:
+            found = [d.offset for d in world.dead(line.role) if d.topic == topic]
+            assert found == ([bad.offset] if topic in line.reads else [])
+
+    live(spec, intruder=True, **SMALL)
+
+
+async def a_store_gets_its_ticket(world: World, name: str = "PD_cluster_slow_tikv_nums") -> None:
+    before = len(world.found(e.TicketWritten))
+    world.pd.set_slow(4, 90)
+    await world.passes(15)
+    world.alert(name, instance="127.0.0.1:2379")
+    await world.until(lambda: len(world.found(e.TicketWritten)) > before or None, 120)
+    await world.until(lambda: world.found(e.Delivered) or None, 120)
+
+
+LEDGERS = [line.role for line in PROCESSORS if line.verb in ("decides", "works")]
+
+
+@pytest.mark.parametrize("role", LEDGERS)
+def test_junk_on_its_own_topic_is_said_by_a_role_that_starts_anew_and_stops_nobody(role: str) -> None:
+    """Under another key: that ledger is broken, and prod-eu-7 is served as ever."""
+
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start()
+        await world.passes(1)
+        (topic,) = next(line.writes for line in PROCESSORS if line.role == role)
+        place = f"{topic}/0@{world.log.append(topic, 'prod-us-1', b'junk').offset}"
+        await world.kill(role)
+        world.start(role)
+        await world.passes(1)
+        started = [s for s in world.found(e.OwnerStarted, topic)][-1]
+        assert list(started.broken) == ["prod-us-1"]
+        assert place in started.broken["prod-us-1"]
+
+        await a_store_gets_its_ticket(world)
+        world.approve(await world.until(lambda: world.one(e.ApprovalAsked), 120))
+        assert (await world.closed()).code == "succeeded"
+
+    live(spec, intruder=True, **SMALL)
+
+
+@pytest.mark.parametrize("role", LEDGERS)
+def test_junk_on_its_own_topic_under_the_clusters_key_stops_acting_and_never_observing(role: str) -> None:
+    async def spec(world: World) -> None:
+        world.adopt()
+        world.start()
+        await world.passes(1)
+        (topic,) = next(line.writes for line in PROCESSORS if line.role == role)
+        world.log.append(topic, CLUSTER, b"junk")
+        await world.kill(role)
+        world.start(role)
+        await world.passes(1)
+        assert list([s for s in world.found(e.OwnerStarted, topic)][-1].broken) == [CLUSTER]
+
+        await a_store_gets_its_ticket(world)
+        if role in ("remediations", "execute"):
+            if ask := world.one(e.ApprovalAsked):
+                world.approve(ask)
+            await world.passes(120)
+            assert world.writes() == []
+
+    live(spec, intruder=True, **SMALL)
