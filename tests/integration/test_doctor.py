@@ -21,6 +21,8 @@ from schemas.wire import frame
 from streams.pipeline import dead_letters
 from tests.agents.messages_api import fails, messages_api, raw
 
+pytestmark = pytest.mark.local
+
 Checks = dict[str, list[health.Line]]
 
 

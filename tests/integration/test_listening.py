@@ -12,6 +12,8 @@ from bootstrap.commands import up
 from bootstrap.processes import may_listen
 from infra.settings import ConfigError, Settings, parse
 
+pytestmark = pytest.mark.local
+
 
 @pytest.fixture
 def taken() -> Iterator[int]:

@@ -17,6 +17,8 @@ from schemas.processors import Fenced
 from streams.pipeline import processor
 from streams.tickets import Tickets
 
+pytestmark = pytest.mark.local
+
 
 class NoControls:
     """`tickets` consults none."""
