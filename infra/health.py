@@ -7,13 +7,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not re-export
 
 from infra.publisher import Unreachable
-from infra.runners.kafka import KafkaSettings, ends_of, records_of
+from infra.runners.kafka import KafkaSettings, ends_of, passes, records_of
 from infra.settings import ConfigError, Secret, Settings
 from infra.topics import Difference, plan, wanted
 from schemas.events import DeadLetter, Unreadable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from infra.clickhouse.store import Store
 
 Line = tuple[str, bool, str, str]  # (what, well, what was found, what to do); well and something to do: a warning
+Partition = tuple[str, int]
 CALL_TIMEOUT_S = 10.0
 LATEST = 500  # dead letters of a role that are looked at
 NAMED_MAX = 10  # differences with a line of their own
@@ -158,37 +159,53 @@ def audit(
         store.close()
 
 
-def lost(positions: Mapping[tuple[str, int], int], open_kafka: Callable[[], KafkaSettings]) -> Iterator[Line]:
+def lost(positions: Mapping[Partition, int], open_kafka: Callable[[], KafkaSettings]) -> Iterator[Line]:
     """Partitions that the audit can't go on with: the log ends before what it holds, or begins behind it."""
     do = "records were lost, or this is another broker: find out before anything is written to either"
     try:
         settings = open_kafka()
         admin = AdminClient(dict(settings.client))
-        places = {p: TopicPartition(settings.topic(p[0]), p[1]) for p in positions}
-        ends, begins = (
-            _offsets(admin, places, spec)
-            for spec in (OffsetSpec.latest(), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        )
     except (ConfigError, KafkaException):
         return  # said by the line of Kafka
+    places = {p: TopicPartition(settings.topic(p[0]), p[1]) for p in positions}
+    latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    ends, unasked = _offsets(admin, places, latest)
+    begins, unasked_too = _offsets(admin, places, earliest)
     for (topic, partition), at in sorted(positions.items()):
-        low, high = begins.get((topic, partition), 0), ends.get((topic, partition), at)
+        low, high = begins.get((topic, partition), at), ends.get((topic, partition), at)
         forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
         if high < at:
             yield "audit", False, f"{topic}/{partition} ends at {high}, and the audit holds up to {at}", do
         elif low > at and not forgets:
             yield "audit", False, f"{topic}/{partition} begins at {low}, and the audit has read up to {at}", do
+    if silent := {**unasked, **unasked_too}:
+        (topic, partition), why = sorted(silent.items())[0]
+        text = f"the log was not held against the audit on {len(silent)} partitions; {topic}/{partition}: {why}"
+        yield "audit", False, text, "is the topic there, and may `doctor` describe it?"
 
 
-def _offsets(admin: AdminClient, places: Mapping[Any, TopicPartition], spec: Any) -> dict[Any, int]:
-    found = {}
-    asked = admin.list_offsets(dict.fromkeys(places.values(), spec), request_timeout=CALL_TIMEOUT_S) if places else {}
-    for place, wanted_one in places.items():
-        try:
-            found[place] = asked[wanted_one].result(CALL_TIMEOUT_S + 5).offset
-        except (KafkaException, TimeoutError):
-            continue
-    return found
+def _offsets(
+    admin: AdminClient, places: Mapping[Partition, TopicPartition], spec: OffsetSpec
+) -> tuple[dict[Partition, int], dict[Partition, str]]:
+    """(offsets, and why there is none). A partition whose leader moves is asked again for a while."""
+    found: dict[Partition, int] = {}
+    give_up_s = time.monotonic() + CALL_TIMEOUT_S
+    while True:
+        wrong: dict[Partition, str] = {}
+        again = False
+        left = {p: at for p, at in places.items() if p not in found}
+        asked = admin.list_offsets(dict.fromkeys(left.values(), spec), request_timeout=CALL_TIMEOUT_S) if left else {}
+        for place, at in left.items():
+            try:
+                found[place] = asked[at].result(CALL_TIMEOUT_S + 5).offset
+            except KafkaException as failure:
+                wrong[place] = failure.args[0].str()
+                again = again or passes(failure.args[0])
+            except TimeoutError:
+                wrong[place] = "no answer in time"
+        if not again or time.monotonic() > give_up_s:
+            return found, wrong
+        time.sleep(0.2)
 
 
 def clusters(settings: Settings, reader_of: Callable[[str], FactsReader]) -> Iterator[Line]:

@@ -180,3 +180,6 @@ def test_a_log_that_ends_before_what_the_audit_holds_is_said(kafka: str, topic_p
     ((what, ok, text, _),) = health.lost({("alerts", 0): 3, ("outcomes", 1): 0}, lambda: settings)
 
     assert (what, ok, text) == ("audit", False, "alerts/0 ends at 0, and the audit holds up to 3")
+    ((what, ok, text, _),) = health.lost({("alerts", 9): 0}, lambda: settings)
+    assert (what, ok) == ("audit", False)
+    assert text.startswith("the log was not held against the audit on 1 partitions; alerts/9: ")
