@@ -6,16 +6,24 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from infra.embedded import EmbeddedBroker
+from infra.publisher import Publisher
 from infra.runners import roles
-from infra.runners.kafka import KafkaOwnLog, KafkaSettings, passes
+from infra.runners.kafka import KafkaOwnLog, KafkaSettings, passes, records_of
 from infra.runners.roles import OwnerRole
+from infra.topics import apply
+from schemas.chain import edge
 from schemas.controls import Controls
+from schemas.events import AlertFired, TicketWritten
 from schemas.processors import Fenced
+from schemas.wire import decode, frame
+from streams.incidents import Incidents
 from streams.pipeline import processor
 from streams.tickets import Tickets
+from tests.conftest import StartKafka
 
 pytestmark = pytest.mark.local
 
@@ -116,3 +124,50 @@ def test_a_fatal_error_does_not_pass() -> None:
     assert not passes(KafkaError(KafkaError._TRANSPORT, "x", fatal=True))
     assert not passes(KafkaError(KafkaError._FENCED))
     assert not passes(KafkaError(KafkaError._AUTHENTICATION))
+
+
+PAUSE_S = 25  # beyond the session, the transaction's time and the delivery's
+
+
+@pytest.mark.kafka
+async def test_a_broker_that_stands_still_for_25_s_ends_no_role_and_each_goes_on(
+    own_kafka: StartKafka, topic_prefix: str
+) -> None:
+    broker = own_kafka()
+    settings = KafkaSettings({**broker.client_config(), "log_level": 2}, topic_prefix, 2)
+    apply(AdminClient(dict(settings.client)), settings)
+    line = processor("incidents")
+    made = [tickets(settings), OwnerRole(line, Incidents(), settings, NoControls(), name="test", build="test")]
+    running = [asyncio.create_task(role.run()) for role in made]
+    for role, task in zip(made, running, strict=True):
+        await ready(role, task)
+
+    for _ in range(2):
+        broker.pause()
+        await asyncio.sleep(PAUSE_S)
+        broker.resume()
+        await asyncio.sleep(2)  # and again, while they restore
+
+    for role, task in zip(made, running, strict=True):
+        await ready(role, task, 120)
+    signal = AlertFired(
+        cluster_id="prod-eu-7", name="TiKV_server_is_down", fingerprint="f", starts_at_ms=1, level="critical", labels={}
+    )
+    publisher = Publisher(settings)
+    made_one = edge(signal, "s1", 1)
+    await publisher.publish("signals", "prod-eu-7", frame(AlertFired, made_one.body))
+    await publisher.close()
+    consumer = settings.consumer()
+    consumer.assign([TopicPartition(settings.topic("tickets"), p, 0) for p in range(2)])
+    async with asyncio.timeout(120):
+        while True:
+            found = [
+                decode(r.value).event for r in records_of(await asyncio.to_thread(consumer.consume, 50, 0.5), settings)
+            ]
+            assert not any(task.done() for task in running)
+            if any(isinstance(event, TicketWritten) for event in found):
+                break
+    consumer.close()
+    for role in made:
+        await role.stop()
+    await asyncio.gather(*running)
