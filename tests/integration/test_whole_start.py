@@ -169,7 +169,8 @@ def test_an_exit_by_sigterm_is_0_and_leaves_nobody_behind(made: Stack) -> None:
 
 
 def test_a_sigterm_while_it_still_looks_for_its_broker_is_0(made: Stack) -> None:
-    running = made.start("run", "incidents", STEWARD_KAFKA__BOOTSTRAP=f"127.0.0.1:{free_port()}")
+    elsewhere = {"STEWARD_METRICS__OBSERVE": f"127.0.0.1:{free_port()}"}  # `up` has its own
+    running = made.start("run", "incidents", STEWARD_KAFKA__BOOTSTRAP=f"127.0.0.1:{free_port()}", **elsewhere)
     made.background.remove(running)
     try:
         until("it to listen to signals", lambda: catches(running.pid, signal.SIGTERM), 30)
