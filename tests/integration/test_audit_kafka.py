@@ -99,6 +99,7 @@ async def test_it_goes_on_where_it_is_told_to(embedded: KafkaSettings) -> None:
     await reader.close()
 
 
+@pytest.mark.local
 async def test_a_partition_that_has_lost_records_is_set_aside_once_and_the_others_are_read(
     embedded: KafkaSettings,
 ) -> None:
