@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from console.desk import Refusal
-from console.words import clean
 from infra.clickhouse.questions import Answer, QuestionRefused, bind, question
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Store
 from infra.clickhouse.verify import verify_store
+from schemas.text import clean
 
 T = TypeVar("T")
 

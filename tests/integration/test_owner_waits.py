@@ -46,7 +46,7 @@ def settings() -> Iterator[KafkaSettings]:
 
 def tickets(settings: KafkaSettings) -> OwnerRole:
     line = processor("tickets")
-    return OwnerRole(line, Tickets(show_call=str), settings, NoControls(), name="test", build="test")
+    return OwnerRole(line, Tickets(), settings, NoControls(), name="test", build="test")
 
 
 async def ready(role: OwnerRole, running: asyncio.Task[None], within_s: float = 30) -> None:
