@@ -272,6 +272,9 @@ class Books(Generic[S]):
     poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)  # cluster, or `~N` for all -> place -> poison
     broken: dict[str, str] = field(default_factory=dict)  # cluster or `~N` -> where its ledger first breaks
     genesis: GenesisMarked | None = None
+    _without: dict[str, tuple[Link, bool]] = field(
+        default_factory=dict
+    )  # before what can't be read: link, was it broken
     _wakes: list[tuple[int, str]] = field(default_factory=list)
     _still: dict[str, Poison] = field(default_factory=dict)  # cluster -> the tick on which this owner's decider raised
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
@@ -287,11 +290,18 @@ class Books(Generic[S]):
             decoded = admitted(raw, self.partitions)
         except Unreadable as error:
             key = (raw.key or b"").decode("utf-8", "replace") or f"~{self.partition}"
+            link = self.links.get(key, FIRST)
+            self._without.setdefault(key, (link, key in self.broken))
             self._break(key, raw, error)
-            self.links[key] = Link(self.links.get(key, FIRST).seq + 1, sha256(unframed(raw.value or b"")))
+            self.links[key] = Link(link.seq + 1, sha256(unframed(raw.value or b"")))
             return
         event, head = decoded.event, decoded.head
         key, link = event.cluster_id, self.links.get(event.cluster_id, FIRST)
+        before, was_broken = self._without.pop(key, (link, True))
+        if before != link and (head.seq, head.prev_hash) == (before.seq + 1, before.hash):
+            link = before  # what could not be read was none of ours: our own chain goes on without it
+            if not was_broken:
+                del self.broken[key]
         try:
             self.links[key] = follow(link, decoded)
         except BrokenChain as error:

@@ -367,3 +367,24 @@ def test_a_time_that_runs_backwards_is_not_followed() -> None:
     early = replace(raw(1, nothing("R-2")), at_ms=1_000)
     heads: list[Head] = [s.head for s in (*committed(kept, late), *committed(kept, early))]
     assert [h.at_ms for h in heads] == [9_000, 9_000]
+
+
+@pytest.mark.parametrize("strangers", [1, 3])
+def test_a_foreign_record_on_the_own_topic_costs_no_event_of_the_fold_and_breaks_nothing(strangers: int) -> None:
+    first, second, third, _ = of_three()
+    whole, kept = books(), books()
+    for one in log_of(first, second, third):
+        whole.restore(one)
+    own = log_of(first, second, third)
+    foreign = [replace(own[0], offset=90 + n, value=b"junk") for n in range(strangers)]
+    for one in (own[0], *foreign, own[1], *foreign, own[2]):
+        kept.restore(one)
+    assert (kept.states, kept.links, kept.broken) == (whole.states, whole.links, {})
+
+
+def test_a_foreign_record_at_the_end_is_not_told_from_one_of_a_newer_version() -> None:
+    first, second, _, _ = of_three()
+    kept = books()
+    for one in (*log_of(first, second), Raw("remediations", 0, 2, 0, b"c", b"junk")):
+        kept.restore(one)
+    assert list(kept.broken) == ["c"]
