@@ -442,16 +442,24 @@ def live(
 
     `kind`: a world with other hands. `intruder`: the spec itself writes on ledgers, so the log is not judged.
     """
+
+    async def judged(world: World) -> None:
+        await spec(world)
+        assert intruder or judge(world.history()) == []
+
+    return run_world(judged, lambda: kind(**world))
+
+
+def run_world(spec: Callable[[World], Awaitable[None]], make: Callable[[], World]) -> World:
+    """A loop on virtual time, a world in it, and its end."""
     made: list[World] = []
 
     async def run() -> None:
-        w = kind(**world)
-        made.append(w)
+        made.append(make())
         try:
-            await spec(w)
-            assert intruder or judge(w.history()) == []
+            await spec(made[0])
         finally:
-            await w.kill()
+            await made[0].kill()
 
     loop = JumpingLoop(START_S)
     try:
