@@ -1,8 +1,8 @@
 """One history a seed: the production roles over a simulated cluster, while processes die, PD lies and people are late.
 
 What runs is production's own: the lines of the pipeline page, their owners and lanes, the execution protocol, the
-actions, the PD clients. Made up are the log (in memory), the cluster (pdsim), the time, the people, and what goes wrong.
-A history is made of a random part of all features and faults (a swarm), so that each has room to matter.
+actions, the PD clients. Made up are the log (in memory), the cluster (pdsim), the time, the people, what goes wrong. A
+history is made of a random part of all features and faults (a swarm), so that each has room to matter.
 """
 
 from __future__ import annotations
