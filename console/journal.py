@@ -318,7 +318,8 @@ class Journal:
 
     def poisoned(self, cluster_id: str = "") -> list[Poison]:
         """The inputs that stop acting, on this cluster or anywhere, and that nobody has lifted; the oldest first."""
-        found = [p for p in self._poisoned.values() if not self.controls.has_lifted(p)]
+        by_place = {(p.stops, p.place): p for p in self._poisoned.values()}  # two ledgers may have said it
+        found = [p for p in by_place.values() if not self.controls.has_lifted(p)]
         found += self.controls.poisoned.values()
         if cluster_id:
             here = (EVERY_CLUSTER, f"~{partition_of(cluster_id, self.partitions)}", cluster_id)

@@ -42,6 +42,7 @@ SAMPLES_MIN = 3
 SAMPLES_KEPT = 20
 PROGRESS_S = 15  # while PD is still at work, it is said so often how far it is
 ANSWERED_KEPT = 1000
+BROKEN_LOOK_MS = 30_000
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,8 @@ class Seen:
 def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look | Send | Rest:
     """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD."""
     here = _Here(claim, seen, now_ms, rules, parse(claim.claimed.action, claim.claimed.params))
+    if seen.controls.broken:  # what was done here is not known: the claim stays open, in sight, for a person
+        return Rest(now_ms + BROKEN_LOOK_MS)
     if seen.resumed:
         return here.take_over()
     if step := claim.unknown_step():
@@ -320,8 +323,10 @@ class _Here:
     def look_again(self) -> Say | Look | Rest:
         """The same preflight and plan over fresh facts; anything else than what was approved is never re-planned."""
         facts = self._fresh()
-        if stop := self._stopped():
+        if stop := self._told_to_stop():
             return self.conclude("not_started", *stop)
+        if not self.seen.controls.live:
+            return Rest(self.now_ms + int(self.rules.poll_s * 1000))
         if facts is None:
             if self.seen.no_facts and self.now_ms - self.seen.no_facts_since_ms > self.rules.look_for_s * 1000:
                 return self.conclude("not_started", *self.seen.no_facts)
@@ -616,8 +621,8 @@ class _Here:
         return self.seen.controls.refuses_forward(self.claim.claimed.cluster_id)
 
     def _told_to_stop(self) -> tuple[str, str] | None:
-        """What takes back what was done. Of controls that can't be read, what was heard last holds for a window: a slow
-        look is no reason to undo, and forward steps wait by themselves."""
+        """What takes back what was done, or gives it up. Of controls that can't be read, what was heard last holds for
+        a window: one slow look is no reason, and forward steps wait by themselves."""
         controls = self.seen.controls
         if self.now_ms - self.seen.unheard_since_ms < self.rules.window_s * 1000:
             controls = replace(controls, live=True)

@@ -36,8 +36,11 @@ S = TypeVar("S")
 FIRST = Link()
 NONE: Mapping[str, Mapping[str, Poison]] = {}
 RAW_KEPT_MAX = 64 * 1024
+BROKEN_SAID_MAX = 200
+CLUSTER_ID_CHARS_MAX = 128
 LOOK_AGAIN_MS = 1000
 READS = {line.role: frozenset(line.reads) for line in PROCESSORS}
+OBEYS = frozenset({"execute"})  # an input that `remediations` could not take may have been the end of what runs
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
 
 
@@ -92,8 +95,8 @@ def fold_control(held: Controls, raw: Raw) -> Controls:
     """Controls after one more record of their topic. One that can't be read stops execution until it is lifted."""
     try:
         return control_fold.evolve(held, decode(raw.value).event, raw.offset, raw.at_ms)
-    except (Unreadable, ValueError) as error:  # ValueError: a policy that this version does not know
-        return control_fold.unreadable(held, raw.offset, raw.at_ms, str(error))
+    except Exception as error:  # whatever a policy that this version does not know provokes, too
+        return control_fold.unreadable(held, raw.offset, raw.at_ms, str(error)[:500])
 
 
 def impossible(error: Exception) -> Unreadable:
@@ -173,6 +176,7 @@ class Draft(Generic[S]):
             return False
         self._took(raw)
         if isinstance(record.event, OWNER):  # housekeeping of another owner; answering it would never end
+            self._adopt(record)
             return True
         cluster_id = record.event.cluster_id
         try:
@@ -186,6 +190,17 @@ class Draft(Generic[S]):
         if not decided:
             self._ignore(cluster_id, record.cause, "changes_nothing")
         return True
+
+    def _adopt(self, record: Record) -> None:
+        """What stops the acting of whoever orders stops that of whoever obeys: once a place, under the same name."""
+        poison = poison_of(record.event, record.head) if self.books.role in OBEYS else None
+        if poison is None or poison.place in self.books.poisoned.get(poison.stops, {}) | self.poisoned.get(
+            poison.stops, {}
+        ):
+            return
+        said = record.event
+        assert isinstance(said, InputRejected)
+        self._add((InputRejected(cluster_id=said.cluster_id, code=said.code, text=said.text),), record.head.cause)
 
     def _took(self, raw: Raw) -> None:
         self.now_ms = max(self.now_ms, raw.at_ms)
@@ -290,6 +305,8 @@ class Books(Generic[S]):
             decoded = admitted(raw, self.partitions)
         except Unreadable as error:
             key = (raw.key or b"").decode("utf-8", "replace") or f"~{self.partition}"
+            if len(key) > CLUSTER_ID_CHARS_MAX:
+                return  # of no cluster: none of ours
             link = self.links.get(key, FIRST)
             self._without.setdefault(key, (link, key in self.broken))
             self._break(key, raw, error)
@@ -365,7 +382,7 @@ class Books(Generic[S]):
             owner=owner,
             build=build,
             positions=dict(self.positions),
-            broken=dict(self.broken),
+            broken=dict(list(self.broken.items())[:BROKEN_SAID_MAX]),
         )
 
     def foreign_genesis(self, expected: GenesisMarked) -> str | None:

@@ -158,7 +158,9 @@ class FaustStage:
 
         async def assigned(app: Any, partitions: Any, **_: Any) -> None:
             _log.info("partitions assigned", role=self._role, partitions=sorted(p.partition for p in partitions))
-            self._mine = {p.partition for p in partitions}
+            mine = {p.partition for p in partitions}
+            self._next = {p: offset for p, offset in self._next.items() if p in mine & self._mine}
+            self._mine = mine
             if partitions:
                 self.ready.set()
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.runners.books import Raw, fold_control
@@ -25,6 +26,7 @@ from schemas.wire import frame
 from streams.pipeline import dead_letters
 
 T = TypeVar("T")
+_log = structlog.get_logger()
 TRANSACTION_TIMEOUT_MS = 10_000  # a hung transaction blinds every read_committed reader until then
 RETRY_MS = 5  # of what the broker refuses while it ends the transaction before: a few ms, and by default we waited 100
 CALL_TIMEOUT_S = 30.0
@@ -136,6 +138,9 @@ class MonotonicLogClock:
     def saw(self, append_ms: int) -> None:
         if append_ms > self.now_ms():
             self._append_ms, self._at_s = append_ms, time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def elapsed_ms(self) -> int:
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
 
 
 @dataclass
@@ -357,18 +362,22 @@ class KafkaControls:
             if high < self._next:
                 raise NotSafe(f"controls end at {high}, and have been read up to {self._next}: records were lost")
             if not self._assigned:
-                self._topic.offset = 0
+                self._topic.offset = self._next
                 self._consumer.assign([self._topic])
                 self._assigned = True
             while self._next < high:
                 if time.monotonic() > give_up_s:
                     raise NotSafe(f"controls: read up to {self._next} of {high}")
                 for raw in records_of(self._consumer.consume(500, 0.2), self._settings):
+                    if raw.offset != self._next:  # they are written without transactions: there are no gaps
+                        raise NotSafe(f"controls: {raw.offset} comes after {self._next - 1}")
                     self._held = fold_control(self._held, raw)
                     self._next = raw.offset + 1
             self._held = replace(self._held, live=True, read_once=True)
-        except (KafkaException, NotSafe, Fenced):
-            self._held = replace(self._held, live=False)
+        except Exception as error:  # whatever it is: not read, and next time read on from what has been folded
+            if not isinstance(error, (KafkaException, NotSafe, Fenced)):
+                _log.exception("the controls can't be read", at=self._next)
+            self._held, self._assigned = replace(self._held, live=False), False
         return self._held
 
     def close(self) -> None:

@@ -149,6 +149,9 @@ class MemoryClock:
     def saw(self, append_ms: int) -> None:
         return None
 
+    def elapsed_ms(self) -> int:
+        return self.log.now_ms()
+
 
 @dataclass
 class MemoryControls:

@@ -71,6 +71,10 @@ class LogClock(Protocol):
 
     def saw(self, append_ms: int) -> None: ...
 
+    def elapsed_ms(self) -> int:
+        """What has passed on the own monotonic clock since whenever it began: for waits that no other clock may cut."""
+        ...
+
 
 class ControlsPort(Protocol):
     def current(self) -> Controls: ...
@@ -119,6 +123,7 @@ class Owner(Generic[S]):
         self._room = asyncio.Event()
         self._room.set()
         self._draining = False
+        self._lanes_ahead_ms = 0
         self.ready = asyncio.Event()
 
     @property
@@ -140,6 +145,7 @@ class Owner(Generic[S]):
         await self._log.seek(self._books.positions)
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft)
+        self._lanes_ahead_ms = self._clock.now_ms() - self._clock.elapsed_ms()
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
             for cluster_id in sorted(self._resumed):
@@ -167,11 +173,14 @@ class Owner(Generic[S]):
             await asyncio.wait(list(self._lanes.values()), timeout=within_s)
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        self._draining = True  # who is over starts nothing more
         for task in tasks:
             task.cancel()
+        if tasks:  # not `await task`: suppressing its cancellation would swallow one of our own
+            await asyncio.wait(tasks)
         for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+            if not task.cancelled():
+                task.exception()
 
     async def _read(self) -> None:
         while not self._draining:
@@ -230,13 +239,16 @@ class Owner(Generic[S]):
             waiting, left, before = left, [], draft.inputs
             stopped: set[str] = set()
             for raw, since_ms in waiting:
-                may_wait = now_ms - since_ms < EARLY_S_MAX * 1000 and len(waiting) < INBOX_MAX
-                if raw.topic in stopped or not draft.take(raw, may_wait=may_wait):
+                if raw.topic in stopped or not draft.take(raw, may_wait=True):
                     stopped.add(raw.topic)
                     left.append((raw, since_ms))
-            if not left or draft.inputs == before:
-                self._early = left
-                return
+            if left and draft.inputs == before:  # nothing moves: the oldest has waited long enough, or all may go on
+                if now_ms - left[0][1] < EARLY_S_MAX * 1000 and len(left) < INBOX_MAX:
+                    break
+                draft.take(left.pop(0)[0])
+            if not left:
+                break
+        self._early = left
 
     async def _wait(self, at_most_s: float) -> None:
         wakes_at = self._books.wakes_at()
@@ -304,9 +316,9 @@ class Owner(Generic[S]):
                 await event.wait()
         event.clear()  # only now: what stirred it while it was not asleep must not be missed
 
-    @property
-    def clock(self) -> LogClock:
-        return self._clock
+    def lane_now_ms(self) -> int:
+        """The log's time at our start and what has passed since on our own clock: no other broker's clock moves it."""
+        return self._clock.elapsed_ms() + self._lanes_ahead_ms
 
     @property
     def leaving(self) -> bool:
@@ -328,7 +340,7 @@ class OwnLane(Generic[S]):
         return self._owner.books.state(self.cluster_id)
 
     def now_ms(self) -> int:
-        return self._owner.clock.now_ms()
+        return self._owner.lane_now_ms()
 
     @property
     def leaving(self) -> bool:

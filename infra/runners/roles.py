@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -112,7 +113,7 @@ class OwnerRole:
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             numbers = [p.partition for p in partitions]
             self._given = [p for p in self._given if p not in numbers]
-            asyncio.run_coroutine_threadsafe(self._give_up(numbers, 0), loop)
+            loop.call_soon_threadsafe(self._lose, numbers)  # no task: it must come before what is assigned next
             consumer.unassign()
 
         topic = self._settings.topic(
@@ -152,9 +153,15 @@ class OwnerRole:
         if not owner.cancelled() and (error := owner.exception()):
             self._fail(error)
 
+    def _lose(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            if owner := self._owners.pop(partition, None):
+                owner.cancel()
+
     async def _own(self, partition: int) -> None:
         wait_s = 0.0
-        while True:
+        while self._owners.get(partition) is asyncio.current_task():
+            began_s = time.monotonic()
             log = KafkaOwnLog(
                 self._settings,
                 self._line.role,
@@ -168,8 +175,9 @@ class OwnerRole:
                 await owner.run()
                 return
             except Rebuild as aborted:
-                # One that had restored begins again at once; one that could not waits for the broker to be back.
-                wait_s = 0.0 if owner.ready.is_set() else min(AGAIN_S_MAX, max(AGAIN_S, 2 * wait_s))
+                # One that has worked for a while begins again at once; one that could not waits longer each time.
+                worked = owner.ready.is_set() and time.monotonic() - began_s > AGAIN_S_MAX
+                wait_s = 0.0 if worked else min(AGAIN_S_MAX, max(AGAIN_S, 2 * wait_s))
                 _log.warning(
                     "rebuilding", role=self._line.role, partition=partition, reason=str(aborted), again_in_s=wait_s
                 )

@@ -26,10 +26,8 @@ class StallWatch:
         """(partition, offset) of the oldest committed record beyond `answered` (next offsets), or None."""
         for partition in sorted(partitions):
             place = TopicPartition(self._settings.topic(self._topic), partition)
-            start = max(answered.get(partition, -1), self._clear.get(partition, -1))
-            if start < 0:
-                committed = self._consumer.committed([place], CALL_TIMEOUT_S)[0].offset
-                start = max(committed, 0)
+            committed = self._consumer.committed([place], CALL_TIMEOUT_S)[0].offset  # maybe by another, meanwhile
+            start = max(answered.get(partition, 0), self._clear.get(partition, 0), committed)
             ends = self._consumer.get_watermark_offsets(place, CALL_TIMEOUT_S, cached=False)
             if ends is None or ends[1] <= start:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,15 +14,16 @@ from console.journal import Journal
 from executors.execute import Execute
 from executors.protocol import Cluster as Lane
 from executors.protocol import Rules, claim_or_refuse
-from infra.runners.memory import MemoryControls
+from infra.runners.memory import MemoryClock, MemoryControls
 from pdsim.faults import DroppedBefore, Garbage
 from schemas import events as e
 from schemas.controls import Controls, evolve
 from schemas.facts import Facts, FactsReader, Look
+from schemas.wire import decode
 from streams.pipeline import processor
 from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
 from tests.spec.test_the_main_job import slow_store
-from tests.spec.world import ACTING_POLICY, SMALL, OtherHands, SlowToSayItsId, World, live
+from tests.spec.world import ACTING_POLICY, CLUSTER, SMALL, OtherHands, SlowToSayItsId, World, live
 
 
 def test_a_request_that_takes_effect_after_it_was_given_up_is_taken_back() -> None:
@@ -233,3 +235,89 @@ def test_an_undo_that_pd_refuses_three_times_is_said_to_be_owed_wherever_people_
         assert by_hand in waits.reason
 
     live(spec)
+
+
+def unreadable(world: World, kind: type[e.Event]) -> None:
+    """This event of `outcomes` can't be read any more: edited, or of a build that was rolled back."""
+    held = world.log.records["outcomes", 0]
+    at = next(i for i, raw in enumerate(held) if isinstance(decode(raw.value).event, kind))
+    held[at] = replace(held[at], value=b"\xc3\x01" + bytes(8) + (held[at].value or b"")[10:])
+
+
+def test_a_broken_ledger_concludes_nothing_about_what_it_may_have_done() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.kill_after("execute", e.StepTaken)
+        unreadable(world, e.StepIntended)
+        world.start("execute")
+        await world.passes(600)
+        assert world.found(e.Concluded) == []
+        assert world.found(e.RemediationClosed) == []
+        assert world.applied() == [ADD]
+        (started,) = [s for s in world.found(e.OwnerStarted, "outcomes") if s.broken]
+        assert list(started.broken) == [CLUSTER]
+
+    live(spec, intruder=True, **SMALL)
+
+
+def test_a_word_that_can_not_be_read_stops_what_runs_too() -> None:
+    """A cancel by a console of a newer version, say."""
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: world.one(e.StepTaken))
+        place = world.log.append("approvals", CLUSTER, b"\xc3\x01" + b"12345678" + b"a cancel").offset
+        concluded = await world.concluded(200)
+        assert (concluded.outcome, concluded.code) == ("no_better", "controls_unreadable")
+        assert world.applied() == [ADD, REMOVE]
+
+        world.lift_input(f"approvals/0@{place}", "*")
+        await world.passes(5)
+        world.proposes("evict_store_leaders", "R-2", **EVICT)
+        await world.until(lambda: [a for a in world.found(e.ApprovalAsked) if a.remediation_id == "R-2"] or None)
+        world.approve(world.found(e.ApprovalAsked)[-1])
+        await world.until(lambda: [c for c in world.found(e.Claimed) if c.remediation_id == "R-2"] or None, 60)
+
+    live(spec, **SMALL)
+
+
+def test_one_slow_look_at_the_controls_gives_no_approved_repair_up() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        while not world.found(e.Claimed):
+            await world.log.changed()
+        world.controls.cut_off = True
+        await world.passes(8)
+        world.controls.cut_off = False
+        assert (await world.closed()).code == "succeeded"
+
+    live(spec, **SMALL)
+
+
+def test_another_brokers_clock_shortens_no_wait_of_a_take_over() -> None:
+    """An input of a broker whose clock is half a minute ahead comes just when a claim is taken over."""
+
+    class Ahead(World):
+        ahead_ms = 0
+
+        def clock(self) -> MemoryClock:
+            world = self
+
+            class Jumps(MemoryClock):
+                def now_ms(self) -> int:
+                    return self.log.now_ms() + world.ahead_ms
+
+            return Jumps(self.log)
+
+    async def spec(world: World) -> None:
+        assert isinstance(world, Ahead)
+        await approved(world)
+        await world.kill_after("execute", e.StepIntended)
+        began_s = world.now_s()
+        world.start("execute")
+        await world.passes(1)
+        world.ahead_ms = 26_000
+        await world.until(lambda: world.one(e.TakenOver))
+        assert world.now_s() - began_s >= 20
+
+    live(spec, kind=Ahead, intruder=True, **SMALL)

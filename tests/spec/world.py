@@ -174,6 +174,9 @@ class World:
     def own_log(self, line: Processor, partition: int) -> MemoryOwnLog:
         return MemoryOwnLog(self.log, line.role, line.writes[0], partition, line.reads)
 
+    def clock(self) -> MemoryClock:
+        return MemoryClock(self.log)
+
     async def _own(self, line: Processor, partition: int, hands: Hands) -> None:
         while True:
             made = rules(line, self.settings, hands)
@@ -181,7 +184,7 @@ class World:
             owner: Owner[Any] = Owner(
                 books,
                 self.own_log(line, partition),
-                MemoryClock(self.log),
+                self.clock(),
                 self.controls,
                 works=made if line.verb == "works" else None,  # type: ignore[arg-type]
                 consults=line.consults,
