@@ -60,9 +60,10 @@ class PdWriter:
         tls: ssl.SSLContext | None = None,
         transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
         identity_s: float = IDENTITY_S,
+        monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
         self._urls, self._may_call, self._identity_s = urls, may_call, identity_s
-        self._tls, self._transport = tls, transport
+        self._tls, self._transport, self._monotonic_s = tls, transport, monotonic_s
         self._endpoint: str | None = None
 
     async def cluster_id(self) -> int:
@@ -103,7 +104,7 @@ class PdWriter:
         request = render(call)
         if self._endpoint is None:
             raise NoEndpoint("ask for the cluster's id first")
-        began = monotonic()
+        began = self._monotonic_s()
         try:
             async with asyncio.timeout(within_s), self._client(self._endpoint, within_s) as client:
                 headers = {"X-Caller-ID": caller_id}
@@ -114,11 +115,14 @@ class PdWriter:
                 )
                 status, content_type, body = await _exchange(client, built)
         except NEVER_SENT as error:
-            return Reply("never_sent", code=type(error).__name__, body=str(error), took_ms=_since(began))
+            return Reply("never_sent", code=type(error).__name__, body=str(error), took_ms=self._since(began))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError) as error:
-            return Reply("may_have_run", code=type(error).__name__, body=str(error), took_ms=_since(began))
+            return Reply("may_have_run", code=type(error).__name__, body=str(error), took_ms=self._since(began))
         answer, code, text = judge(call, status, content_type, body)
-        return Reply(answer, status, text, code, _since(began))
+        return Reply(answer, status, text, code, self._since(began))
+
+    def _since(self, began_s: float) -> int:
+        return int((self._monotonic_s() - began_s) * 1000)
 
     def _client(self, url: str, within_s: float) -> httpx.AsyncClient:
         """Fresh each time; deaf to proxies and credentials in the environment."""
@@ -162,7 +166,3 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request) -> tuple[
         await response.aclose()
     text = body[:BODY_BYTES_MAX].decode("utf-8", "replace")
     return response.status_code, response.headers.get("content-type", ""), text
-
-
-def _since(began: float) -> int:
-    return int((monotonic() - began) * 1000)

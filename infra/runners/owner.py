@@ -176,11 +176,7 @@ class Owner(Generic[S]):
         self._draining = True  # who is over starts nothing more
         for task in tasks:
             task.cancel()
-        if tasks:  # not `await task`: suppressing its cancellation would swallow one of our own
-            await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()
+        await asyncio.gather(*tasks, return_exceptions=True)  # a cancellation of our own goes on from here
 
     async def _read(self) -> None:
         while not self._draining:

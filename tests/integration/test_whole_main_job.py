@@ -255,7 +255,7 @@ def test_the_cluster_has_seen_exactly_two_writes_and_nothing_is_left(made: Stack
 
 
 def test_the_change_was_kept_for_what_was_approved(job: Job) -> None:
-    assert 55 <= job.acting_to - job.acting_from <= 100
+    assert 115 <= job.acting_to - job.acting_from <= 160
 
 
 def test_metrics_go_on_being_served_during_an_execution(job: Job) -> None:

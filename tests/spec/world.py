@@ -163,7 +163,7 @@ class World:
                 {CLUSTER: endpoint}, monotonic_s=self.now_s, wall_s=self.now_s, transport=lambda cluster: self.transport
             ),
             writer=lambda cluster, may_call: PdWriter(
-                ("http://pd-0:2379",), may_call=may_call, transport=lambda: self.transport
+                ("http://pd-0:2379",), may_call=may_call, transport=lambda: self.transport, monotonic_s=self.now_s
             ),
             window=lambda window_s: VirtualWindow(self.now_s, window_s),
             controls=self.controls,
