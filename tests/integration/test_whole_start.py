@@ -206,7 +206,7 @@ def test_it_starts_again_and_a_sigterm_ends_it_in_order(made: Stack, up: Running
 
     assert code == 0
     assert not [name for name, pid in children.items() if alive(pid)]
-    assert [i["synthetic"] for i in incidents] == [True]
+    assert [i["synthetic"] for i in incidents] == [True, True]  # of each test alert
 
 
 # -- wrong configuration --------------------------------------------------------------------------------------------
