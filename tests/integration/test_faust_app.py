@@ -439,6 +439,21 @@ async def test_what_only_a_slow_broker_hides_is_still_looked_for(bench: Bench, m
         watch.close()
 
 
+async def test_what_another_member_has_answered_meanwhile_does_not_wait(bench: Bench) -> None:
+    """A partition went away and has come back: what was answered here before says less than what is committed."""
+    for body in (b"one", b"two", b"three"):
+        await bench.write(body)
+    group = bench.settings.consumer(**{"group.id": f"{bench.settings.prefix}intake"})
+    place = TopicPartition(bench.settings.topic("alerts"), 0, 3)
+    await asyncio.to_thread(group.commit, offsets=[place], asynchronous=False)
+    watch = StallWatch(bench.settings, "intake", "alerts")
+    try:
+        assert await asyncio.to_thread(watch.waiting, {0}, {0: 1}) is None
+    finally:
+        watch.close()
+        group.close()
+
+
 async def test_markers_of_transactions_are_not_taken_for_records_that_wait(bench: Bench) -> None:
     producer = Producer({**bench.settings.client, "transactional.id": f"{bench.settings.prefix}writer"})
     await asyncio.to_thread(producer.init_transactions, 30)
