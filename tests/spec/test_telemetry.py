@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from structlog.testing import capture_logs
 
 from infra.telemetry import say_where_all_wait
@@ -22,6 +23,7 @@ async def test_each_task_is_said_down_to_the_line_that_waits() -> None:
     await asyncio.sleep(0)
     with capture_logs() as said:
         say_where_all_wait()
+    structlog.reset_defaults()  # what captures leaves it configured, as a process that keeps a log
     task.cancel()
     (line,) = (entry for entry in said if entry["task"] == "stuck")
     steps = [step.split(":")[0] + " " + step.split(" ")[1] for step in line["where"].split(" > ")]
