@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas.events import Answer, Claimed, Finding
+from schemas.events import Answer, ChangeUndone, Claimed, Finding
 from schemas.facts import Facts
 from schemas.values import Call, Change, Sample
 
@@ -56,6 +56,7 @@ class Claim:
     aborting: tuple[str, str] | None = None
     samples: tuple[Sample, ...] = ()
     gone: dict[int, int] = field(default_factory=dict)  # change -> since when its undo shows in PD, ms
+    gone_as: dict[int, ChangeUndone] = field(default_factory=dict)  # and what was said of it then
     settled: frozenset[int] = frozenset()
     errors: int = 0
 

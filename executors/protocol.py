@@ -222,7 +222,8 @@ def _further(claim: Claim, event: Event, at: int) -> Claim:
         case ChangeUndone() if event.settled:
             return replace(claim, settled=claim.settled | {event.change})
         case ChangeUndone():
-            return replace(claim, gone={**claim.gone, event.change: at})
+            gone_as = {**claim.gone_as, event.change: event}
+            return replace(claim, gone={**claim.gone, event.change: at}, gone_as=gone_as)
     return claim
 
 
@@ -494,8 +495,7 @@ class _Here:
         finding = self.action.probe(change.undo, facts)
         since = self.claim.gone.get(index)
         if finding == "not_started":  # it is there again, or still
-            led_since_ms = self.now_ms - int(facts.pd_leader_age_s * 1000)
-            if since is None or led_since_ms > last.taken_at_ms:  # still; or a new leader brought it (tikv/pd#4707)
+            if since is None or self._led_anew(index, last, facts):  # still; or a new leader brought it (tikv/pd#4707)
                 return self._undo_again(index, last)
             text = "it was gone, and is there again under the same PD leader: somebody else's, not ours to undo"
             undone = ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True, text=text)
@@ -503,11 +503,27 @@ class _Here:
         if finding != "applied":
             return self._rest_then_look()
         if since is None:
-            return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=False),))
+            undone = ChangeUndone(
+                **self._ids(),
+                attempt=self.claim.attempt,
+                change=index,
+                settled=False,
+                pd_leader=facts.pd_leader,
+                pd_started_at_ms=facts.pd_started_at_ms,
+            )
+            return Say((undone,))
         settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000
         if self.seen.looked_at_ms >= settled_ms:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
         return self._rest_then_look(settled_ms)
+
+    def _led_anew(self, index: int, last: Step, facts: Facts) -> bool:
+        """Does another PD lead than when this change was seen to be gone? Who has just taken the claim over has not
+        watched it since, so its age tells nothing: then the ledger says who led."""
+        gone = self.claim.gone_as.get(index)
+        if gone is not None and gone.pd_leader and gone.attempt != self.claim.attempt:
+            return (gone.pd_leader, gone.pd_started_at_ms) != (facts.pd_leader, facts.pd_started_at_ms)
+        return self.now_ms - int(facts.pd_leader_age_s * 1000) > last.taken_at_ms
 
     def _undo_again(self, index: int, last: Step | None) -> Send | Rest:
         """At once the first time; then after a pause that grows to a minute."""

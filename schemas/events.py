@@ -728,6 +728,8 @@ class ChangeUndone(Event):
     change: int
     settled: bool
     text: str = ""
+    pd_leader: str = ""  # who led PD when it was seen, and since when that process runs: empty: not said
+    pd_started_at_ms: int = 0
 
 
 class Concluded(Event):

@@ -218,6 +218,25 @@ def test_an_eviction_that_somebody_else_sets_after_ours_is_gone_is_not_ours_to_u
     live(spec, **SMALL)
 
 
+@pytest.mark.parametrize("led_anew", [False, True], ids=["the same PD leads", "another PD leads"])
+def test_a_successor_tells_somebody_elses_eviction_from_ours_by_who_leads_pd(led_anew: bool) -> None:
+    """How long PD has led, a process that has just started can't know; the ledger says who led when it was gone."""
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: world.one(e.ChangeUndone))
+        await world.kill("execute")
+        world.pd.schedulers.evict(4)
+        if led_anew:
+            world.pd.change_pd_leader(world.now_s())
+        world.start("execute")
+
+        assert (await world.closed()).code == "succeeded"
+        assert world.applied() == ([ADD, REMOVE, REMOVE] if led_anew else [ADD, REMOVE])
+
+    live(spec, **SMALL)
+
+
 def test_a_404_right_after_a_pd_leader_change_is_not_taken_for_gone() -> None:
     async def spec(world: World) -> None:
         await approved(world)
