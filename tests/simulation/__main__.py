@@ -1,7 +1,7 @@
 """Deterministic histories: `make sim SEED=7 HISTORIES=1000`, `make sim PLANT=freeze-blocks-an-undo`.
 
 Exit 0: no history broke an invariant (with a plant: it was caught); 1: one did, and is named with the commands that
-replay it (with a plant: it was not caught).
+replay and shrink it (with a plant: it was not caught).
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from schemas.lifecycle import TRANSITIONS
-from tests.simulation.histories import Told, tell
+from tests.simulation.histories import Happening, Told, planned, tell
 from tests.simulation.plants import PLANTS
 
 EXAMPLE = """example:
   python -m tests.simulation --seed 7 --histories 1000    histories 7 to 1006, on all cores
   python -m tests.simulation --seed 7 --histories 1 --story    one, told event by event
+  python -m tests.simulation --seed 7 --shrink                 the least of it that still goes wrong
+  python -m tests.simulation --seed 7 --only 3,12              of all that goes wrong in it, these
   python -m tests.simulation --plant freeze-blocks-an-undo     until it is caught, at most 20,000 histories"""
 PLANTED_MAX = 20_000
 
@@ -41,11 +44,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--histories", type=int, metavar="N", help="how many (1000; with a plant at most 20,000)")
     parser.add_argument("--plant", choices=[*PLANTS, "all"], metavar="NAME", help=", ".join((*PLANTS, "all")))
     parser.add_argument("--story", action="store_true", help="tell each event")
+    parser.add_argument("--shrink", action="store_true", help="leave out of the first history what it can do without")
+    parser.add_argument(
+        "--only", type=_numbers, metavar="N,N", help="of the first history, only these of its happenings ('': none)"
+    )
     given = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 140)
+    if given.shrink:
+        return _shrunk(given, console)
+    if given.only is not None:
+        return _replayed(given, console)
     if given.plant:
         return _plants(given, console)
     return _histories(given, console)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",") if number)
+
+
+def _replayed(given: argparse.Namespace, console: Console) -> int:
+    """One history, and of all that goes wrong in it only what was asked for."""
+    told = _one(Asked(given.seed, "" if given.plant in (None, "all") else given.plant, given.story, given.only))
+    if given.story:
+        print(told.story)
+    _name(told, console)
+    print(f"{len(told.wrong)} things are wrong with {_happenings(told)}")
+    return 1 if told.wrong else 0
+
+
+def _shrunk(given: argparse.Namespace, console: Console) -> int:
+    """The history without each kind of happening, then shorter, then without each single one: what still fails stays
+    out."""
+    plant = "" if given.plant in (None, "all") else given.plant
+    least = _one(Asked(given.seed, plant))
+    if not least.wrong:
+        print(f"seed {given.seed}: nothing is wrong")
+        return 0
+    broken = {invariant for invariant, _ in least.wrong}
+
+    def tried(kept: Sequence[Happening]) -> bool:
+        nonlocal least
+        told = _one(Asked(given.seed, plant, False, tuple(one.number for one in kept)))
+        fails = bool(broken & {invariant for invariant, _ in told.wrong})
+        if fails:
+            least = told
+        return fails
+
+    for name in dict.fromkeys(one.name for one in planned(given.seed)):
+        tried([one for one in least.plan if one.name != name])
+    while len(least.plan) > 1 and tried(least.plan[: len(least.plan) // 2]):
+        pass
+    for left_out in reversed(least.plan):
+        tried([one for one in least.plan if one != left_out])
+    for invariant, what in least.wrong[:5]:
+        console.print(f"{invariant}: {what}", markup=False)
+    print(f"of {len(planned(given.seed))} happenings these are enough: {_happenings(least)}")
+    only = ",".join(str(one.number) for one in least.plan)
+    print(f"  replay: python -m tests.simulation --seed {given.seed} --only '{only}'{_planted(plant)} --story")
+    return 1
+
+
+def _happenings(told: Told) -> str:
+    return ", ".join(map(str, told.plan)) or "nothing that goes wrong"
+
+
+def _planted(plant: str) -> str:
+    return f" --plant {plant}" if plant else ""
 
 
 def _histories(given: argparse.Namespace, console: Console) -> int:
@@ -56,7 +121,7 @@ def _histories(given: argparse.Namespace, console: Console) -> int:
     events = 0
     for number, told in enumerate(_told(given.seed, count, "", given.story), 1):
         taken.update(told.transitions)
-        happened.update(told.happened)
+        happened.update(one.name for one in told.plan)
         events += told.events
         if given.story:
             print(told.story)
@@ -99,28 +164,39 @@ def _plants(given: argparse.Namespace, console: Console) -> int:
 def _name(told: Told, console: Console) -> None:
     for invariant, what in told.wrong[:5]:
         console.print(f"seed {told.seed}: {invariant}: {what}", markup=False)
-    console.print(f"  replay: make sim SEED={told.seed} HISTORIES=1", markup=False)
+    if told.wrong:
+        console.print(f"  replay: make sim SEED={told.seed} HISTORIES=1", markup=False)
+        console.print(f"  shrink: make sim SEED={told.seed} SHRINK=1", markup=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    seed: int
+    plant: str = ""
+    story: bool = False
+    only: tuple[int, ...] | None = None
 
 
 def _told(first: int, count: int, plant: str, story: bool) -> Iterator[Told]:
-    """The histories in order, told on all cores."""
-    asked = ((seed, plant, story) for seed in range(first, first + count))
-    if count == 1:
+    """The histories in order, told on all cores that this process may use."""
+    asked = (Asked(seed, plant, story) for seed in range(first, first + count))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if count == 1 or cores == 1:
         yield from map(_one, asked)
         return
-    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
         yield from pool.imap(_one, asked, chunksize=4)
 
 
-def _one(asked: tuple[int, str, bool]) -> Told:
-    seed, plant, story = asked
+def _one(asked: Asked) -> Told:
     warnings.simplefilter("ignore")
-    with PLANTS[plant]() if plant else contextlib.nullcontext():
+    with PLANTS[asked.plant]() if asked.plant else contextlib.nullcontext():
         try:
-            return tell(seed, keep_story=story)
+            return tell(asked.seed, only=asked.only, keep_story=asked.story)
         except Exception as error:  # a role that ends by itself: in no history may that happen
+            plan = tuple(one for one in planned(asked.seed) if asked.only is None or one.number in asked.only)
             ended = f"{type(error).__name__}: {error}"
-            return Told(seed, (), (("A ROLE ENDED", ended[:300]),), Counter(), Counter(), 0, 0, "")
+            return Told(asked.seed, plan, (("A ROLE ENDED", ended[:300]),), Counter(), 0, 0, "")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,18 @@ from streams.pipeline import OWNER, PROCESSORS
 
 E = TypeVar("E", bound=e.Event)
 PEOPLE = {"LOW": 0, "MEDIUM": 1, "HIGH": 2}
+FACTS_KEPT_MS = 15_000  # what was seen is acted on for so long
 HEARD_WITHIN_MS = 5_000  # a stop is known to whoever intends a step so long after it stands on the topic
+
+
+@dataclass(frozen=True)
+class MeantStop:
+    """A record on `controls` that nobody of this version can read, and that whoever wrote it meant as a stop."""
+
+    place: str  # topic/partition@offset; it ends when a person lifts exactly it
+    kind: str
+    scope: str
+    at_ms: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,8 @@ class History:
     window_ms: int = 15_000
     proxy_margin_ms: int = 5_000
     ended: bool = True
+    meant: Sequence[MeantStop] = ()
+    led_since_ms: Mapping[str, Sequence[float]] = field(default_factory=dict)  # cluster -> since when a PD leads anew
     audited: Sequence[tuple[str, int, int]] | None = None  # (topic, partition, offset) of each row of the audit
 
     def of(self, *kinds: type[e.Event]) -> Iterator[tuple[Record, Any]]:
@@ -201,7 +214,9 @@ def _valid(history: History, claimed: e.Claimed, token: str, now_ms: int) -> str
 
 
 def claim_before_effect(history: History) -> Iterator[str]:
-    """Every write follows its own committed intent, under an open claim, inside that step's window."""
+    """Every write follows its own committed intent, under an open claim, inside that step's window; a claim is of a
+    remediation that is still open."""
+    yield from _claimed_when_closed(history)
     seen: dict[tuple[str, int, int], Write] = {}
     for write in history.writes:
         execution = history.execution_of(write)
@@ -226,6 +241,15 @@ def claim_before_effect(history: History) -> Iterator[str]:
         if earlier := seen.get((write.remediation_id, write.attempt, write.step)):
             yield f"{write}: sent twice for one intent, before at {earlier.at_ms:.0f}"
         seen[write.remediation_id, write.attempt, write.step] = write
+
+
+def _claimed_when_closed(history: History) -> Iterator[str]:
+    closed: set[str] = set()
+    for record, event in history.of(e.RemediationClosed, e.Claimed):
+        if isinstance(event, e.RemediationClosed):
+            closed.add(event.remediation_id)
+        elif event.remediation_id in closed:
+            yield f"{event.remediation_id} is claimed at {_where(record)}, and was closed before"
 
 
 def _other(write: Write, body: str) -> bool:
@@ -261,6 +285,9 @@ def _too_early(
     ends_ms = step[0].at_ms + int(step[1].window_s * 1000)
     if record.at_ms < ends_ms:
         yield f"{probed.remediation_id}: step {probed.step} is probed at {record.at_ms}, its window ends at {ends_ms}"
+    calls = history.calls.get(probed.cluster_id, ())
+    if not any(c.method == "GET" and ends_ms <= c.at * 1000 <= record.at_ms for c in calls):
+        yield f"{probed.remediation_id}: nobody has looked between step {probed.step}'s window and {_where(record)}"
 
 
 def _barred(history: History) -> Iterator[str]:
@@ -314,19 +341,68 @@ def _unpaid(history: History, execution: Execution) -> Iterator[str]:
 
 
 def _taken_from_others(history: History) -> Iterator[str]:
-    """What was there before us, or was put there by somebody else after ours was gone, is not ours to undo."""
+    """What was there when we looked, or was put there by somebody else after ours was seen to be gone, is not ours to
+    undo; nor is what a later remediation of ours has put there an earlier one's.
+
+    Nobody can tell, as PD keeps one list for all: what somebody has put there since our look, when we put it there too
+    or could have; and what is there again under another PD leader, which may have brought back ours (tikv/pd#4707)."""
     for cluster, calls in history.calls.items():
-        owner: dict[str, str] = {}
+        there: dict[str, Call] = {}
         for call in calls:
-            if not call.applied or "/schedulers" not in call.path:
+            name = _scheduler(call)
+            if not name or call.method == "GET" or not call.applied:
                 continue
-            if call.method == "POST":
-                owner[f"evict-leader-scheduler-{json.loads(call.body or b'{}').get('store_id')}"] = call.caller_id
-            elif call.method == "DELETE":
-                name = call.path.rpartition("/")[2]
-                if call.caller_id.startswith("steward/") and not owner.get(name, "steward/").startswith("steward/"):
-                    yield f"{cluster}: {call.caller_id} has removed {name} of {owner[name] or 'somebody'}"
-                owner.pop(name, None)
+            put, ours = there.get(name), _ours(call.caller_id)
+            _follow(there, call)
+            if not ours or call.method != "DELETE" or put is None or _ours(put.caller_id) == ours:
+                continue
+            now_ms, put_ms = call.at * 1000, put.at * 1000
+            looked_ms, gone_ms = _looked_and_gone(history, ours, now_ms)
+            led_anew = any(gone_ms <= led_ms <= now_ms for led_ms in history.led_since_ms.get(cluster, ()))
+            if _ours(put.caller_id) or put_ms < looked_ms - FACTS_KEPT_MS or (put_ms > gone_ms and not led_anew):
+                yield f"{cluster}: {call.caller_id} has removed {name} of {put.caller_id or 'somebody'}"
+
+
+def _looked_and_gone(history: History, remediation_id: str, now_ms: float) -> tuple[float, float]:
+    """When it looked last before its first step, and since when it has seen its change gone; never: infinity."""
+    looked_ms, gone_ms = float("inf"), float("inf")
+    for record, event in history.of(e.Looked, e.ChangeUndone):
+        if event.remediation_id == remediation_id and record.at_ms <= now_ms:
+            if isinstance(event, e.Looked):
+                looked_ms = record.at_ms
+            else:
+                gone_ms = min(gone_ms, record.at_ms)
+    return looked_ms, gone_ms
+
+
+def _ours(caller_id: str) -> str:
+    """The remediation that has called; empty: somebody else."""
+    return _token(caller_id)[0] if caller_id.startswith("steward/") else ""
+
+
+def put_there_by(calls: Sequence[Call]) -> dict[str, str]:
+    """Scheduler that evicts leaders -> who has put it there, by the cluster's own record."""
+    there: dict[str, Call] = {}
+    for call in calls:
+        _follow(there, call)
+    return {name: call.caller_id for name, call in there.items()}
+
+
+def _scheduler(call: Call) -> str:
+    """Which scheduler this call is about."""
+    if "/schedulers" not in call.path:
+        return ""
+    if call.method == "POST":
+        return f"evict-leader-scheduler-{json.loads(call.body or b'{}').get('store_id')}"
+    return call.path.rpartition("/")[2]
+
+
+def _follow(there: dict[str, Call], call: Call) -> None:
+    name = _scheduler(call)
+    if name and call.applied and call.method == "POST":  # to put there what is there leaves it whose it was
+        there.setdefault(name, call)
+    elif name and call.applied and call.method == "DELETE":
+        there.pop(name, None)
 
 
 def everything_ends(history: History) -> Iterator[str]:
@@ -420,6 +496,14 @@ def _stop_at(history: History, cluster: str, since_ms: float, now_ms: float) -> 
                 for kind in (event.kind,) if event.kind else ("halt", "freeze"):
                     stops.pop((kind, event.cluster_id), None)
     held = [kind for (kind, scope), at_ms in sorted(stops.items()) if scope in ("*", cluster) and at_ms < since_ms]
+    lifted: dict[str, int] = {}
+    for record, event in history.of(e.Lifted):
+        lifted.setdefault(event.input, record.at_ms)
+    held += [
+        meant.kind
+        for meant in history.meant
+        if meant.scope in ("*", cluster) and meant.at_ms < since_ms and lifted.get(meant.place, now_ms + 1) > now_ms
+    ]
     return "halt" if "halt" in held else held[0] if held else ""
 
 

@@ -4,6 +4,7 @@ switch for any of them; that the checkers see them is what proves the checkers.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,15 +13,20 @@ from typing import Any
 import executors.execute
 import executors.pd
 import executors.protocol
+import infra.runners.books
 import schemas.approvals
+import schemas.wire
 import streams.remediations
+import streams.validate
 from actions.evict_store_leaders import EvictStoreLeaders
 from executors.changes import Claim, Step
 from executors.execute import Execute
 from infra.runners import memory
 from schemas.controls import Controls
-from schemas.events import Concluded, StepIntended
+from schemas.events import Claimed, Concluded, StepIntended
+from schemas.facts import NoFacts
 from schemas.processors import Lane
+from schemas.values import Plan
 
 Plant = Callable[[], "contextlib.AbstractContextManager[None]"]
 
@@ -34,6 +40,91 @@ def put(place: Any, name: str, instead: Any) -> Iterator[None]:
         yield
     finally:
         setattr(place, name, was)
+
+
+def _both(*plants: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
+    stack = contextlib.ExitStack()
+    for plant in plants:
+        stack.enter_context(plant)
+    return stack  # type: ignore[return-value]
+
+
+def _claim_after_effect() -> contextlib.AbstractContextManager[None]:
+    """The call goes out with the decision to claim, which is still to be committed."""
+    real = Execute.decide
+
+    async def effect(self: Execute, claimed: Claimed) -> None:
+        call = claimed.plan.changes[0].do
+        writer = self.writer(claimed.cluster_id, frozenset({call.name}))
+        with contextlib.suppress(NoFacts):
+            await writer.cluster_id()
+            await writer.send(call, caller_id=f"steward/{claimed.remediation_id}/1.1", within_s=10)
+
+    def decide(self: Execute, *given: Any) -> Any:
+        decided = real(self, *given)
+        for event in decided:
+            if isinstance(event, Claimed) and event.mode == "on":
+                sent.append(asyncio.ensure_future(effect(self, event)))
+        return decided
+
+    sent: list[asyncio.Future[None]] = []
+    return put(Execute, "decide", decide)
+
+
+def _sweep_deletes_a_newer_claims_change() -> contextlib.AbstractContextManager[None]:
+    """What an ended claim has made is swept away wherever it is seen, also when it is another's by now."""
+    real = Execute._look
+    made: dict[str, Step] = {}  # remediation -> its last undo
+
+    async def look(self: Execute, lane: Lane[Any], seen: Any) -> Any:
+        seen = await real(self, lane, seen)
+        claim = lane.state.claim
+        here = claim.claimed.remediation_id if claim else ""
+        for step in claim.steps if claim else ():
+            if step.call.name == "remove_evict_leader":
+                made[here] = step
+        for remediation_id, step in made.items():
+            if remediation_id != here and seen.facts and int(step.call.args["store_id"]) in seen.facts.evicting:
+                writer = self.writer(lane.cluster_id, frozenset({step.call.name}))
+                with contextlib.suppress(NoFacts):
+                    await writer.cluster_id()
+                    caller_id = f"steward/{remediation_id}/{step.attempt}.{step.number}"
+                    await writer.send(step.call, caller_id=caller_id, within_s=10)
+        return seen
+
+    return put(Execute, "_look", look)
+
+
+def _digest_without_bounds() -> contextlib.AbstractContextManager[None]:
+    def digest_of(plan: Plan) -> str:
+        unbound = plan.bounds.model_copy(update={"stores_max": 0, "regions_max": 0, "leaders_max": 0})
+        return schemas.wire.digest_of(plan.model_copy(update={"bounds": unbound}))
+
+    return _both(put(streams.validate, "digest_of", digest_of), put(executors.protocol, "digest_of", digest_of))
+
+
+def _dead_lettered_freeze() -> contextlib.AbstractContextManager[None]:
+    """A control that can't be read is put aside, as any other input would be."""
+    real = infra.runners.books.fold_control
+
+    def fold(held: Controls, raw: Any) -> Controls:
+        found = real(held, raw)
+        return replace(found, poisoned=held.poisoned)
+
+    return put(memory, "fold_control", fold)
+
+
+def _trust_another_hosts_clock() -> contextlib.AbstractContextManager[None]:
+    """Facts are as old as whoever has read them says."""
+    here = executors.protocol._Here
+    real = here._fresh
+
+    def fresh(self: Any, after_ms: int = 0) -> Any:
+        facts = self.seen.facts
+        said = replace(self.seen, looked_at_ms=facts.taken_at_ms) if facts else self.seen
+        return real(replace(self, seen=said), after_ms)
+
+    return put(here, "_fresh", fresh)
 
 
 def _intent_after_request() -> contextlib.AbstractContextManager[None]:
@@ -72,13 +163,17 @@ def _conclude_with_an_undo_owed() -> contextlib.AbstractContextManager[None]:
     return put(Claim, "owed", lambda self, *, all_of_them: ())
 
 
-def _undo_of_what_was_there_before() -> contextlib.AbstractContextManager[None]:
-    real = EvictStoreLeaders.preflight
+def _undo_of_a_change_that_was_there_before_us() -> contextlib.AbstractContextManager[None]:
+    """Two rules stand against it: neither is there."""
+    checked, relied_on = EvictStoreLeaders.preflight, EvictStoreLeaders.relies_on
 
     def preflight(self: EvictStoreLeaders, facts: Any, limits: Any) -> Any:
-        return (o for o in real(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted"))
+        return (o for o in checked(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted"))
 
-    return put(EvictStoreLeaders, "preflight", preflight)
+    def relies_on(self: EvictStoreLeaders, facts: Any) -> Any:
+        return tuple(p for p in relied_on(self, facts) if not p.name.endswith(".evicting"))
+
+    return _both(put(EvictStoreLeaders, "preflight", preflight), put(EvictStoreLeaders, "relies_on", relies_on))
 
 
 def _stale_controls_read_as_not_frozen() -> contextlib.AbstractContextManager[None]:
@@ -104,10 +199,7 @@ def _without(*codes: str) -> Callable[[], contextlib.AbstractContextManager[None
             refusal = real(*given, **more)
             return None if refusal and refusal[0] in codes else refusal
 
-        stack = contextlib.ExitStack()
-        stack.enter_context(put(schemas.approvals, "judge", judge))
-        stack.enter_context(put(streams.remediations, "judge", judge))
-        return stack  # type: ignore[return-value]
+        return _both(put(schemas.approvals, "judge", judge), put(streams.remediations, "judge", judge))
 
     return plant
 
@@ -122,7 +214,7 @@ def _remediations_lapses_an_authorised_claim() -> contextlib.AbstractContextMana
     return put(here, "_flag", lapse)
 
 
-def _unknown_does_not_quarantine() -> contextlib.AbstractContextManager[None]:
+def _unknown_doesnt_quarantine() -> contextlib.AbstractContextManager[None]:
     real = executors.protocol.evolve
 
     def evolve(cluster: Any, event: Any, head: Any) -> Any:
@@ -132,27 +224,32 @@ def _unknown_does_not_quarantine() -> contextlib.AbstractContextManager[None]:
     return put(executors.execute, "evolve", evolve)
 
 
-def _drift_replanned_silently() -> contextlib.AbstractContextManager[None]:
-    stack = contextlib.ExitStack()
-    stack.enter_context(put(executors.protocol, "drifted", lambda plan, facts, action: []))
-    stack.enter_context(put(executors.protocol, "exceeds", lambda bounds, reach: []))
-    return stack  # type: ignore[return-value]
+def _drift_re_planned_silently() -> contextlib.AbstractContextManager[None]:
+    return _both(
+        put(executors.protocol, "drifted", lambda plan, facts, action: []),
+        put(executors.protocol, "exceeds", lambda bounds, reach: []),
+    )
 
 
 PLANTS: Mapping[str, Plant] = {
+    "claim-after-effect": _claim_after_effect,
+    "digest-without-bounds": _digest_without_bounds,
+    "sweep-deletes-a-newer-claims-change": _sweep_deletes_a_newer_claims_change,
+    "dead-lettered-freeze": _dead_lettered_freeze,
+    "trust-another-hosts-clock": _trust_another_hosts_clock,
     "intent-after-request": _intent_after_request,
     "probe-before-the-window-ends": _probe_before_the_window_ends,
     "retry-after-may-have-run": _retry_after_may_have_run,
     "proxy-5xx-as-refused": _proxy_5xx_as_refused,
     "conclude-with-an-undo-owed": _conclude_with_an_undo_owed,
-    "undo-of-what-was-there-before": _undo_of_what_was_there_before,
+    "undo-of-a-change-that-was-there-before-us": _undo_of_a_change_that_was_there_before_us,
     "stale-controls-read-as-not-frozen": _stale_controls_read_as_not_frozen,
     "freeze-blocks-an-undo": _freeze_blocks_an_undo,
     "approval-replayed-to-another-remediation": _without("wrong_remediation"),
     "remediations-lapses-an-authorised-claim": _remediations_lapses_an_authorised_claim,
-    "unknown-does-not-quarantine": _unknown_does_not_quarantine,
+    "unknown-doesnt-quarantine": _unknown_doesnt_quarantine,
     "expired-approval-used": _without("expired"),
-    "self-approval-counted": _without("self_approval"),
+    "self-approval-counted-in-a-quorum": _without("self_approval"),
     "approval-of-another-plan-used": _without("wrong_digest"),
-    "drift-replanned-silently": _drift_replanned_silently,
+    "drift-re-planned-silently": _drift_re_planned_silently,
 }

@@ -131,7 +131,7 @@ BROKEN: dict[str, tuple[str, Callable[[History], History]]] = {
     "an undo that nobody saw hold": ("NOTHING_LEFT_BEHIND", gone(e.ChangeUndone, nth=1)),
     "another undo on record": ("NOTHING_LEFT_BEHIND", updated(e.StepIntended, undo=None)),
     "still there": ("NOTHING_LEFT_BEHIND", lambda history: replace(history, left={CLUSTER: [EVICTION]})),
-    "somebody else's was removed": ("NOTHING_LEFT_BEHIND", call(0, caller_id="")),
+    "somebody else's was removed": ("NOTHING_LEFT_BEHIND", call(0, caller_id="", at=0.0)),
     "never closed": ("EVERYTHING_ENDS", gone(e.RemediationClosed)),
     "never concluded": ("EVERYTHING_ENDS", gone(e.Concluded)),
     "one is missing": ("EVERYTHING_ON_RECORD", gone(e.Sampled)),
