@@ -218,6 +218,22 @@ def test_an_eviction_that_somebody_else_sets_after_ours_is_gone_is_not_ours_to_u
     live(spec, **SMALL)
 
 
+def test_who_leads_since_before_ours_was_seen_to_be_gone_has_not_brought_it_back() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        world.faults.add(DroppedAfter(), method="DELETE")
+        await world.until(lambda: len(world.found(e.StepTaken)) >= 2 or None)
+        world.pd.change_pd_leader(world.now_s())
+        await world.until(lambda: world.one(e.ChangeUndone))
+        world.pd.schedulers.evict(4)
+
+        assert (await world.closed()).code == "succeeded"
+        assert world.applied() == [ADD, REMOVE]
+        assert world.pd.schedulers.evicted == {4: None}
+
+    live(spec, **SMALL)
+
+
 @pytest.mark.parametrize("led_anew", [False, True], ids=["the same PD leads", "another PD leads"])
 def test_a_successor_tells_somebody_elses_eviction_from_ours_by_who_leads_pd(led_anew: bool) -> None:
     """How long PD has led, a process that has just started can't know; the ledger says who led when it was gone."""
