@@ -158,6 +158,7 @@ class Trouble:
     answered: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)  # killed: `restart` brings them back
     away: set[str] = field(default_factory=set)  # these come back by themselves
+    beginning: set[str] = field(default_factory=set)
     firing: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     async def happen(self, what: Happening, chance: Chance) -> None:
@@ -197,10 +198,17 @@ class Trouble:
     async def restart(self) -> None:
         for role in ROLES:
             if role in self.dead:
-                await self.world.kill(role)
                 self.dead.discard(role)
-                self.world.start(role)
+                await self._begins_anew(role)
                 return
+
+    async def _begins_anew(self, role: str) -> None:
+        """One process of each role: whoever else has it begin anew just now, once is enough."""
+        if role not in self.beginning:
+            self.beginning.add(role)
+            await self.world.kill(role)
+            self.world.start(role)
+            self.beginning.discard(role)
 
     async def somebody_is_away(self, chance: Chance) -> None:
         """For minutes: nobody validates, nobody claims."""
@@ -217,8 +225,8 @@ class Trouble:
         self.dead.discard(role)
         await self.world.kill(role)
         await asyncio.sleep(for_s)
-        self.world.start(role)
         self.away.discard(role)
+        await self._begins_anew(role)
 
     async def drain(self, chance: Chance) -> None:
         """A rebalance: the partition is given up in good order, and taken by another."""
@@ -228,8 +236,7 @@ class Trouble:
         for owner in self.world.owners.get(role, []):
             await owner.drained(5)
         if role not in self.dead | self.away:
-            await self.world.kill(role)
-            self.world.start(role)
+            await self._begins_anew(role)
 
     # PD
 
@@ -325,7 +332,15 @@ class Trouble:
 
     async def people_speak(self, chance: Chance) -> None:
         """Of a remediation in any of its states, what can be said then, or what can't."""
-        wanted, ends_s = chance.one_of(OPEN), self.world.now_s() + 300
+        await self._speak_of_one_that_is(chance.one_of(OPEN), chance)
+
+    async def spoken_of_before_it_is_judged(self, chance: Chance) -> None:
+        away = asyncio.ensure_future(self._away("validate", chance.between(100, 250)))
+        await self._speak_of_one_that_is("proposed", chance)
+        await away
+
+    async def _speak_of_one_that_is(self, wanted: State, chance: Chance) -> None:
+        ends_s = self.world.now_s() + 300
         while True:
             states = states_of(self.world.log.all())
             found = [name for name, state in states.items() if state == wanted]
@@ -378,9 +393,9 @@ class Trouble:
                 await asyncio.sleep(chance.between(0, 30))
                 self.world.lift()
             case "policy":
-                await self.policy_moves_on(chance)
+                self._next_policy(chance)
             case "evict":
-                await self.somebody_evicts_by_hand(chance)
+                await self._by_hand("POST", SCHEDULERS, {"name": "evict-leader-scheduler", "store_id": 4})
             case verb:
                 self._say(ask.remediation_id, verb, chance)
         await away
@@ -432,6 +447,11 @@ class Trouble:
         self.world.lift()
 
     async def policy_moves_on(self, chance: Chance) -> None:
+        if chance.happens(0.6):
+            await self._moment(chance.one_of((e.ApprovalAsked, e.ExecutionBlocked)), 300)
+        self._next_policy(chance)
+
+    def _next_policy(self, chance: Chance) -> None:
         version = len(self.world.found(e.PolicyAdopted)) + 1
         modes = {name: {"mode": chance.one_of(("on", "on", "dry_run"))} for name in ACTING_POLICY["actions"]}
         self.world.adopt({**ACTING_POLICY, "actions": modes}, version)
@@ -450,11 +470,13 @@ class Trouble:
 
     async def somebody_evicts_by_hand(self, chance: Chance) -> None:
         """A second actor, with pd-ctl, on the same store."""
+        if chance.happens(0.5):
+            await self._moment(e.ApprovalAsked, 300)
         body = {"name": "evict-leader-scheduler", "store_id": chance.one_of((4, 4, 4, 2))}
-        await self._by_hand("POST", "/pd/api/v1/schedulers", body)
+        await self._by_hand("POST", SCHEDULERS, body)
 
     async def somebody_takes_it_back_by_hand(self, chance: Chance) -> None:
-        await self._by_hand("DELETE", f"/pd/api/v1/schedulers/evict-leader-scheduler-{chance.one_of((4, 4, 2))}")
+        await self._by_hand("DELETE", f"{SCHEDULERS}/evict-leader-scheduler-{chance.one_of((4, 4, 2))}")
 
     async def _by_hand(self, method: str, path: str, body: Any = None) -> None:
         async with httpx.AsyncClient(transport=self.world.transport, base_url="http://pd-0:2379", timeout=5) as client:
@@ -527,6 +549,7 @@ def _followers(region: Region) -> set[int]:
     return {peer.store_id for peer in region.peers} - {region.leader}
 
 
+SCHEDULERS = "/pd/api/v1/schedulers"
 NO_OF_PD = pd_faults.Garbage(400, b'{"code":"input","msg":"no","data":null}', "application/json")
 ORDERS: dict[str, type[e.CancelAsked | e.UndoAsked | e.DoneByHand]] = {
     "cancel": e.CancelAsked,
@@ -562,6 +585,7 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("pd_restarts", 1),
     ("store_goes", 0.5),
     ("people_speak", 3),
+    ("spoken_of_before_it_is_judged", 0.7),
     ("called_off_before_it_begins", 1),
     ("people_resolve", 0.7),
     ("somebody_freezes", 1),
@@ -570,8 +594,8 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("controls_are_away", 1),
     ("frozen_while_nobody_hears", 0.7),
     ("a_word_that_nobody_can_read", 0.3),
-    ("policy_moves_on", 0.5),
-    ("somebody_evicts_by_hand", 0.7),
+    ("policy_moves_on", 1),
+    ("somebody_evicts_by_hand", 1),
     ("somebody_takes_it_back_by_hand", 0.3),
     ("alert", 1),
     ("alert_ends", 3),
