@@ -448,7 +448,8 @@ class Trouble:
 
     async def policy_moves_on(self, chance: Chance) -> None:
         if chance.happens(0.6):
-            await self._moment(chance.one_of((e.ApprovalAsked, e.ExecutionBlocked)), 300)
+            kinds: tuple[type[e.Event], ...] = (e.ApprovalAsked, e.ExecutionBlocked)
+            await self._moment(chance.one_of(kinds), 300)
         self._next_policy(chance)
 
     def _next_policy(self, chance: Chance) -> None:

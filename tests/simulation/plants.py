@@ -164,11 +164,11 @@ def _conclude_with_an_undo_owed() -> contextlib.AbstractContextManager[None]:
 
 
 def _undo_of_a_change_that_was_there_before_us() -> contextlib.AbstractContextManager[None]:
-    """Two rules stand against it: neither is there."""
+    """Three rules stand against it: none is there."""
     checked, relied_on = EvictStoreLeaders.preflight, EvictStoreLeaders.relies_on
 
     def preflight(self: EvictStoreLeaders, facts: Any, limits: Any) -> Any:
-        return (o for o in checked(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted"))
+        return (o for o in checked(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted", "no_leaders"))
 
     def relies_on(self: EvictStoreLeaders, facts: Any) -> Any:
         return tuple(p for p in relied_on(self, facts) if not p.name.endswith(".evicting"))
