@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from infra.embedded import EmbeddedBroker
 from infra.publisher import Publisher
-from infra.runners import roles
-from infra.runners.kafka import KafkaOwnLog, KafkaSettings, passes, records_of
+from infra.runners import kafka, owners
+from infra.runners.kafka import KafkaSettings, passes, records_of
 from infra.runners.roles import OwnerRole
 from infra.topics import apply
 from schemas.chain import edge
@@ -56,13 +56,14 @@ async def ready(role: OwnerRole, running: asyncio.Task[None], within_s: float = 
             await asyncio.sleep(0.02)
 
 
-def failing(times: int, error: Exception, really: Callable[[KafkaOwnLog], object]) -> Callable[[KafkaOwnLog], object]:
+def failing(times: int, error: Exception, really: Callable[..., object]) -> Callable[..., object]:
+    """As the client's call fails, and then no more."""
     left = [error] * times
 
-    def call(log: KafkaOwnLog) -> object:
+    def call(*given: object) -> object:
         if left:
             raise left.pop()
-        return really(log)
+        return really(*given)
 
     return call
 
@@ -71,9 +72,9 @@ def failing(times: int, error: Exception, really: Callable[[KafkaOwnLog], object
 async def test_an_owner_that_can_not_restore_because_the_broker_is_away_waits_and_tries_again(
     settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(roles, "AGAIN_S", 0.01)
+    monkeypatch.setattr(owners, "AGAIN_S", 0.01)
     trouble = KafkaException(KafkaError(code))
-    monkeypatch.setattr(KafkaOwnLog, "_proven_end", failing(3, trouble, KafkaOwnLog._proven_end))
+    monkeypatch.setattr(kafka, "ends_of", failing(3, trouble, kafka.ends_of))
     role = tickets(settings)
     running = asyncio.create_task(role.run())
 
@@ -90,18 +91,8 @@ async def test_a_read_that_fails_while_it_works_restores_it_and_ends_nothing(
     running = asyncio.create_task(role.run())
     await ready(role, running)
     first = role.owners[0]
-    really = KafkaOwnLog._read
-    broken = [KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))]
-
-    async def read(log: KafkaOwnLog, call: Callable[[], object]) -> object:
-        def either() -> object:
-            if broken:
-                raise broken.pop()
-            return call()
-
-        return await really(log, either)
-
-    monkeypatch.setattr(KafkaOwnLog, "_read", read)
+    trouble = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    monkeypatch.setattr(kafka, "records_of", failing(1, trouble, kafka.records_of))
     async with asyncio.timeout(30):
         while role.owners.get(0) in (first, None):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -113,7 +104,7 @@ async def test_a_read_that_fails_while_it_works_restores_it_and_ends_nothing(
 
 async def test_what_no_waiting_mends_still_ends_it(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
-    monkeypatch.setattr(KafkaOwnLog, "_proven_end", failing(1, denied, KafkaOwnLog._proven_end))
+    monkeypatch.setattr(kafka, "ends_of", failing(1, denied, kafka.ends_of))
 
     with pytest.raises(Fenced):
         async with asyncio.timeout(30):
