@@ -58,6 +58,7 @@ class History:
     window_ms: int = 15_000
     proxy_margin_ms: int = 5_000
     ended: bool = True
+    usurped: Sequence[str] = ()  # commits for a partition by who did not own it, where the brokers could see that
     meant: Sequence[MeantStop] = ()
     led_since_ms: Mapping[str, Sequence[float]] = field(default_factory=dict)  # cluster -> since when a PD leads anew
     audited: Sequence[tuple[str, int, int]] | None = None  # (topic, partition, offset) of each row of the audit
@@ -145,7 +146,8 @@ def _token(caller_id: str) -> tuple[str, int, int]:
 
 
 def one_at_a_time(history: History) -> Iterator[str]:
-    """At most one execution is open per PD cluster id."""
+    """At most one execution is open per PD cluster id, and nobody but its owner commits for a partition."""
+    yield from history.usurped
     is_open: dict[int, str] = {}
     for record, event in history.of(e.Claimed, e.Concluded):
         if isinstance(event, e.Claimed):

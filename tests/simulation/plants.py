@@ -168,7 +168,9 @@ def _undo_of_a_change_that_was_there_before_us() -> contextlib.AbstractContextMa
     checked, relied_on = EvictStoreLeaders.preflight, EvictStoreLeaders.relies_on
 
     def preflight(self: EvictStoreLeaders, facts: Any, limits: Any) -> Any:
-        return (o for o in checked(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted", "no_leaders"))
+        return (
+            o for o in checked(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted", "no_leaders")
+        )
 
     def relies_on(self: EvictStoreLeaders, facts: Any) -> Any:
         return tuple(p for p in relied_on(self, facts) if not p.name.endswith(".evicting"))

@@ -1,0 +1,323 @@
+"""The modelled log on the loop's time, and production's client ports over it.
+
+Before a call has reached the brokers, and sometimes before its answer is back, its process may be killed, stopped or
+cut off: each call is a scheduling point that the seed decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from infra.runners.books import Raw, admit
+from infra.runners.memory import MemoryLog
+from infra.runners.own_log import CALL_TIMEOUT_S, Abortable, Place
+from infra.runners.owner import NotSafe, Rebuild
+from schemas.chain import Stamped
+from schemas.events import Unreadable
+from schemas.processors import Fenced, Record
+from schemas.topics import partition_of
+from schemas.wire import frame
+from streams.pipeline import BY_NAME, PROCESSORS, TOPICS, dead_letters
+from tests.simulation import errors, partitions
+from tests.simulation.clients import End
+from tests.simulation.log import Cluster
+
+if TYPE_CHECKING:
+    from tests.simulation.over_kafka.processes import Process
+
+T = TypeVar("T")
+
+
+def raw_of(record: partitions.Record) -> Raw:
+    return Raw(record.topic, record.partition, record.offset, record.at_ms, record.key, record.value)
+
+
+def place_of(topic: str, key: str, count: int) -> Place:
+    """Where a record of this key belongs."""
+    if topic.startswith("dead-letters.") or BY_NAME[topic].partitions == 1:
+        return topic, 0
+    return topic, int(key[1:]) if key.startswith("~") else partition_of(key, count)
+
+
+class Brokers:
+    """The model, kept at the loop's time. Who waits is woken when what it waits for has changed."""
+
+    def __init__(self, count: int, now_ms: Callable[[], int]) -> None:
+        names = {topic.name: topic.partitions or count for topic in TOPICS}
+        self.cluster = Cluster(names | {dead_letters(line.role): 1 for line in PROCESSORS})
+        self.count, self.now_ms = count, now_ms
+        self.unreachable: set[str] = set()  # topics of which nobody is told the ends
+        self.usurped: list[str] = []  # commits of who did not own the partition
+        self.aborting = 0.0  # the share of transactions that a broker does not let commit
+        self.changes = 0  # so often something has become visible, or has gone
+        self._waiting: dict[object, list[asyncio.Future[None]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.cluster.on_change = self.wake
+        self.advance()
+
+    def advance(self) -> None:
+        """To now; and again when something is next due by itself."""
+        self.cluster.advance(self.now_ms())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_ms = self.cluster.next_due_ms()
+        if due_ms is not None and not self.cluster.is_down:
+            wait_s = max(0.001, (due_ms - self.now_ms()) / 1000 + 0.001)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self.advance)
+
+    def wake(self, what: object) -> None:
+        self.changes += 1
+        for future in self._waiting.pop(what, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def wake_all(self) -> None:
+        """Links, or the brokers, have come or gone."""
+        for what in list(self._waiting):
+            self.wake(what)
+
+    async def change(self, of: Sequence[object], within_s: float | None = None) -> None:
+        """Until one of these changes, anything comes or goes, or so long has passed."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for what in (*of, self):
+            waiting = [f for f in self._waiting.get(what, ()) if not f.done()]
+            self._waiting[what] = [*waiting, future]
+        try:
+            async with asyncio.timeout(within_s):
+                await future
+        except TimeoutError:
+            future.cancel()
+
+    def go_down(self) -> None:
+        self.cluster.go_down(self.now_ms())
+        self.wake_all()
+
+    def come_back(self) -> None:
+        self.cluster.come_back(self.now_ms())
+        self.advance()
+        self.wake_all()
+
+
+class ModelledLog(MemoryLog):
+    """What people and monitors write, and what judges read: never cut off, but for brokers that are away."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        super().__init__(brokers.count, brokers.now_ms)
+        self.brokers = brokers
+        self._publisher = brokers.cluster.plain_producer(brokers.cluster.link())
+        self._late: list[tuple[Place, str, bytes]] = []
+        self._seen: dict[tuple[str, int, int], Record | None] = {}
+        self._as_of, self._all = -1, list[Record]()
+
+    def append(self, topic: str, key: str, value: bytes, partition: int | None = None) -> Raw:
+        """Once the brokers are there."""
+        place = place_of(topic, key, self.partitions) if partition is None else (topic, partition)
+        if self.brokers.cluster.is_down:
+            self._late.append((place, key, value))
+            return Raw(*place, -1, self.now_ms(), key.encode(), value)
+        made = self._publisher.publish(place, key.encode(), value, self.now_ms())
+        self.brokers.advance()
+        return raw_of(made)
+
+    def caught_up(self) -> None:
+        late, self._late = self._late, []
+        for place, key, value in late:
+            self._publisher.publish(place, key.encode(), value, self.now_ms())
+        self.brokers.advance()
+
+    def read(self, topic: str, partition: int, start: int, limit: int = 1000) -> list[Raw]:
+        found = self.brokers.cluster.partition((topic, partition))
+        return [raw_of(r) for r in found.read(max(start, found.start), found.stable, True, limit)[0]]
+
+    async def changed(self) -> None:
+        cluster = self.brokers.cluster
+        await self.brokers.change(
+            [cluster.partition((t, n)) for t, count in cluster.topics().items() for n in range(count)]
+        )
+
+    def all(self) -> list[Record]:
+        if self._as_of == self.brokers.changes:
+            return self._all
+        self._as_of, self._all = self.brokers.changes, self._admitted_all()
+        return self._all
+
+    def _admitted_all(self) -> list[Record]:
+        found = []
+        for record in self.brokers.cluster.records():
+            if record.topic in BY_NAME:
+                place = (record.topic, record.partition, record.offset)
+                if place not in self._seen:
+                    self._seen[place] = self._admitted_one(record)
+                if (one := self._seen[place]) is not None:
+                    found.append(one)
+        return found
+
+    def _admitted_one(self, record: partitions.Record) -> Record | None:
+        with contextlib.suppress(Unreadable):
+            return admit(raw_of(record), self.partitions)
+        return None
+
+
+# -- production's ports ---------------------------------------------------------------------------------------------
+
+
+class ModelReader:
+    """infra.runners.own_log.Reader."""
+
+    def __init__(self, clients: ModelClients, committed_only: bool, says_end: bool) -> None:
+        self._clients, self._says_end = clients, says_end
+        self._process, self._brokers = clients.process, clients.process.brokers
+        self._reader = self._brokers.cluster.reader(self._process.link, committed_only=committed_only)
+
+    async def assign(self, positions: Mapping[Place, int]) -> None:
+        self._reader.assign(positions)
+
+    async def consume(self, records_max: int, within_s: float) -> tuple[list[Raw], bool]:
+        await self._process.point()
+        raws, at_end = self._poll(records_max)
+        if not raws and not at_end and within_s:
+            # A poll that finds nothing is made again, by all who call this: it may as well wait for longer.
+            watched = [self._brokers.cluster.partition(place) for place in self._reader.positions]
+            await self._brokers.change((*watched, self._clients), None if self._process.link.is_up else within_s)
+            await self._process.point()
+            raws, at_end = self._poll(records_max)
+        return raws, at_end
+
+    def _poll(self, records_max: int) -> tuple[list[Raw], bool]:
+        if not records_max:
+            return [], False
+        try:
+            found = self._reader.poll(records_max, self._brokers.now_ms())
+            if found and not self._says_end and all(isinstance(x, End) for x in found):
+                found = self._reader.poll(records_max, self._brokers.now_ms())
+        except errors.Gone as gone:
+            raise NotSafe(str(gone)) from gone
+        raws = [raw_of(x) for x in found if not isinstance(x, End)]
+        return raws, self._says_end and any(isinstance(x, End) for x in found)
+
+    async def ends(self, place: Place, within_s: float) -> tuple[int, int]:
+        if place[0] in self._brokers.unreachable:
+            await asyncio.sleep(within_s)
+            raise Rebuild("no answer in time")
+        try:
+            return await self._process.ask(lambda now_ms: self._reader.watermarks(place, now_ms), within_s)
+        except errors.TimedOut as away:
+            raise Rebuild(str(away)) from away
+
+    async def close(self) -> None:
+        self._reader.assign({})
+
+
+@contextlib.contextmanager
+def _told(of_timed_out: type[Exception]) -> Any:
+    try:
+        yield
+    except errors.Abortable as failure:
+        raise Abortable(failure.code) from failure
+    except errors.TimedOut as away:
+        raise of_timed_out(str(away)) from away
+    except (errors.Fenced, errors.Misused) as of_no_use:
+        raise Fenced(str(of_no_use)) from of_no_use
+
+
+class ModelWriter:
+    """infra.runners.own_log.Writer."""
+
+    def __init__(self, process: Process, transactional_id: str, timeout_ms: int) -> None:
+        self._process = process
+        self._producer = process.brokers.cluster.producer(process.link, transactional_id, timeout_ms)
+        self._appended_ms = 0
+        self._began_as_owner = self._sent_as_member = False
+
+    async def init(self) -> None:
+        with _told(Rebuild):
+            await self._process.ask(self._producer.init_transactions, CALL_TIMEOUT_S)
+
+    async def begin(self) -> None:
+        self._appended_ms = 0
+        self._began_as_owner = self._process.holds(self._producer.id)
+        with _told(Fenced):
+            self._producer.begin_transaction()
+
+    async def produce(self, place: Place, batch: Sequence[Stamped]) -> None:
+        with _told(Fenced):
+            for made in batch:
+                self._producer.produce(place, made.event.cluster_id.encode(), frame(type(made.event), made.body))
+            if batch and self._process.chance.happens(0.3):  # the client may send some of it by now, or none
+                most = int(self._process.chance.between(1, len(batch) + 1))
+                self._saw(await self._process.ask(lambda now_ms: self._producer.flush(now_ms, most), CALL_TIMEOUT_S))
+
+    async def send_offsets(self, offsets: Mapping[Place, int], metadata: Any) -> None:
+        def send(now_ms: int) -> None:
+            self._producer.send_offsets(offsets, metadata, now_ms)
+            self._sent_as_member = self._process.belongs(self._producer.id)
+
+        with _told(Fenced):
+            await self._process.ask(send, CALL_TIMEOUT_S)
+        if self._process.brokers.aborting and self._process.chance.happens(self._process.brokers.aborting):
+            raise Abortable("TRANSACTION_ABORTABLE")
+
+    async def commit(self) -> int:
+        with _told(Fenced):
+            self._saw(await self._process.ask(self._producer.flush, CALL_TIMEOUT_S))
+            await self._process.ask(self._producer.commit_transaction, CALL_TIMEOUT_S)
+        if not (self._began_as_owner and self._sent_as_member):
+            what = "accepted from no member of the group" if self._began_as_owner else "begun without owning it"
+            self._process.brokers.usurped.append(
+                f"{self._process.name}: a transaction of {self._producer.id} was {what}"
+            )
+        return self._appended_ms
+
+    async def abort(self) -> None:
+        with _told(Rebuild):
+            await self._process.ask(self._producer.abort_transaction, CALL_TIMEOUT_S)
+
+    def _saw(self, records: Sequence[partitions.Record]) -> None:
+        self._appended_ms = max((self._appended_ms, *(record.at_ms for record in records)))
+
+
+class ModelClients:
+    """infra.runners.own_log.Clients of one process. A call that is under way goes on although nobody waits for it, as
+    on a thread."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self._threads: dict[str, asyncio.Lock] = {}
+
+    def writer(self, transactional_id: str, timeout_ms: int) -> ModelWriter:
+        return ModelWriter(self.process, transactional_id, timeout_ms)
+
+    def reader(self, *, committed_only: bool = True, says_end: bool = True) -> ModelReader:
+        return ModelReader(self, committed_only, says_end)
+
+    async def on(self, thread: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        lock = self._threads.setdefault(thread, asyncio.Lock())
+
+        async def run() -> T:
+            async with lock:
+                return await call()
+
+        if lock.locked():
+            self.process.brokers.wake(self)  # a poll that waits returns, for who comes after it
+        task = asyncio.ensure_future(run())
+        task.add_done_callback(_heard)
+        return await asyncio.shield(task)
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def close(self) -> None:
+        return None
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """What it has raised is nobody's business where nobody waits any more."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,293 @@
+"""Bugs to be planted from outside: each a small replacement, made for the length of one history. Production has no
+switch for any of them; that the checkers see them is what proves the checkers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import executors.execute
+import executors.pd
+import executors.protocol
+import schemas.approvals
+import streams.remediations
+from actions.evict_store_leaders import EvictStoreLeaders
+from executors.changes import Claim, Step
+from executors.execute import Execute
+from infra.runners.books import Draft, Raw
+from infra.runners.own_log import LiveControls, PartitionLog
+from infra.runners.owner import Owner, OwnLane, Rebuild
+from infra.runners.owners import PartitionOwners
+from schemas.controls import Controls
+from schemas.events import Concluded, Event, StepIntended
+from schemas.processors import Lane
+from schemas.values import Cause
+from tests.simulation.groups import GroupMetadata
+
+Plant = Callable[[], "contextlib.AbstractContextManager[None]"]
+
+
+@contextlib.contextmanager
+def put(place: Any, name: str, instead: Any) -> Iterator[None]:
+    """`place.name` is something else for a while."""
+    was = place.__dict__[name]
+    setattr(place, name, instead)
+    try:
+        yield
+    finally:
+        setattr(place, name, was)
+
+
+def _intent_after_request() -> contextlib.AbstractContextManager[None]:
+    async def send(self: Execute, lane: Lane[Any], intended: StepIntended) -> None:
+        claim = lane.state.claim
+        assert claim is not None
+        writer = self.writer(lane.cluster_id, frozenset({intended.call.name}))
+        await writer.cluster_id()
+        caller = f"steward/{intended.remediation_id}/{intended.attempt}.{intended.step}"
+        reply = await writer.send(intended.call, caller_id=caller, within_s=10)
+        await lane.commit(intended)
+        await lane.commit(executors.execute._taken(intended, reply.answer, code=reply.code))
+
+    return put(Execute, "_send", send)
+
+
+def _retry_after_may_have_run() -> contextlib.AbstractContextManager[None]:
+    real = Step.had_no_effect
+    return put(Step, "had_no_effect", lambda self: self.answer == "may_have_run" or real(self))
+
+
+def _proxy_5xx_as_refused() -> contextlib.AbstractContextManager[None]:
+    real: Any = vars(executors.pd)["judge"]
+
+    def judge(call: Any, status: int, content_type: str, body: str) -> Any:
+        return ("refused", "pd_said_no", body[:100]) if status >= 500 else real(call, status, content_type, body)
+
+    return put(executors.pd, "judge", judge)
+
+
+def _probe_before_the_window_ends() -> contextlib.AbstractContextManager[None]:
+    return put(executors.protocol._Here, "_can_arrive_until", lambda self, step: step.intended_at_ms)
+
+
+def _conclude_with_an_undo_owed() -> contextlib.AbstractContextManager[None]:
+    return put(Claim, "owed", lambda self, *, all_of_them: ())
+
+
+def _undo_of_what_was_there_before() -> contextlib.AbstractContextManager[None]:
+    real = EvictStoreLeaders.preflight
+
+    def preflight(self: EvictStoreLeaders, facts: Any, limits: Any) -> Any:
+        return (o for o in real(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted"))
+
+    return put(EvictStoreLeaders, "preflight", preflight)
+
+
+def _stale_controls_read_as_not_frozen() -> contextlib.AbstractContextManager[None]:
+    real = LiveControls.read
+
+    async def read(self: LiveControls) -> Controls:
+        return replace(await real(self), live=True)
+
+    return put(LiveControls, "read", read)
+
+
+def _freeze_blocks_an_undo() -> contextlib.AbstractContextManager[None]:
+    return put(Controls, "refuses_undo", lambda self, cluster_id: self.refuses_forward(cluster_id))
+
+
+def _without(*codes: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A word counts although it is refused with one of these codes."""
+
+    def plant() -> contextlib.AbstractContextManager[None]:
+        real = schemas.approvals.judge
+
+        def judge(*given: Any, **more: Any) -> Any:
+            refusal = real(*given, **more)
+            return None if refusal and refusal[0] in codes else refusal
+
+        stack = contextlib.ExitStack()
+        stack.enter_context(put(schemas.approvals, "judge", judge))
+        stack.enter_context(put(streams.remediations, "judge", judge))
+        return stack  # type: ignore[return-value]
+
+    return plant
+
+
+def _remediations_lapses_an_authorised_claim() -> contextlib.AbstractContextManager[None]:
+    here = streams.remediations._Here
+    real = here._flag
+
+    def lapse(self: Any, r: Any, code: str, text: str) -> Any:
+        return self._close(r, "lapsed", text) if code == "unclaimed" else real(self, r, code, text)
+
+    return put(here, "_flag", lapse)
+
+
+def _unknown_does_not_quarantine() -> contextlib.AbstractContextManager[None]:
+    real = executors.protocol.evolve
+
+    def evolve(cluster: Any, event: Any, head: Any) -> Any:
+        after = real(cluster, event, head)
+        return replace(after, quarantine="") if isinstance(event, Concluded) else after
+
+    return put(executors.execute, "evolve", evolve)
+
+
+def _drift_replanned_silently() -> contextlib.AbstractContextManager[None]:
+    stack = contextlib.ExitStack()
+    stack.enter_context(put(executors.protocol, "drifted", lambda plan, facts, action: []))
+    stack.enter_context(put(executors.protocol, "exceeds", lambda bounds, reach: []))
+    return stack  # type: ignore[return-value]
+
+
+# -- of the log -----------------------------------------------------------------------------------------------------
+
+
+def _skip_fence() -> contextlib.AbstractContextManager[None]:
+    """Each owner has a transactional id of its own, so that it shuts nobody out."""
+
+    async def fence(self: Any) -> None:
+        known = self.clients.process.brokers.cluster.coordinator.known
+        writer = self.clients.writer(f"{self.role}-{self.partition}-{len(known)}", 10_000)
+        await writer.init()
+        self._writer = writer
+
+    return put(PartitionLog, "_fence", fence)
+
+
+def _init_outside_assign() -> contextlib.AbstractContextManager[None]:
+    """The predecessor is shut out when the first commit comes, not when the partition is taken over."""
+    really, commit = PartitionLog._fence, PartitionLog._commit
+
+    async def not_yet(self: PartitionLog) -> None:
+        return None
+
+    async def first(self: PartitionLog, stamped: Any, dead: Any) -> int:
+        if self._writer is None:
+            await really(self)
+        return await commit(self, stamped, dead)
+
+    stack = contextlib.ExitStack()
+    stack.enter_context(put(PartitionLog, "_fence", not_yet))
+    stack.enter_context(put(PartitionLog, "_commit", first))
+    return stack  # type: ignore[return-value]
+
+
+def _commit_without_group_metadata() -> contextlib.AbstractContextManager[None]:
+    real = PartitionLog._commit
+
+    async def commit(self: PartitionLog, stamped: Any, dead: Any) -> int:
+        self.group_metadata = lambda: GroupMetadata(self.role)
+        return await real(self, stamped, dead)
+
+    return put(PartitionLog, "_commit", commit)
+
+
+def _trust_committed_offset() -> contextlib.AbstractContextManager[None]:
+    real = PartitionLog.seek
+
+    async def seek(self: Any, positions: Mapping[str, int]) -> None:
+        known = self.clients.process.brokers.cluster.group(self.role).offsets
+        mine = {topic: known[topic, self.partition][0] for topic in self.inputs if (topic, self.partition) in known}
+        await real(self, mine)
+
+    return put(PartitionLog, "seek", seek)
+
+
+def _stop_the_fold_at_the_last_stable_offset() -> contextlib.AbstractContextManager[None]:
+    async def end(self: PartitionLog) -> tuple[int, int]:
+        return await self._of_reader().ends((self.topic, self.partition), 30)
+
+    return put(PartitionLog, "_proven_end", end)
+
+
+def _fold_read_uncommitted() -> contextlib.AbstractContextManager[None]:
+    real = PartitionLog._begin_at_the_start
+
+    async def begin(self: PartitionLog) -> int:
+        end = await real(self)
+        self._reader = self.clients.reader(committed_only=False)
+        await self._reader.assign({(self.topic, self.partition): 0})
+        return end
+
+    return put(PartitionLog, "_begin_at_the_start", begin)
+
+
+def _evolve_before_commit() -> contextlib.AbstractContextManager[None]:
+    """And stays there where the commit was aborted."""
+    real = Owner._commit
+
+    async def commit(self: Owner[Any], draft: Any) -> None:
+        self._books.accept(draft)
+        with contextlib.suppress(Rebuild):
+            await real(self, draft)
+
+    return put(Owner, "_commit", commit)
+
+
+def _offset_moves_without_claim_or_refusal() -> contextlib.AbstractContextManager[None]:
+    real = Draft.take
+
+    def take(self: Draft[Any], raw: Raw, *, may_wait: bool = False) -> bool:
+        if self.books.role == "execute" and self.inputs and raw.offset % 7 == 0:
+            self._took(raw)
+            return True
+        return real(self, raw, may_wait=may_wait)
+
+    return put(Draft, "take", take)
+
+
+def _effect_on_unknown_commit() -> contextlib.AbstractContextManager[None]:
+    """A lane that has had no answer for a while takes it for a yes."""
+    real = OwnLane.commit
+
+    async def commit(self: OwnLane[Any], *decided: Event, cause: Cause | None = None) -> None:
+        asked = asyncio.ensure_future(real(self, *decided, cause=cause))
+        if asked in (await asyncio.wait([asked], timeout=1))[0]:
+            asked.result()
+
+    return put(OwnLane, "commit", commit)
+
+
+def _lane_shared_by_two_owners_after_revoke() -> contextlib.AbstractContextManager[None]:
+    """What was revoked or lost is not stopped."""
+
+    async def give_up(self: PartitionOwners, partitions: Any, within_s: float) -> None:
+        for partition in partitions:
+            self._tasks.pop(partition, None)
+
+    return put(PartitionOwners, "_give_up", give_up)
+
+
+PLANTS: Mapping[str, Plant] = {
+    "intent-after-request": _intent_after_request,
+    "probe-before-the-window-ends": _probe_before_the_window_ends,
+    "retry-after-may-have-run": _retry_after_may_have_run,
+    "proxy-5xx-as-refused": _proxy_5xx_as_refused,
+    "conclude-with-an-undo-owed": _conclude_with_an_undo_owed,
+    "undo-of-what-was-there-before": _undo_of_what_was_there_before,
+    "stale-controls-read-as-not-frozen": _stale_controls_read_as_not_frozen,
+    "freeze-blocks-an-undo": _freeze_blocks_an_undo,
+    "approval-replayed-to-another-remediation": _without("wrong_remediation"),
+    "remediations-lapses-an-authorised-claim": _remediations_lapses_an_authorised_claim,
+    "unknown-does-not-quarantine": _unknown_does_not_quarantine,
+    "expired-approval-used": _without("expired"),
+    "self-approval-counted": _without("self_approval"),
+    "approval-of-another-plan-used": _without("wrong_digest"),
+    "drift-replanned-silently": _drift_replanned_silently,
+    "skip-fence": _skip_fence,
+    "init-outside-assign": _init_outside_assign,
+    "commit-without-group-metadata": _commit_without_group_metadata,
+    "trust-committed-offset": _trust_committed_offset,
+    "stop-the-fold-at-the-last-stable-offset": _stop_the_fold_at_the_last_stable_offset,
+    "fold-read-uncommitted": _fold_read_uncommitted,
+    "evolve-before-commit": _evolve_before_commit,
+    "offset-moves-without-claim-or-refusal": _offset_moves_without_claim_or_refusal,
+    "effect-on-unknown-commit": _effect_on_unknown_commit,
+    "lane-shared-by-two-owners-after-revoke": _lane_shared_by_two_owners_after_revoke,
+}
