@@ -23,10 +23,9 @@ from rich.table import Table
 from schemas.lifecycle import TRANSITIONS
 from tests.simulation.histories import Happening, Told, planned, tell
 from tests.simulation.over_kafka.__main__ import main as over_kafka
-from tests.simulation.over_kafka.plants import PLANTS as OVER_KAFKA
+from tests.simulation.over_kafka.plants import OF_THE_LOG
 from tests.simulation.plants import PLANTS
 
-ON_THE_LOG = tuple(name for name in OVER_KAFKA if name not in PLANTS)
 EXAMPLE = """example:
   python -m tests.simulation --seed 7 --histories 1000    histories 7 to 1006, on all cores
   python -m tests.simulation --seed 7 --histories 1 --story    one, told event by event
@@ -46,17 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the first history")
     parser.add_argument("--histories", type=int, metavar="N", help="how many (1000; with a plant at most 20,000)")
-    parser.add_argument("--plant", metavar="NAME", help=", ".join((*PLANTS, *ON_THE_LOG, "all")))
+    parser.add_argument("--plant", metavar="NAME", help=", ".join((*PLANTS, *OF_THE_LOG, "all")))
     parser.add_argument("--story", action="store_true", help="tell each event")
     parser.add_argument("--shrink", action="store_true", help="leave out of the first history what it can do without")
     parser.add_argument(
         "--only", type=_numbers, metavar="N,N", help="of the first history, only these of its happenings ('': none)"
     )
     given = parser.parse_args(arguments)
-    if given.plant in ON_THE_LOG:  # a bug in what is done with Kafka shows over the model of Kafka alone
+    if given.plant in OF_THE_LOG:  # a bug in what is done with Kafka shows over the model of Kafka alone
         return over_kafka(arguments)
     if given.plant and given.plant not in (*PLANTS, "all"):
-        parser.error(f"--plant: there is no {given.plant}; there are {', '.join((*PLANTS, *ON_THE_LOG))}")
+        parser.error(f"--plant: there is no {given.plant}; there are {', '.join((*PLANTS, *OF_THE_LOG))}")
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 140)
     if given.shrink:
         return _shrunk(given, console)

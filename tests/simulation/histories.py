@@ -630,7 +630,7 @@ def planned(seed: int) -> tuple[Happening, ...]:
     ends_s, at_s, plan = chance.between(60, TROUBLE_S), 0.0, list[Happening]()
     while at_s < ends_s:
         after_s = chance.between(0.1, PAUSE_S)
-        name = _chosen(features, chance)
+        name = chosen(features, chance)
         plan.append(Happening(len(plan), after_s, name, chance.happens(0.4), chance.happens(0.6)))
         at_s += after_s
     return tuple(plan)
@@ -668,7 +668,7 @@ async def _lived(world: Simulated, seed: int, plan: Sequence[Happening], keep_st
     world.adopt()
     world.start()
     going = [asyncio.ensure_future(_begin(trouble, Chance(f"{seed}/alert")))]
-    people = asyncio.ensure_future(_every(lambda: chance.between(2, 30), lambda: trouble.people_answer(chance)))
+    people = asyncio.ensure_future(every(lambda: chance.between(2, 30), lambda: trouble.people_answer(chance)))
     number = 0
     for one in planned(seed)[: plan[-1].number + 1 if plan else 0]:
         await world.passes(one.after_s)
@@ -722,13 +722,13 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
     await world.passes(600)
 
 
-async def _every(pause: Callable[[], float], do: Callable[[], Awaitable[None]]) -> None:
+async def every(pause: Callable[[], float], do: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(pause())
         await do()
 
 
-def _chosen(features: Sequence[tuple[str, float]], chance: Chance) -> str:
+def chosen(features: Sequence[tuple[str, float]], chance: Chance) -> str:
     at = chance.share() * sum(weight for _, weight in features)
     for name, weight in features:
         at -= weight

@@ -42,7 +42,7 @@ def put(place: Any, name: str, instead: Any) -> Iterator[None]:
         setattr(place, name, was)
 
 
-def _both(*plants: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
+def both(*plants: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
     stack = contextlib.ExitStack()
     for plant in plants:
         stack.enter_context(plant)
@@ -100,7 +100,7 @@ def _digest_without_bounds() -> contextlib.AbstractContextManager[None]:
         unbound = plan.bounds.model_copy(update={"stores_max": 0, "regions_max": 0, "leaders_max": 0})
         return schemas.wire.digest_of(plan.model_copy(update={"bounds": unbound}))
 
-    return _both(put(streams.validate, "digest_of", digest_of), put(executors.protocol, "digest_of", digest_of))
+    return both(put(streams.validate, "digest_of", digest_of), put(executors.protocol, "digest_of", digest_of))
 
 
 def _dead_lettered_freeze() -> contextlib.AbstractContextManager[None]:
@@ -175,7 +175,7 @@ def _undo_of_a_change_that_was_there_before_us() -> contextlib.AbstractContextMa
     def relies_on(self: EvictStoreLeaders, facts: Any) -> Any:
         return tuple(p for p in relied_on(self, facts) if not p.name.endswith(".evicting"))
 
-    return _both(put(EvictStoreLeaders, "preflight", preflight), put(EvictStoreLeaders, "relies_on", relies_on))
+    return both(put(EvictStoreLeaders, "preflight", preflight), put(EvictStoreLeaders, "relies_on", relies_on))
 
 
 def _stale_controls_read_as_not_frozen() -> contextlib.AbstractContextManager[None]:
@@ -201,7 +201,7 @@ def _without(*codes: str) -> Callable[[], contextlib.AbstractContextManager[None
             refusal = real(*given, **more)
             return None if refusal and refusal[0] in codes else refusal
 
-        return _both(put(schemas.approvals, "judge", judge), put(streams.remediations, "judge", judge))
+        return both(put(schemas.approvals, "judge", judge), put(streams.remediations, "judge", judge))
 
     return plant
 
@@ -227,7 +227,7 @@ def _unknown_doesnt_quarantine() -> contextlib.AbstractContextManager[None]:
 
 
 def _drift_re_planned_silently() -> contextlib.AbstractContextManager[None]:
-    return _both(
+    return both(
         put(executors.protocol, "drifted", lambda plan, facts, action: []),
         put(executors.protocol, "exceeds", lambda bounds, reach: []),
     )

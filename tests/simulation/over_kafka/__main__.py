@@ -1,4 +1,4 @@
-"""Deterministic histories: `make sim SEED=7 HISTORIES=1000`, `make sim PLANT=freeze-blocks-an-undo`.
+"""Deterministic histories: `make sim LOG=kafka SEED=7 HISTORIES=1000`, `make sim PLANT=skip-fence`.
 
 Exit 0: no history broke an invariant (with a plant: it was caught); 1: one did, and is named with the commands that
 replay it (with a plant: it was not caught).
@@ -102,7 +102,7 @@ def _plants(given: argparse.Namespace, console: Console) -> int:
 def _name(told: Told, console: Console) -> None:
     for invariant, what in told.wrong[:5]:
         console.print(f"seed {told.seed}: {invariant}: {what}", markup=False)
-    console.print(f"  replay: make sim SEED={told.seed} HISTORIES=1", markup=False)
+    console.print(f"  replay: make sim LOG=kafka SEED={told.seed} HISTORIES=1", markup=False)
 
 
 def _told(first: int, count: int, plant: str, story: bool) -> Iterator[Told]:

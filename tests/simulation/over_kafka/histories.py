@@ -9,16 +9,11 @@ A history is made of a random part of all features and faults (a swarm), so that
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bootstrap.roles import Hands
 from executors.execute import Reply, Writer
@@ -27,10 +22,11 @@ from infra.runners.owner import NotSafe
 from pdsim import faults as pd_faults
 from schemas import events as e
 from schemas.facts import Facts, FactsReader, Look
-from schemas.lifecycle import TRANSITIONS, State, after
+from schemas.lifecycle import State
 from schemas.processors import Fenced
 from schemas.values import Call
 from streams.pipeline import ACT, OBSERVE, PROCESSORS, Processor
+from tests.simulation.histories import OF_EXECUTE, ORDERS, Chance, chosen, every, key_of, transitions_of
 from tests.simulation.invariants import History, judge
 from tests.simulation.over_kafka.brokers import Brokers, ModelledLog
 from tests.simulation.over_kafka.processes import Process, ProcessWindow, of_processes
@@ -49,28 +45,6 @@ GROUPS: dict[str, tuple[Processor, ...]] = {  # as `steward up` starts them (boo
 INSTANCES = tuple((group, number) for group in GROUPS for number in (1, 2))
 AGAIN_S = 1.0  # a process that has ended by itself is started again
 STARTS_MAX = 500  # of one instance: more is a loop, not a recovery
-
-
-class Chance:
-    """Everything that a seed decides. Built on `random()` alone, whose results no version of Python changes."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def share(self) -> float:
-        return self._random.random()
-
-    def between(self, low: float, high: float) -> float:
-        return low + (high - low) * self.share()
-
-    def happens(self, share: float) -> bool:
-        return self.share() < share
-
-    def one_of(self, things: Sequence[Any]) -> Any:
-        return things[int(self.share() * len(things))]
-
-    def some_of(self, things: Sequence[Any], share: float = 0.5) -> tuple[Any, ...]:
-        return tuple(thing for thing in things if self.happens(share))
 
 
 # -- the world ------------------------------------------------------------------------------------------------------
@@ -194,14 +168,6 @@ class Simulated(World):
         )
 
 
-def key_of(seed: int) -> dict[str, str]:
-    """A console's key that is the same in each run of a seed."""
-    secret = hashlib.sha256(f"simulated key {seed}".encode()).digest()
-    public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    x, d = (base64.urlsafe_b64encode(raw).rstrip(b"=").decode() for raw in (public, secret))
-    return {"kty": "OKP", "crv": "Ed25519", "x": x, "d": d, "kid": f"simulated-{seed}"}
-
-
 # -- what goes wrong ------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +203,7 @@ class Trouble:
 
     async def kill_at_an_event(self) -> None:
         """In the very moment when something of its own is durable."""
-        kind = self.chance.one_of((e.Claimed, e.Looked, e.StepIntended, e.StepTaken, e.ChangeUndone, e.StepProbed))
+        kind = self.chance.one_of(OF_EXECUTE)
         seen, ends_s = len(self.world.found(kind)), self.world.now_s() + 120
         outcomes = [self.world.brokers.cluster.partition(("outcomes", n)) for n in range(self.world.log.partitions)]
         while len(self.world.found(kind)) == seen and self.world.now_s() < ends_s:
@@ -334,23 +300,22 @@ class Trouble:
     # PD
 
     async def pd_fails(self) -> None:
-        fault = self.chance.one_of(
-            (
-                pd_faults.ConnectionRefused(),
-                pd_faults.DroppedBefore(),
-                pd_faults.DroppedAfter(),
-                pd_faults.NeverAnswers(),
-                pd_faults.NotLeader(),
-                pd_faults.NotLeader(applied=True),
-                pd_faults.NoLeader(),
-                pd_faults.TooMany(),
-                pd_faults.HtmlBody(),
-                pd_faults.HalfBody(),
-                pd_faults.Panic(),
-                pd_faults.Slow(self.chance.between(1, 30)),
-                pd_faults.WrongCluster(7),
-            )
+        faults: tuple[pd_faults.Fault, ...] = (
+            pd_faults.ConnectionRefused(),
+            pd_faults.DroppedBefore(),
+            pd_faults.DroppedAfter(),
+            pd_faults.NeverAnswers(),
+            pd_faults.NotLeader(),
+            pd_faults.NotLeader(applied=True),
+            pd_faults.NoLeader(),
+            pd_faults.TooMany(),
+            pd_faults.HtmlBody(),
+            pd_faults.HalfBody(),
+            pd_faults.Panic(),
+            pd_faults.Slow(self.chance.between(1, 30)),
+            pd_faults.WrongCluster(7),
         )
+        fault = self.chance.one_of(faults)
         method = self.chance.one_of(("POST", "DELETE", "GET", "POST", "DELETE"))
         self.world.faults.add(fault, method=method, times=1 + int(self.chance.share() * 4))
 
@@ -398,7 +363,7 @@ class Trouble:
     async def people_order(self) -> None:
         asks = self.world.found(e.ApprovalAsked)
         if asks:
-            self.world.orders(self.chance.one_of((e.CancelAsked, e.UndoAsked, e.DoneByHand)), asks[-1])
+            self.world.orders(self.chance.one_of(tuple(ORDERS.values())), asks[-1])
 
     async def people_resolve(self) -> None:
         asks = {a.remediation_id: a for a in self.world.found(e.ApprovalAsked)}
@@ -521,7 +486,7 @@ async def _lived(world: Simulated, seed: int, keep_story: bool) -> Told:
     world.pd.set_slow(4, 90)
     await world.passes(chance.between(5, 15))
     await trouble.alert()
-    people = asyncio.ensure_future(_every(lambda: chance.between(2, 30), trouble.people_answer))
+    people = asyncio.ensure_future(every(lambda: chance.between(2, 30), trouble.people_answer))
     going: list[asyncio.Future[None]] = []
     ends_s = world.now_s() + chance.between(60, TROUBLE_S)
     while world.now_s() < ends_s:
@@ -529,7 +494,7 @@ async def _lived(world: Simulated, seed: int, keep_story: bool) -> Told:
         if chance.happens(0.6):
             await trouble.restart()
         if features:
-            name = _chosen(features, chance)
+            name = chosen(features, chance)
             happened[name] += 1
             going.append(asyncio.ensure_future(getattr(trouble, name)()))
     if going:
@@ -567,34 +532,6 @@ async def _peace(trouble: Trouble) -> None:
         await world.passes(PEACE_S / 3)
         await trouble.people_resolve()
     await world.passes(600)
-
-
-async def _every(pause: Callable[[], float], do: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(pause())
-        await do()
-
-
-def _chosen(features: Sequence[tuple[str, float]], chance: Chance) -> str:
-    at = chance.share() * sum(weight for _, weight in features)
-    for name, weight in features:
-        at -= weight
-        if at <= 0:
-            return name
-    return features[-1][0]
-
-
-def transitions_of(history: History) -> Counter[tuple[State | None, str]]:
-    """Which rows of the lifecycle table were taken."""
-    states: dict[str, State] = {}
-    taken: Counter[tuple[State | None, str]] = Counter()
-    for record, event in history.of(e.Event):
-        name, remediation = type(event).__name__, getattr(event, "remediation_id", "")
-        state = states.get(remediation)
-        if record.topic == "remediations" and (state, name) in TRANSITIONS:
-            taken[state, name] += 1
-            states[remediation] = after(state, name)
-    return taken
 
 
 def _mark(world: Simulated) -> str:

@@ -1,90 +1,25 @@
-"""Bugs to be planted from outside: each a small replacement, made for the length of one history. Production has no
-switch for any of them; that the checkers see them is what proves the checkers.
-"""
+"""Bugs to be planted in what is done with Kafka's log and groups; those of the core are planted here as well."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import executors.execute
-import executors.pd
-import executors.protocol
-import schemas.approvals
-import streams.remediations
-from actions.evict_store_leaders import EvictStoreLeaders
-from executors.changes import Claim, Step
-from executors.execute import Execute
 from infra.runners.books import Draft, Raw
 from infra.runners.own_log import LiveControls, PartitionLog
 from infra.runners.owner import Owner, OwnLane, Rebuild
 from infra.runners.owners import PartitionOwners
 from schemas.controls import Controls
-from schemas.events import Concluded, Event, StepIntended
-from schemas.processors import Lane
+from schemas.events import Event
 from schemas.values import Cause
+from tests.simulation import plants
 from tests.simulation.groups import GroupMetadata
+from tests.simulation.plants import Plant, both, put
 
-Plant = Callable[[], "contextlib.AbstractContextManager[None]"]
-
-
-@contextlib.contextmanager
-def put(place: Any, name: str, instead: Any) -> Iterator[None]:
-    """`place.name` is something else for a while."""
-    was = place.__dict__[name]
-    setattr(place, name, instead)
-    try:
-        yield
-    finally:
-        setattr(place, name, was)
-
-
-def _intent_after_request() -> contextlib.AbstractContextManager[None]:
-    async def send(self: Execute, lane: Lane[Any], intended: StepIntended) -> None:
-        claim = lane.state.claim
-        assert claim is not None
-        writer = self.writer(lane.cluster_id, frozenset({intended.call.name}))
-        await writer.cluster_id()
-        caller = f"steward/{intended.remediation_id}/{intended.attempt}.{intended.step}"
-        reply = await writer.send(intended.call, caller_id=caller, within_s=10)
-        await lane.commit(intended)
-        await lane.commit(executors.execute._taken(intended, reply.answer, code=reply.code))
-
-    return put(Execute, "_send", send)
-
-
-def _retry_after_may_have_run() -> contextlib.AbstractContextManager[None]:
-    real = Step.had_no_effect
-    return put(Step, "had_no_effect", lambda self: self.answer == "may_have_run" or real(self))
-
-
-def _proxy_5xx_as_refused() -> contextlib.AbstractContextManager[None]:
-    real: Any = vars(executors.pd)["judge"]
-
-    def judge(call: Any, status: int, content_type: str, body: str) -> Any:
-        return ("refused", "pd_said_no", body[:100]) if status >= 500 else real(call, status, content_type, body)
-
-    return put(executors.pd, "judge", judge)
-
-
-def _probe_before_the_window_ends() -> contextlib.AbstractContextManager[None]:
-    return put(executors.protocol._Here, "_can_arrive_until", lambda self, step: step.intended_at_ms)
-
-
-def _conclude_with_an_undo_owed() -> contextlib.AbstractContextManager[None]:
-    return put(Claim, "owed", lambda self, *, all_of_them: ())
-
-
-def _undo_of_what_was_there_before() -> contextlib.AbstractContextManager[None]:
-    real = EvictStoreLeaders.preflight
-
-    def preflight(self: EvictStoreLeaders, facts: Any, limits: Any) -> Any:
-        return (o for o in real(self, facts, limits) if o.code not in ("already_evicting", "slow_evicted"))
-
-    return put(EvictStoreLeaders, "preflight", preflight)
+OF_THE_LOG_IN_MEMORY = ("dead-lettered-freeze",)  # it replaces what only that log does
 
 
 def _stale_controls_read_as_not_frozen() -> contextlib.AbstractContextManager[None]:
@@ -94,58 +29,6 @@ def _stale_controls_read_as_not_frozen() -> contextlib.AbstractContextManager[No
         return replace(await real(self), live=True)
 
     return put(LiveControls, "read", read)
-
-
-def _freeze_blocks_an_undo() -> contextlib.AbstractContextManager[None]:
-    return put(Controls, "refuses_undo", lambda self, cluster_id: self.refuses_forward(cluster_id))
-
-
-def _without(*codes: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """A word counts although it is refused with one of these codes."""
-
-    def plant() -> contextlib.AbstractContextManager[None]:
-        real = schemas.approvals.judge
-
-        def judge(*given: Any, **more: Any) -> Any:
-            refusal = real(*given, **more)
-            return None if refusal and refusal[0] in codes else refusal
-
-        stack = contextlib.ExitStack()
-        stack.enter_context(put(schemas.approvals, "judge", judge))
-        stack.enter_context(put(streams.remediations, "judge", judge))
-        return stack  # type: ignore[return-value]
-
-    return plant
-
-
-def _remediations_lapses_an_authorised_claim() -> contextlib.AbstractContextManager[None]:
-    here = streams.remediations._Here
-    real = here._flag
-
-    def lapse(self: Any, r: Any, code: str, text: str) -> Any:
-        return self._close(r, "lapsed", text) if code == "unclaimed" else real(self, r, code, text)
-
-    return put(here, "_flag", lapse)
-
-
-def _unknown_does_not_quarantine() -> contextlib.AbstractContextManager[None]:
-    real = executors.protocol.evolve
-
-    def evolve(cluster: Any, event: Any, head: Any) -> Any:
-        after = real(cluster, event, head)
-        return replace(after, quarantine="") if isinstance(event, Concluded) else after
-
-    return put(executors.execute, "evolve", evolve)
-
-
-def _drift_replanned_silently() -> contextlib.AbstractContextManager[None]:
-    stack = contextlib.ExitStack()
-    stack.enter_context(put(executors.protocol, "drifted", lambda plan, facts, action: []))
-    stack.enter_context(put(executors.protocol, "exceeds", lambda bounds, reach: []))
-    return stack  # type: ignore[return-value]
-
-
-# -- of the log -----------------------------------------------------------------------------------------------------
 
 
 def _skip_fence() -> contextlib.AbstractContextManager[None]:
@@ -172,10 +55,7 @@ def _init_outside_assign() -> contextlib.AbstractContextManager[None]:
             await really(self)
         return await commit(self, stamped, dead)
 
-    stack = contextlib.ExitStack()
-    stack.enter_context(put(PartitionLog, "_fence", not_yet))
-    stack.enter_context(put(PartitionLog, "_commit", first))
-    return stack  # type: ignore[return-value]
+    return both(put(PartitionLog, "_fence", not_yet), put(PartitionLog, "_commit", first))
 
 
 def _commit_without_group_metadata() -> contextlib.AbstractContextManager[None]:
@@ -264,22 +144,7 @@ def _lane_shared_by_two_owners_after_revoke() -> contextlib.AbstractContextManag
     return put(PartitionOwners, "_give_up", give_up)
 
 
-PLANTS: Mapping[str, Plant] = {
-    "intent-after-request": _intent_after_request,
-    "probe-before-the-window-ends": _probe_before_the_window_ends,
-    "retry-after-may-have-run": _retry_after_may_have_run,
-    "proxy-5xx-as-refused": _proxy_5xx_as_refused,
-    "conclude-with-an-undo-owed": _conclude_with_an_undo_owed,
-    "undo-of-what-was-there-before": _undo_of_what_was_there_before,
-    "stale-controls-read-as-not-frozen": _stale_controls_read_as_not_frozen,
-    "freeze-blocks-an-undo": _freeze_blocks_an_undo,
-    "approval-replayed-to-another-remediation": _without("wrong_remediation"),
-    "remediations-lapses-an-authorised-claim": _remediations_lapses_an_authorised_claim,
-    "unknown-does-not-quarantine": _unknown_does_not_quarantine,
-    "expired-approval-used": _without("expired"),
-    "self-approval-counted": _without("self_approval"),
-    "approval-of-another-plan-used": _without("wrong_digest"),
-    "drift-replanned-silently": _drift_replanned_silently,
+OF_THE_LOG: Mapping[str, Plant] = {
     "skip-fence": _skip_fence,
     "init-outside-assign": _init_outside_assign,
     "commit-without-group-metadata": _commit_without_group_metadata,
@@ -290,4 +155,9 @@ PLANTS: Mapping[str, Plant] = {
     "offset-moves-without-claim-or-refusal": _offset_moves_without_claim_or_refusal,
     "effect-on-unknown-commit": _effect_on_unknown_commit,
     "lane-shared-by-two-owners-after-revoke": _lane_shared_by_two_owners_after_revoke,
+}
+PLANTS: Mapping[str, Plant] = {
+    **{name: plant for name, plant in plants.PLANTS.items() if name not in OF_THE_LOG_IN_MEMORY},
+    "stale-controls-read-as-not-frozen": _stale_controls_read_as_not_frozen,
+    **OF_THE_LOG,
 }
