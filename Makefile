@@ -37,8 +37,8 @@ format: $(INSTALLED) ## put the code into the one format
 test-contract: $(INSTALLED) ## the contract suites alone; PD_URL, CLICKHOUSE_URL, KAFKA_BOOTSTRAP_SERVERS name real twins, PD_WRITES=1 lets them be written to
 	@$(BIN)/python -m pytest -m contract $(PYTEST_ARGS)
 
-sim: $(INSTALLED) ## deterministic histories: make sim SEED=7 HISTORIES=1000 [PLANT=name] [SHRINK=1] [LOG=kafka]
-	@$(call run,tests.simulation$(if $(LOG),.over_$(LOG))) $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES)) $(if $(PLANT),--plant $(PLANT)) $(if $(SHRINK),--shrink)
+sim: $(INSTALLED) ## deterministic histories: make sim SEED=7 HISTORIES=1000 [PLANT=name] [SHRINK=1]
+	@$(call run,tests.simulation) $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES)) $(if $(PLANT),--plant $(PLANT)) $(if $(SHRINK),--shrink)
 
 fuzz: $(INSTALLED) ## every decoder, coverage-guided
 	@$(call run,tests.fuzz)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -17,13 +18,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
 from schemas.lifecycle import TRANSITIONS
 from tests.simulation.histories import Happening, Told, planned, tell
-from tests.simulation.over_kafka.__main__ import main as over_kafka
-from tests.simulation.over_kafka.plants import OF_THE_LOG
 from tests.simulation.plants import PLANTS
 
 EXAMPLE = """example:
@@ -45,17 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the first history")
     parser.add_argument("--histories", type=int, metavar="N", help="how many (1000; with a plant at most 20,000)")
-    parser.add_argument("--plant", metavar="NAME", help=", ".join((*PLANTS, *OF_THE_LOG, "all")))
+    parser.add_argument("--plant", metavar="NAME", help=", ".join((*PLANTS, "all")))
     parser.add_argument("--story", action="store_true", help="tell each event")
     parser.add_argument("--shrink", action="store_true", help="leave out of the first history what it can do without")
     parser.add_argument(
         "--only", type=_numbers, metavar="N,N", help="of the first history, only these of its happenings ('': none)"
     )
     given = parser.parse_args(arguments)
-    if given.plant in OF_THE_LOG:  # a bug in what is done with Kafka shows over the model of Kafka alone
-        return over_kafka(arguments)
     if given.plant and given.plant not in (*PLANTS, "all"):
-        parser.error(f"--plant: there is no {given.plant}; there are {', '.join((*PLANTS, *OF_THE_LOG))}")
+        parser.error(f"--plant: there is no {given.plant}; there are {', '.join(PLANTS)}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # the story tells it all
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 140)
     if given.shrink:
         return _shrunk(given, console)

@@ -288,7 +288,7 @@ def _too_early(
     if record.at_ms < ends_ms:
         yield f"{probed.remediation_id}: step {probed.step} is probed at {record.at_ms}, its window ends at {ends_ms}"
     calls = history.calls.get(probed.cluster_id, ())
-    if not any(c.method == "GET" and ends_ms <= c.at * 1000 <= record.at_ms for c in calls):
+    if not any(c.method == "GET" and ends_ms <= c.at * 1000 < record.at_ms + 1 for c in calls):
         yield f"{probed.remediation_id}: nobody has looked between step {probed.step}'s window and {_where(record)}"
 
 

@@ -21,12 +21,17 @@ import streams.validate
 from actions.evict_store_leaders import EvictStoreLeaders
 from executors.changes import Claim, Step
 from executors.execute import Execute
-from infra.runners import memory
+from infra.runners import own_log
+from infra.runners.books import Draft, Raw
+from infra.runners.own_log import LiveControls, PartitionLog
+from infra.runners.owner import Owner, OwnLane, Rebuild
+from infra.runners.owners import PartitionOwners
 from schemas.controls import Controls
-from schemas.events import Claimed, Concluded, StepIntended
+from schemas.events import Claimed, Concluded, Event, StepIntended
 from schemas.facts import NoFacts
 from schemas.processors import Lane
-from schemas.values import Plan
+from schemas.values import Cause, Plan
+from tests.simulation.groups import GroupMetadata
 
 Plant = Callable[[], "contextlib.AbstractContextManager[None]"]
 
@@ -111,7 +116,7 @@ def _dead_lettered_freeze() -> contextlib.AbstractContextManager[None]:
         found = real(held, raw)
         return replace(found, poisoned=held.poisoned)
 
-    return put(memory, "fold_control", fold)
+    return put(own_log, "fold_control", fold)
 
 
 def _trust_another_hosts_clock() -> contextlib.AbstractContextManager[None]:
@@ -179,12 +184,12 @@ def _undo_of_a_change_that_was_there_before_us() -> contextlib.AbstractContextMa
 
 
 def _stale_controls_read_as_not_frozen() -> contextlib.AbstractContextManager[None]:
-    real = memory.MemoryControls.read
+    real = LiveControls.read
 
-    async def read(self: memory.MemoryControls) -> Controls:
-        return replace(self._held, live=True) if self.cut_off else await real(self)
+    async def read(self: LiveControls) -> Controls:
+        return replace(await real(self), live=True)
 
-    return put(memory.MemoryControls, "read", read)
+    return put(LiveControls, "read", read)
 
 
 def _freeze_blocks_an_undo() -> contextlib.AbstractContextManager[None]:
@@ -233,6 +238,122 @@ def _drift_re_planned_silently() -> contextlib.AbstractContextManager[None]:
     )
 
 
+# -- what is done with the log and the groups -----------------------------------------------------------------------
+
+
+def _skip_fence() -> contextlib.AbstractContextManager[None]:
+    """Each owner has a transactional id of its own, so that it shuts nobody out."""
+
+    async def fence(self: Any) -> None:
+        known = self.clients.process.brokers.cluster.coordinator.known
+        writer = self.clients.writer(f"{self.role}-{self.partition}-{len(known)}", 10_000)
+        await writer.init()
+        self._writer = writer
+
+    return put(PartitionLog, "_fence", fence)
+
+
+def _init_outside_assign() -> contextlib.AbstractContextManager[None]:
+    """The predecessor is shut out when the first commit comes, not when the partition is taken over."""
+    really, commit = PartitionLog._fence, PartitionLog._commit
+
+    async def not_yet(self: PartitionLog) -> None:
+        return None
+
+    async def first(self: PartitionLog, stamped: Any, dead: Any) -> int:
+        if self._writer is None:
+            await really(self)
+        return await commit(self, stamped, dead)
+
+    return both(put(PartitionLog, "_fence", not_yet), put(PartitionLog, "_commit", first))
+
+
+def _commit_without_group_metadata() -> contextlib.AbstractContextManager[None]:
+    real = PartitionLog._commit
+
+    async def commit(self: PartitionLog, stamped: Any, dead: Any) -> int:
+        self.group_metadata = lambda: GroupMetadata(self.role)
+        return await real(self, stamped, dead)
+
+    return put(PartitionLog, "_commit", commit)
+
+
+def _trust_committed_offset() -> contextlib.AbstractContextManager[None]:
+    real = PartitionLog.seek
+
+    async def seek(self: Any, positions: Mapping[str, int]) -> None:
+        known = self.clients.process.brokers.cluster.group(self.role).offsets
+        mine = {topic: known[topic, self.partition][0] for topic in self.inputs if (topic, self.partition) in known}
+        await real(self, mine)
+
+    return put(PartitionLog, "seek", seek)
+
+
+def _stop_the_fold_at_the_last_stable_offset() -> contextlib.AbstractContextManager[None]:
+    async def end(self: PartitionLog) -> tuple[int, int]:
+        return await self._of_reader().ends((self.topic, self.partition), 30)
+
+    return put(PartitionLog, "_proven_end", end)
+
+
+def _fold_read_uncommitted() -> contextlib.AbstractContextManager[None]:
+    real = PartitionLog._begin_at_the_start
+
+    async def begin(self: PartitionLog) -> int:
+        end = await real(self)
+        self._reader = self.clients.reader(committed_only=False)
+        await self._reader.assign({(self.topic, self.partition): 0})
+        return end
+
+    return put(PartitionLog, "_begin_at_the_start", begin)
+
+
+def _evolve_before_commit() -> contextlib.AbstractContextManager[None]:
+    """And stays there where the commit was aborted."""
+    real = Owner._commit
+
+    async def commit(self: Owner[Any], draft: Any) -> None:
+        self._books.accept(draft)
+        with contextlib.suppress(Rebuild):
+            await real(self, draft)
+
+    return put(Owner, "_commit", commit)
+
+
+def _offset_moves_without_claim_or_refusal() -> contextlib.AbstractContextManager[None]:
+    real = Draft.take
+
+    def take(self: Draft[Any], raw: Raw, *, may_wait: bool = False) -> bool:
+        if self.books.role == "execute" and self.inputs and raw.offset % 7 == 0:
+            self._took(raw)
+            return True
+        return real(self, raw, may_wait=may_wait)
+
+    return put(Draft, "take", take)
+
+
+def _effect_on_unknown_commit() -> contextlib.AbstractContextManager[None]:
+    """A lane that has had no answer for a while takes it for a yes."""
+    real = OwnLane.commit
+
+    async def commit(self: OwnLane[Any], *decided: Event, cause: Cause | None = None) -> None:
+        asked = asyncio.ensure_future(real(self, *decided, cause=cause))
+        if asked in (await asyncio.wait([asked], timeout=1))[0]:
+            asked.result()
+
+    return put(OwnLane, "commit", commit)
+
+
+def _lane_shared_by_two_owners_after_revoke() -> contextlib.AbstractContextManager[None]:
+    """What was revoked or lost is not stopped."""
+
+    async def give_up(self: PartitionOwners, partitions: Any, within_s: float) -> None:
+        for partition in partitions:
+            self._tasks.pop(partition, None)
+
+    return put(PartitionOwners, "_give_up", give_up)
+
+
 PLANTS: Mapping[str, Plant] = {
     "claim-after-effect": _claim_after_effect,
     "digest-without-bounds": _digest_without_bounds,
@@ -254,4 +375,14 @@ PLANTS: Mapping[str, Plant] = {
     "self-approval-counted-in-a-quorum": _without("self_approval"),
     "approval-of-another-plan-used": _without("wrong_digest"),
     "drift-re-planned-silently": _drift_re_planned_silently,
+    "skip-fence": _skip_fence,
+    "init-outside-assign": _init_outside_assign,
+    "commit-without-group-metadata": _commit_without_group_metadata,
+    "trust-committed-offset": _trust_committed_offset,
+    "stop-the-fold-at-the-last-stable-offset": _stop_the_fold_at_the_last_stable_offset,
+    "fold-read-uncommitted": _fold_read_uncommitted,
+    "evolve-before-commit": _evolve_before_commit,
+    "offset-moves-without-claim-or-refusal": _offset_moves_without_claim_or_refusal,
+    "effect-on-unknown-commit": _effect_on_unknown_commit,
+    "lane-shared-by-two-owners-after-revoke": _lane_shared_by_two_owners_after_revoke,
 }

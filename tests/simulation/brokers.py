@@ -26,7 +26,7 @@ from tests.simulation.clients import End
 from tests.simulation.log import Cluster
 
 if TYPE_CHECKING:
-    from tests.simulation.over_kafka.processes import Process
+    from tests.simulation.processes import Process
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from bootstrap.roles import Hands, rules, stage
 from executors.execute import WindowPassed
 from infra.runners.maps import Mapped
 from infra.runners.own_log import LiveControls, PartitionLog
-from infra.runners.owner import LogClock, Owner
+from infra.runners.owner import LogClock
 from infra.runners.owners import REVOKE_WAIT_S, Around, PartitionOwners
 from infra.settings import Settings
 from schemas.chain import Stamped
@@ -24,19 +24,14 @@ from schemas.events import GenesisMarked
 from schemas.wire import frame
 from streams.pipeline import Processor, dead_letters
 from tests.simulation import errors
+from tests.simulation.brokers import Brokers, ModelClients, place_of, raw_of
+from tests.simulation.chance import Chance
 from tests.simulation.clients import End
 from tests.simulation.members import Assigned, Lost, Member, Revoked, Word
-from tests.simulation.over_kafka.brokers import Brokers, ModelClients, place_of, raw_of
 
 T = TypeVar("T")
 SESSION_MS = 10_000
 COMMIT_EVERY_S = 1.0
-
-
-class Draws(Protocol):
-    def between(self, low: float, high: float) -> float: ...
-
-    def happens(self, share: float) -> bool: ...
 
 
 OF: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
@@ -52,7 +47,7 @@ def of_processes(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asy
 
 
 class Process:
-    """Lives from its making until `die`."""
+    """Lives from its making until `die`. `points`: the share of its calls before which others come."""
 
     def __init__(
         self,
@@ -61,11 +56,13 @@ class Process:
         settings: Settings,
         brokers: Brokers,
         clock: LogClock,
-        chance: Draws,
+        chance: Chance,
+        points: float,
         hands: Callable[[Process], Hands],
         ended: Callable[[Process, BaseException | None], None],
     ) -> None:
         self.name, self.lines, self.brokers, self.clock, self.chance = name, lines, brokers, clock, chance
+        self._points = points
         self.link = brokers.cluster.link()
         self.is_dead = False
         self.owners: dict[str, PartitionOwners] = {}
@@ -229,13 +226,14 @@ class Process:
     # what it asks of the world
 
     async def point(self) -> None:
-        """Time passes, during which anything may happen to it."""
+        """Others may come, or time may pass, during which anything may happen to it."""
         if self._ambush is not None:
             self._ambush = (self._ambush[0] - 1, self._ambush[1])
         if self._stops_for is not None:
             self._stops_for = (self._stops_for[0] - 1, self._stops_for[1])
-        slow = self.chance.happens(0.03)
-        await asyncio.sleep(self.chance.between(0.05, 1.0) if slow else self.chance.between(0.0005, 0.006))
+        if self.chance.happens(self._points):
+            slow = self.chance.happens(0.03)
+            await asyncio.sleep(self.chance.between(0.05, 1.0) if slow else self.chance.between(0.0005, 0.006))
         await self.is_running()
 
     async def is_running(self) -> None:
@@ -429,8 +427,3 @@ class Carried:
         if sent:
             with contextlib.suppress(errors.TimedOut, errors.Abortable):
                 await self._process.ask(lambda now_ms: self._reader.commit(self._member.metadata(), sent, now_ms), 5)
-
-
-def execute_owner(process: Process, role: str) -> Owner[Any] | None:
-    owners = process.owners.get(role)
-    return next(iter(owners.running.values()), None) if owners else None

@@ -1,0 +1,231 @@
+"""The world of one history: production's roles in processes of their own, over a model of Kafka and a simulated PD.
+
+What runs is production's own: the lines of the pipeline page, their owners and lanes, the protocols of their logs, of
+their groups and of the controls, the execution protocol, the actions, the PD clients. Made up are the log, the cluster,
+the time, the people, and what goes wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from bootstrap.roles import Hands
+from executors.execute import Reply, Writer
+from infra.runners.memory import MemoryClock
+from infra.runners.owner import NotSafe
+from schemas.facts import Facts, FactsReader, Look
+from schemas.processors import Fenced
+from schemas.values import Call
+from streams.pipeline import ACT, OBSERVE, Processor
+from tests.simulation.brokers import Brokers, ModelledLog
+from tests.simulation.chance import Chance
+from tests.simulation.invariants import History, MeantStop, put_there_by
+from tests.simulation.processes import Process, ProcessWindow, of_processes
+from tests.spec.world import CLUSTER, World
+
+PLOTS = ("slow_store", "tombstones_left", "hot_region")  # what there is to mend: MEDIUM, HIGH, LOW
+LINES = (*OBSERVE, *ACT)
+ROLES = tuple(line.role for line in LINES)
+AS_UP: dict[str, tuple[Processor, ...]] = {  # as `steward up` starts them (bootstrap/commands.py)
+    "observe": OBSERVE,
+    "act": tuple(line for line in ACT if line.role != "execute"),
+    "execute": tuple(line for line in ACT if line.role == "execute"),
+}
+AS_RUN = {line.role: (line,) for line in LINES}  # each by `steward run`
+AGAIN_S = 1.0  # a process that has ended by itself is started again
+STARTS_MAX = 500  # of one instance: more is a loop, not a recovery
+
+Instance = tuple[str, int]  # which roles, and which of the processes that carry them
+
+
+@dataclass(frozen=True)
+class Distant:
+    """PD is some way off: time passes before it has the request, and before the caller has the answer. The host that
+    asks has a clock of its own, which is `ahead_ms` before ours."""
+
+    inner: Writer
+    reader: FactsReader
+    process: Process
+    ahead_ms: int
+
+    async def cluster_id(self) -> int:
+        await self._passes(0.3)
+        return await self.inner.cluster_id()
+
+    async def send(self, call: Call, *, caller_id: str, within_s: float) -> Reply:
+        await self._passes(0.5)
+        reply = await self.inner.send(call, caller_id=caller_id, within_s=within_s)
+        await self._passes(0.5)
+        return reply
+
+    async def facts(self, cluster_id: str, look: Look) -> Facts:
+        await self._passes(0.4)
+        facts = await self.reader.facts(cluster_id, look)
+        return facts.model_copy(update={"taken_at_ms": facts.taken_at_ms + self.ahead_ms})
+
+    async def _passes(self, most_s: float) -> None:
+        await asyncio.sleep(self.process.chance.between(0.001, most_s))
+        await self.process.is_running()
+
+
+class Simulated(World):
+    """A world that a seed decides."""
+
+    log: ModelledLog
+
+    def __init__(self, seed: int) -> None:
+        self.seed, chance = seed, Chance(f"{seed}/world")
+        self.plots = chance.some_of(PLOTS) or PLOTS[:1]
+        living = 6 if "hot_region" in self.plots else 4
+        self.gone = (living + 1, living + 2) if "tombstones_left" in self.plots else ()  # in time, for good
+        stores = living + len(self.gone)
+        super().__init__(
+            stores=stores,
+            regions=3 * stores,
+            partitions=1 + chance.happens(0.3),
+            poll_s=chance.one_of((5.0, 10.0, 20.0)),
+            seed=int(chance.share() * 1e9),
+        )
+        self.loop.set_task_factory(of_processes)
+        self.brokers = Brokers(self.log.partitions, self.now_ms)
+        self.log = ModelledLog(self.brokers)
+        self.key = key_of(seed)
+        self.meant: list[MeantStop] = []
+        self.led_since_ms: list[float] = []
+        self.groups = AS_RUN if chance.happens(0.2) else AS_UP
+        self.copies = 1 + chance.happens(0.4)  # of each: then partitions move
+        self.points = chance.one_of((0.1, 0.3, 1.0))  # the share of calls before which others may come
+        self.ahead_ms = {
+            n: int(chance.between(-29, 4) * 1000) if chance.happens(0.15) else 0 for n in self._numbers()
+        }  # of the hosts' clocks
+        self.instances: dict[Instance, Process] = {}
+        self.processes: list[Process] = []  # of whom something still runs
+        self.starts: Counter[Instance] = Counter()
+        self.ends: Counter[str] = Counter()  # why processes have ended
+        self.away: set[Instance] = set()  # nobody starts them just now
+        self.is_over = False
+        self._markers = Chance(f"{seed}/markers")
+        self.markers_take(30)
+
+    def _numbers(self) -> range:
+        return range(1, self.copies + 1)
+
+    # processes
+
+    def all_instances(self) -> tuple[Instance, ...]:
+        return tuple((group, number) for group in self.groups for number in self._numbers())
+
+    def instances_with(self, role: str) -> tuple[Instance, ...]:
+        """All that carry it."""
+        return tuple(i for i in self.all_instances() if any(line.role == role for line in self.groups[i[0]]))
+
+    def start(self, *roles: str) -> None:
+        for instance in self.all_instances():
+            self.start_instance(instance)
+
+    def start_instance(self, instance: Instance) -> None:
+        """Where it does not live, and may."""
+        if self.is_over or instance in self.instances or instance in self.away:
+            return
+        self.starts[instance] += 1
+        group, number = instance
+        assert self.starts[instance] <= STARTS_MAX, f"{group} is started for ever: {self.ends}"
+        self.processes = [process for process in self.processes if not process.is_buried]
+        process = self.instances[instance] = Process(
+            f"{group}-{number}",
+            self.groups[group],
+            self.settings,
+            self.brokers,
+            MemoryClock(self.log),
+            Chance(f"{self.seed}/{group}-{number}/{self.starts[instance]}"),
+            self.points,
+            lambda process: self._hands_of(process, self.ahead_ms[number]),
+            lambda process, error: self._ended(instance, process, error),
+        )
+        self.processes.append(process)
+
+    async def kill(self, *roles: str) -> None:
+        self.is_over = True
+        for process in self.processes:
+            await process.buried()
+
+    def kill_instance(self, instance: Instance) -> None:
+        if process := self.instances.pop(instance, None):
+            process.die()
+
+    def _ended(self, instance: Instance, process: Process, error: BaseException | None) -> None:
+        """By itself: fenced, told to go, or killed by its kernel. Its supervisor starts it again."""
+        if error is not None and not isinstance(error, (Fenced, NotSafe)):
+            self.failures.append(error)
+        self.ends[type(error).__name__ if error else "ended"] += 1
+        if self.instances.get(instance) is process:
+            del self.instances[instance]
+            self.loop.call_later(AGAIN_S, self.start_instance, instance)
+
+    def _hands_of(self, process: Process, ahead_ms: int) -> Hands:
+        made = self.hands()
+        return replace(
+            made,
+            controls=process.controls,
+            reader=Distant(None, made.reader, process, ahead_ms),  # type: ignore[arg-type]  # none is needed to read
+            writer=lambda cluster, may: Distant(made.writer(cluster, may), made.reader, process, ahead_ms),
+            window=lambda window_s: ProcessWindow(process, window_s),
+        )
+
+    # the log and PD
+
+    def brokers_are_back(self) -> None:
+        self.brokers.come_back()
+        self.log.caught_up()
+
+    def markers_take(self, most_ms: float) -> None:
+        self.brokers.cluster.markers_take(lambda *_: int(self._markers.between(0, most_ms)))
+
+    def leads_anew(self, *, restarted: bool) -> None:
+        """Another PD leads, or the same one again, and knows only what was persisted."""
+        (self.pd.restart_pd if restarted else self.pd.change_pd_leader)(self.now_s())
+        self.led_since_ms.append(self.now_s() * 1000)
+
+    # what is left
+
+    def history(self) -> History:
+        there = [f"evict-leader-scheduler-{store}" for store in self.pd.schedulers.evicted]
+        by = put_there_by(self.pd.calls)
+        others = [name for name in there if not by.get(name, "").startswith("steward/")]
+        return replace(
+            super().history(),
+            others={CLUSTER: others},
+            left={CLUSTER: there},
+            meant=tuple(self.meant),
+            led_since_ms={CLUSTER: tuple(self.led_since_ms)},
+            ended=True,
+            roles=ROLES,
+            usurped=self.brokers.usurped,
+        )
+
+    def mark(self) -> str:
+        """Over all that is on the log and in the cluster's record: two runs of a seed agree."""
+        digest = hashlib.sha256(self.brokers.cluster.dump())
+        for call in self.pd.calls:
+            digest.update(f"{call.at} {call.method} {call.path} {call.status} {call.caller_id}".encode())
+        return digest.hexdigest()[:16]
+
+
+def key_of(seed: int) -> dict[str, str]:
+    """A console's key that is the same in each run of a seed."""
+    secret = hashlib.sha256(f"simulated key {seed}".encode()).digest()
+    public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    x, d = (base64.urlsafe_b64encode(raw).rstrip(b"=").decode() for raw in (public, secret))
+    return {"kty": "OKP", "crv": "Ed25519", "x": x, "d": d, "kid": f"simulated-{seed}"}
+
+
+def is_simulated(world: World) -> Simulated:
+    assert isinstance(world, Simulated)
+    return world
