@@ -664,9 +664,10 @@ class _Here:
         return None if too_old or began_ms <= after_ms else facts
 
     def _rest_then_look(self, until_ms: int | None = None) -> Look | Rest:
+        """Until the next look is due; or until that moment, where the last look was before it."""
         wake = self.seen.looked_at_ms + int(self.rules.poll_s * 1000)
-        if until_ms is not None:
-            wake = min(wake, max(until_ms, self.now_ms + 1))
+        if until_ms is not None and until_ms > self.seen.looked_at_ms:
+            wake = min(wake, until_ms)
         return Look() if self.now_ms >= wake else Rest(wake)
 
     def _sample(self, facts: Facts) -> Sample:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from infra.runners.memory import MemoryControls
 from pdsim.faults import Garbage, HalfBody, HtmlBody, WrongCluster
 from schemas import events as e
-from tests.spec.test_execution_recovery import EVICT
+from schemas.controls import Controls
+from tests.spec.test_execution_recovery import EVICT, approved
 from tests.spec.world import ACTING_POLICY, DRY_RUN_POLICY, SMALL, TRUST, World, live
 
 
@@ -172,3 +175,32 @@ def test_a_rehearsal_that_is_killed_is_finished_as_one() -> None:
         assert world.writes() == []
 
     live(spec, **SMALL)
+
+
+class Counted(MemoryControls):
+    """Controls that count how often they are read."""
+
+    reads = 0
+
+    async def read(self) -> Controls:
+        self.reads += 1
+        return await super().read()
+
+
+class CountedWorld(World):
+    def __init__(self, **world: Any) -> None:
+        super().__init__(**world)
+        self.controls: Counted = Counted(self.log)
+
+
+def test_a_lane_that_waits_for_the_next_look_asks_nobody_meanwhile() -> None:
+    """Seen in the simulator: between the end of the settling time and the next look the controls were read every
+    millisecond, from a real broker as often as it answers."""
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.closed()
+
+    world = live(spec, CountedWorld, **{**SMALL, "poll_s": 7.0})
+    assert isinstance(world, CountedWorld)
+    assert world.controls.reads < 200
