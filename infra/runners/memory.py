@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,11 +25,18 @@ from schemas.wire import frame
 from streams.pipeline import BY_NAME, dead_letters
 
 
+class _NothingToPoll(selectors.SelectSelector):
+    """No socket has anything to say, unless nothing else will ever happen."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(None) if timeout is None else []
+
+
 class JumpingLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time: where nothing is ready, it is at once the time of the next timer."""
 
     def __init__(self, start_s: float) -> None:
-        super().__init__()
+        super().__init__(_NothingToPoll())
         self._virtual_s = start_s
 
     def time(self) -> float:

@@ -16,7 +16,7 @@ from infra.runners.memory import MemoryLog
 from infra.runners.own_log import CALL_TIMEOUT_S, Abortable, Place
 from infra.runners.owner import NotSafe, Rebuild
 from schemas.chain import Stamped
-from schemas.events import Unreadable
+from schemas.events import Event, Unreadable
 from schemas.processors import Fenced, Record
 from schemas.topics import partition_of
 from schemas.wire import frame
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.simulation.processes import Process
 
 T = TypeVar("T")
+ANY_RECORD = "any record"  # to wait for
 
 
 def raw_of(record: partitions.Record) -> Raw:
@@ -52,28 +53,36 @@ class Brokers:
         self.unreachable: set[str] = set()  # topics of which nobody is told the ends
         self.usurped: list[str] = []  # commits of who did not own the partition
         self.aborting = 0.0  # the share of transactions that a broker does not let commit
-        self.changes = 0  # so often something has become visible, or has gone
-        self._waiting: dict[object, list[asyncio.Future[None]]] = {}
+        self.changed: dict[partitions.Partition, None] = {}  # since somebody last took it
+        self._waiting: dict[object, dict[asyncio.Future[None], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ms: int | None = None
         self.cluster.on_change = self.wake
         self.advance()
 
     def advance(self) -> None:
         """To now; and again when something is next due by itself."""
         self.cluster.advance(self.now_ms())
+        due_ms = None if self.cluster.is_down else self.cluster.next_due_ms()
+        if due_ms == self._timer_due_ms:
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due_ms = self.cluster.next_due_ms()
-        if due_ms is not None and not self.cluster.is_down:
+        self._timer, self._timer_due_ms = None, due_ms
+        if due_ms is not None:
             wait_s = max(0.001, (due_ms - self.now_ms()) / 1000 + 0.001)
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self.advance)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._due)
+
+    def _due(self) -> None:
+        self._timer = self._timer_due_ms = None
+        self.advance()
 
     def wake(self, what: object) -> None:
-        self.changes += 1
+        if isinstance(what, partitions.Partition):
+            self.changed[what] = None
+            self.wake(ANY_RECORD)
         for future in self._waiting.pop(what, ()):
-            if not future.done():
-                future.set_result(None)
+            _let_go(future)
 
     def wake_all(self) -> None:
         """Links, or the brokers, have come or gone."""
@@ -82,15 +91,19 @@ class Brokers:
 
     async def change(self, of: Sequence[object], within_s: float | None = None) -> None:
         """Until one of these changes, anything comes or goes, or so long has passed."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         for what in (*of, self):
-            waiting = [f for f in self._waiting.get(what, ()) if not f.done()]
-            self._waiting[what] = [*waiting, future]
+            self._waiting.setdefault(what, {})[future] = None
+        over = None if within_s is None else loop.call_later(within_s, _let_go, future)
         try:
-            async with asyncio.timeout(within_s):
-                await future
-        except TimeoutError:
-            future.cancel()
+            await future
+        finally:
+            if over is not None:
+                over.cancel()
+            for what in (*of, self):
+                if (waiting := self._waiting.get(what)) is not None:
+                    waiting.pop(future, None)
 
     def go_down(self) -> None:
         self.cluster.go_down(self.now_ms())
@@ -110,8 +123,9 @@ class ModelledLog(MemoryLog):
         self.brokers = brokers
         self._publisher = brokers.cluster.plain_producer(brokers.cluster.link())
         self._late: list[tuple[Place, str, bytes]] = []
-        self._seen: dict[tuple[str, int, int], Record | None] = {}
-        self._as_of, self._all = -1, list[Record]()
+        self._taken_in: dict[partitions.Partition, int] = {}
+        self._all: list[tuple[int, Record]] = []  # with the order of appending
+        self._of_kind: dict[type[Event], list[Event]] = {}
 
     def append(self, topic: str, key: str, value: bytes, partition: int | None = None) -> Raw:
         """Once the brokers are there."""
@@ -134,32 +148,43 @@ class ModelledLog(MemoryLog):
         return [raw_of(r) for r in found.read(max(start, found.start), found.stable, True, limit)[0]]
 
     async def changed(self) -> None:
-        cluster = self.brokers.cluster
-        await self.brokers.change(
-            [cluster.partition((t, n)) for t, count in cluster.topics().items() for n in range(count)]
-        )
+        await self.brokers.change([ANY_RECORD])
 
     def all(self) -> list[Record]:
-        if self._as_of == self.brokers.changes:
-            return self._all
-        self._as_of, self._all = self.brokers.changes, self._admitted_all()
-        return self._all
+        self._take_in()
+        return [record for _, record in self._all]
 
-    def _admitted_all(self) -> list[Record]:
-        found = []
-        for record in self.brokers.cluster.records():
-            if record.topic in BY_NAME:
-                place = (record.topic, record.partition, record.offset)
-                if place not in self._seen:
-                    self._seen[place] = self._admitted_one(record)
-                if (one := self._seen[place]) is not None:
-                    found.append(one)
-        return found
+    def of_kind(self, kind: type[Event]) -> Sequence[Event]:
+        """All of them so far; those of one partition in their order."""
+        self._take_in()
+        return self._of_kind.get(kind, ())
 
-    def _admitted_one(self, record: partitions.Record) -> Record | None:
-        with contextlib.suppress(Unreadable):
-            return admit(raw_of(record), self.partitions)
-        return None
+    def _take_in(self) -> None:
+        """What committed readers may see by now, and could not before."""
+        if not self.brokers.changed:
+            return
+        changed, self.brokers.changed = self.brokers.changed, {}
+        for partition in changed:
+            if partition.topic not in BY_NAME:
+                continue
+            start = self._taken_in.get(partition, 0)
+            self._taken_in[partition] = partition.stable
+            for entry in partition.entries[start : partition.stable]:
+                if entry.record is not None and not entry.is_hidden:
+                    with contextlib.suppress(Unreadable):
+                        record = admit(raw_of(entry.record), self.partitions)
+                        self._all.append((entry.order, record))
+                        self._of_kind.setdefault(type(record.event), []).append(record.event)
+        self._all.sort(key=_order)
+
+
+def _let_go(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _order(ordered: tuple[int, Record]) -> int:
+    return ordered[0]
 
 
 # -- production's ports ---------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ class Link:
     def cut(self, now_ms: int, after: int = 0) -> None:
         """`after`: so many requests still arrive and are done, and the answer of the last one of them is lost."""
         self._cluster.advance(now_ms)
+        self._cluster.links_change()
         self._left, self._cut_ms, self._under_way = after, now_ms, None
 
     def stall(self, now_ms: int) -> None:
@@ -55,6 +56,7 @@ class Link:
     def mend(self, now_ms: int) -> None:
         """What is under way then, is lost."""
         self._cluster.advance(now_ms)
+        self._cluster.links_change()
         self._left, self._under_way = None, None
 
     @property
@@ -77,6 +79,7 @@ class Link:
         if self._left is None:
             return request()
         self._left -= 1
+        self._cluster.links_change()
         try:
             answer = request()
         except LogError as refused:

@@ -113,6 +113,11 @@ class Cluster:
             if self.down_ms is None:
                 self._time_passes(now_ms)
 
+    def links_change(self) -> None:
+        """Somebody's heartbeats may stop, or come again, from this moment on."""
+        for group in self._groups.values():
+            group.links_change(self.now_ms)
+
     def next_due_ms(self) -> int | None:
         """Until then nothing happens by itself. May be in the past while no broker is up."""
         due = [self.coordinator.next_due_ms(), *(group.next_due_ms() for group in self._groups.values())]
@@ -161,12 +166,14 @@ class Cluster:
     def go_down(self, now_ms: int) -> None:
         """No broker answers anybody. Time-outs stand still."""
         self.advance(now_ms)
+        self.links_change()
         self.down_ms = now_ms
 
     def come_back(self, now_ms: int) -> None:
         """Nothing acknowledged was lost. The coordinators have loaded: every session begins anew, a transaction's
         time-out does not."""
         self.advance(now_ms)
+        self.links_change()
         self.down_ms = None
         for group in self._groups.values():
             for known in group.members.values():

@@ -18,6 +18,7 @@ from schemas.processors import Record
 from schemas.values import Plan
 from schemas.wire import frame
 from streams.pipeline import PROCESSORS
+from tests.simulation.brokers import ANY_RECORD
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import MeantStop
 from tests.simulation.processes import Process
@@ -42,12 +43,12 @@ class Trouble:
 
     async def _moment(self, kind: type[e.Event], within_s: float) -> bool:
         """The next time that an event of this kind is durable."""
-        seen, ends_s = len(self.world.found(kind)), self.world.now_s() + within_s
-        while len(self.world.found(kind)) == seen:
+        log, ends_s = self.world.log, self.world.now_s() + within_s
+        seen = len(log.of_kind(kind))
+        while len(log.of_kind(kind)) == seen:
             if self.world.now_s() >= ends_s:
                 return False
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.world.log.changed(), 5)
+            await self.world.brokers.change([ANY_RECORD], ends_s - self.world.now_s())
         return True
 
     async def _brokers_answer(self) -> None:

@@ -28,7 +28,7 @@ from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import History, MeantStop, put_there_by
 from tests.simulation.processes import Process, ProcessWindow, of_processes
-from tests.spec.world import CLUSTER, World
+from tests.spec.world import CLUSTER, E, World
 
 PLOTS = ("slow_store", "tombstones_left", "hot_region")  # what there is to mend: MEDIUM, HIGH, LOW
 LINES = (*OBSERVE, *ACT)
@@ -194,6 +194,9 @@ class Simulated(World):
         self.led_since_ms.append(self.now_s() * 1000)
 
     # what is left
+
+    def found(self, kind: type[E], topic: str = "") -> list[E]:
+        return super().found(kind, topic) if topic else list(self.log.of_kind(kind))  # type: ignore[arg-type]
 
     def history(self) -> History:
         there = [f"evict-leader-scheduler-{store}" for store in self.pd.schedulers.evicted]
