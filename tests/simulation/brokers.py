@@ -204,7 +204,7 @@ class ModelReader:
     async def consume(self, records_max: int, within_s: float) -> tuple[list[Raw], bool]:
         await self._process.point()
         raws, at_end = self._poll(records_max)
-        if not raws and not at_end and within_s:
+        if not raws and not at_end and within_s and not self._clients.queued:
             # A poll that finds nothing is made again, by all who call this: it may as well wait for longer.
             watched = [self._brokers.cluster.partition(place) for place in self._reader.positions]
             await self._brokers.change((*watched, self._clients), None if self._process.link.is_up else within_s)
@@ -311,6 +311,7 @@ class ModelClients:
 
     def __init__(self, process: Process) -> None:
         self.process = process
+        self.queued = 0  # calls that wait for their thread
         self._threads: dict[str, asyncio.Lock] = {}
 
     def writer(self, transactional_id: str, timeout_ms: int) -> ModelWriter:
@@ -324,10 +325,12 @@ class ModelClients:
 
         async def run() -> T:
             async with lock:
+                self.queued -= 1
                 return await call()
 
         if lock.locked():
             self.process.brokers.wake(self)  # a poll that waits returns, for who comes after it
+        self.queued += 1
         task = asyncio.ensure_future(run())
         task.add_done_callback(_heard)
         return await asyncio.shield(task)

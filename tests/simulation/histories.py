@@ -17,9 +17,9 @@ from tests.simulation.trouble import FEATURES, Trouble, moves, states_of
 from tests.simulation.world import Simulated, is_simulated
 from tests.spec.world import CLUSTER, World, run_world
 
-TROUBLE_S = 1_500  # so long things go wrong
+TROUBLE_S = 1_500  # so long things go wrong, at most: mostly for about as long as one remediation takes
 PEACE_S = 9_000  # then nothing does, until everything has ended, at most so long
-STILL_S = 600
+STILL_S = 600  # and this goes on twice as long
 PAUSE_S = 60  # at most, between one trouble and the next
 
 
@@ -41,7 +41,7 @@ def planned(seed: int) -> tuple[Happening, ...]:
     """All that goes wrong in the history of this seed."""
     chance = Chance(f"{seed}/plan")
     features = chance.some_of(FEATURES, chance.between(0.2, 0.9)) or FEATURES[:1]
-    ends_s, at_s, plan = chance.between(60, TROUBLE_S), 0.0, list[Happening]()
+    ends_s, at_s, plan = 60 + TROUBLE_S * chance.share() ** 3, 0.0, list[Happening]()
     while at_s < ends_s:
         after_s = chance.between(0.1, PAUSE_S)
         plan.append(Happening(len(plan), after_s, chance.weighted(features), chance.happens(0.4), chance.happens(0.6)))
@@ -109,7 +109,7 @@ async def _lived(world: Simulated, seed: int, plan: Sequence[Happening], keep_st
 
 
 async def _begin(trouble: Trouble, chance: Chance) -> None:
-    await asyncio.sleep(chance.between(5, 15) if chance.happens(0.4) else chance.between(15, 300))
+    await asyncio.sleep(chance.between(5, 15) if chance.happens(0.7) else chance.between(15, 200))
     await trouble.alert(chance)
 
 
@@ -140,12 +140,13 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
         await trouble.restart()
     if chance.happens(0.2):
         world.freeze()
-    ends_s = world.now_s() + PEACE_S
-    while world.now_s() < ends_s and not _has_ended(world):
+    ends_s, still = world.now_s() + PEACE_S, 0
+    while world.now_s() < ends_s and still < 2:
         await world.passes(STILL_S)
         trouble.lift_inputs()
         await trouble.people_resolve(chance)
-    await world.passes(STILL_S)
+        still = still + 1 if _has_ended(world) else 0
+    await world.passes(60)  # for the last answers
 
 
 def _has_ended(world: Simulated) -> bool:
