@@ -52,7 +52,13 @@ def _escape(text: str) -> str:
 
 def dumps_indented(value: object) -> bytes:
     """As PD's render package: two spaces, one final newline."""
-    return (_escape(json.dumps(_normal(value), indent=2, ensure_ascii=False)) + "\n").encode()
+    return _indented(json.dumps(value, ensure_ascii=False))
+
+
+@lru_cache(maxsize=512)
+def _indented(text: str) -> bytes:
+    """Most answers are those of a moment ago, and the encoder that indents is slow."""
+    return (_escape(json.dumps(_normal(json.loads(text)), indent=2, ensure_ascii=False)) + "\n").encode()
 
 
 def dumps_compact(value: object) -> bytes:

@@ -124,7 +124,8 @@ class ModelledLog(MemoryLog):
         self._publisher = brokers.cluster.plain_producer(brokers.cluster.link())
         self._late: list[tuple[Place, str, bytes]] = []
         self._taken_in: dict[partitions.Partition, int] = {}
-        self._all: list[tuple[int, Record]] = []  # with the order of appending
+        self._ordered: list[tuple[int, Record]] = []  # with the order of appending
+        self._all: list[Record] = []
         self._of_kind: dict[type[Event], list[Event]] = {}
 
     def append(self, topic: str, key: str, value: bytes, partition: int | None = None) -> Raw:
@@ -152,7 +153,7 @@ class ModelledLog(MemoryLog):
 
     def all(self) -> list[Record]:
         self._take_in()
-        return [record for _, record in self._all]
+        return self._all
 
     def of_kind(self, kind: type[Event]) -> Sequence[Event]:
         """All of them so far; those of one partition in their order."""
@@ -173,9 +174,11 @@ class ModelledLog(MemoryLog):
                 if entry.record is not None and not entry.is_hidden:
                     with contextlib.suppress(Unreadable):
                         record = admit(raw_of(entry.record), self.partitions)
-                        self._all.append((entry.order, record))
+                        self._ordered.append((entry.order, record))
                         self._of_kind.setdefault(type(record.event), []).append(record.event)
-        self._all.sort(key=_order)
+        if len(self._ordered) > len(self._all):
+            self._ordered.sort(key=_order)
+            self._all = [record for _, record in self._ordered]
 
 
 def _let_go(future: asyncio.Future[None]) -> None:

@@ -19,7 +19,7 @@ from tests.spec.world import CLUSTER, World, run_world
 
 TROUBLE_S = 1_500  # so long things go wrong, at most: mostly for about as long as one remediation takes
 PEACE_S = 9_000  # then nothing does, until everything has ended, at most so long
-STILL_S = 600  # and this goes on twice as long
+STILL_S = 300  # and this goes on twice as long
 PAUSE_S = 60  # at most, between one trouble and the next
 
 

@@ -301,7 +301,7 @@ class Trouble:
             found = [name for name, state in states.items() if state == wanted]
             if found or self.world.now_s() >= ends_s:
                 break
-            await asyncio.sleep(2)
+            await self._moment(e.RemediationOpened if not states else e.RemediationClosed, 10)
         for name in found[-1:] or tuple(states)[-1:]:
             for _ in range(1 + int(chance.share() * 2)):
                 verbs = VERBS[wanted] if chance.happens(0.6) else ALL_VERBS
