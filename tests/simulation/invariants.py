@@ -284,7 +284,15 @@ def _too_early(
 ) -> Iterator[str]:
     if step is None:
         return
-    ends_ms = step[0].at_ms + int(step[1].window_s * 1000)
+    ends_ms = step[0].head.at_ms + int(step[1].window_s * 1000)  # it begins before its intent is durable
+    for write in history.writes:
+        late = (write.remediation_id, write.attempt, write.step) == (
+            probed.remediation_id,
+            step[1].attempt,
+            probed.step,
+        )
+        if late and write.at_ms > record.at_ms:
+            yield f"{write}: what became of it was said before, at {_where(record)}"
     if record.at_ms < ends_ms:
         yield f"{probed.remediation_id}: step {probed.step} is probed at {record.at_ms}, its window ends at {ends_ms}"
     calls = history.calls.get(probed.cluster_id, ())

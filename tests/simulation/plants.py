@@ -18,6 +18,7 @@ import schemas.approvals
 import schemas.wire
 import streams.remediations
 import streams.validate
+from actions.catalogue import parse
 from actions.evict_store_leaders import EvictStoreLeaders
 from executors.changes import Claim, Step
 from executors.execute import Execute
@@ -222,19 +223,31 @@ def _remediations_lapses_an_authorised_claim() -> contextlib.AbstractContextMana
 
 
 def _unknown_doesnt_quarantine() -> contextlib.AbstractContextManager[None]:
-    real = executors.protocol.evolve
+    """Two stand against it, who orders and who obeys: neither keeps it in mind."""
+    obeys, orders = executors.protocol.evolve, streams.remediations._evolve
 
-    def evolve(cluster: Any, event: Any, head: Any) -> Any:
-        after = real(cluster, event, head)
+    def of_execute(cluster: Any, event: Any, head: Any) -> Any:
+        after = obeys(cluster, event, head)
         return replace(after, quarantine="") if isinstance(event, Concluded) else after
 
-    return put(executors.execute, "evolve", evolve)
+    def of_remediations(state: Any, event: Any, at: int) -> Any:
+        return replace(orders(state, event, at), quarantine="")
+
+    return both(put(executors.execute, "evolve", of_execute), put(streams.remediations, "_evolve", of_remediations))
 
 
 def _drift_re_planned_silently() -> contextlib.AbstractContextManager[None]:
+    """What is done is what the facts of now ask for, not what was approved."""
+    approved = Claim.changes
+
+    def changes(self: Claim) -> Any:
+        action = parse(self.claimed.action, self.claimed.params)
+        return action.plan(self.facts) if self.facts else approved(self)
+
     return both(
         put(executors.protocol, "drifted", lambda plan, facts, action: []),
         put(executors.protocol, "exceeds", lambda bounds, reach: []),
+        put(Claim, "changes", changes),
     )
 
 

@@ -219,6 +219,15 @@ class Trouble:
         method = chance.one_of(("POST", "DELETE", "DELETE"))
         self.world.faults.add(NO_OF_PD, method=method, times=1 + int(chance.share() * 6))
 
+    async def pd_never_takes_back(self, chance: Chance) -> None:
+        """Somebody does at last, and does not say so; and then something else needs mending."""
+        self.world.faults.add(NO_OF_PD, method="DELETE", path=SCHEDULERS, times=6)
+        if await self._moment(e.ClusterQuarantined, 900):
+            for _ in range(7):
+                await self._by_hand("DELETE", f"{SCHEDULERS}/evict-leader-scheduler-4")
+            await self._all_clear(chance)
+            await self._alert_of(self.world.plots[-1], chance)
+
     async def pd_is_away(self, chance: Chance) -> None:
         """It can't be read for minutes."""
         now_s = self.world.now_s()
@@ -435,6 +444,20 @@ class Trouble:
     async def somebody_takes_it_back_by_hand(self, chance: Chance) -> None:
         await self._by_hand("DELETE", f"{SCHEDULERS}/evict-leader-scheduler-{chance.one_of((4, 4, 2))}")
 
+    async def somebody_moves_the_leader_by_hand(self, chance: Chance) -> None:
+        """Of the very region that people are asked about."""
+        if not await self._moment(e.ApprovalAsked, 300):
+            return
+        await asyncio.sleep(chance.between(0, 20))
+        for change in self.world.found(e.ApprovalAsked)[-1].plan.changes:
+            if change.do.name == "transfer_leader":
+                region = int(change.do.args["region_id"])
+                found = self.world.pd.truth.get(region)
+                assert found is not None
+                others = _followers(found)
+                body = {"name": "transfer-leader", "region_id": region, "to_store_id": chance.one_of(sorted(others))}
+                await self._by_hand("POST", "/pd/api/v1/operators", body)
+
     async def _by_hand(self, method: str, path: str, body: Any = None) -> None:
         async with httpx.AsyncClient(transport=self.world.transport, base_url="http://pd-0:2379", timeout=5) as client:
             with suppress(httpx.HTTPError):
@@ -444,8 +467,11 @@ class Trouble:
 
     async def alert(self, chance: Chance) -> None:
         """There is something to mend, and a monitor says so."""
+        await self._alert_of(chance.one_of(self.world.plots), chance)
+
+    async def _alert_of(self, plot: str, chance: Chance) -> None:
         pd = self.world.pd
-        match chance.one_of(self.world.plots):
+        match plot:
             case "slow_store":
                 pd.set_slow(4, 90)
                 self._fire("PD_cluster_slow_tikv_nums", instance="127.0.0.1:2379")
@@ -481,11 +507,15 @@ class Trouble:
 
     async def alert_ends(self, chance: Chance) -> None:
         """And what is wrong then is another incident."""
+        await self._all_clear(chance)
+        await self.alert(chance)
+
+    async def _all_clear(self, chance: Chance) -> None:
+        self.world.pd.set_slow(4, 1)
         ended, self.firing = self.firing, []
         for name, labels in ended:
             self.world.alert(name, status="resolved", **labels)
         await asyncio.sleep(chance.between(305, 400))  # until it is closed
-        await self.alert(chance)
 
     async def alert_flaps(self, chance: Chance) -> None:
         for name, labels in self.firing[-1:]:
@@ -546,6 +576,7 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("somebody_resets_offsets", 0.3),
     ("pd_fails", 4),
     ("pd_refuses", 1),
+    ("pd_never_takes_back", 0.7),
     ("pd_is_away", 0.7),
     ("pd_cant_tell", 0.7),
     ("pd_changes_its_leader", 1),
@@ -564,6 +595,7 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("policy_moves_on", 1),
     ("somebody_evicts_by_hand", 1),
     ("somebody_takes_it_back_by_hand", 0.3),
+    ("somebody_moves_the_leader_by_hand", 0.5),
     ("alert", 1),
     ("alert_ends", 3),
     ("alert_flaps", 1),
