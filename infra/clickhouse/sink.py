@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -110,11 +110,14 @@ class Sink:
         linger_s: float = LINGER_S,
         backoff_s: tuple[float, float] = BACKOFF_S,
         now_s: Callable[[], float] = time.time,
+        elapsed_s: Callable[[], float] = time.monotonic,
+        on_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
         on_lag: Callable[[Mapping[str, int]], None] = lambda lag: None,
         on_trouble: Callable[[str], None] = lambda trouble: None,
     ) -> None:
         self._store, self._now_s, self._on_lag, self._on_trouble = store, now_s, on_lag, on_trouble
         self._owner_wait_s = store.insert_ends_within_s if owner_wait_s is None else owner_wait_s
+        self._elapsed_s, self._on_thread = elapsed_s, on_thread
         self._batch = Batch(rows_max, bytes_max, linger_s)
         self._backoff_s = backoff_s
         self._stopping = asyncio.Event()
@@ -131,13 +134,13 @@ class Sink:
         first_s, longest_s = self._backoff_s
         wait_s = first_s
         while not self._stopping.is_set():
-            began_s = time.monotonic()
+            began_s = self._elapsed_s()
             try:
-                await asyncio.to_thread(prepare)
+                await self._on_thread(prepare)
                 await self.run(log)
             except Exception as error:
                 expected = isinstance(error, AuditRefused | AuditUnreachable)
-                wait_s = first_s if time.monotonic() - began_s > longest_s + self._owner_wait_s else wait_s
+                wait_s = first_s if self._elapsed_s() - began_s > longest_s + self._owner_wait_s else wait_s
                 self._tell(str(error) if expected else f"{type(error).__name__}: {error}")
                 _log.error("the audit is not written", error=self.trouble, again_in_s=wait_s, exc_info=not expected)
                 await self._pause(wait_s)
@@ -164,9 +167,9 @@ class Sink:
                 self.lost.append(str(error))
                 self._tell(self.trouble)
                 continue
-            self._batch.add(raws, time.monotonic())
+            self._batch.add(raws, self._elapsed_s())
             self._unkept.update(r.topic for r in raws)
-            if self._batch.is_due(time.monotonic()):
+            if self._batch.is_due(self._elapsed_s()):
                 await self._write(log)
             await self._measure(log)
         await self._write(log)
@@ -178,7 +181,7 @@ class Sink:
     async def _write(self, log: TopicReader) -> None:
         for raws in self._batch.take():
             # Made once: an insert of unknown fate is repeated with these very bytes, which the engine knows again.
-            block = await asyncio.to_thread(self._rows, raws)
+            block = await self._on_thread(self._rows, raws)
             if not await self._until_done(lambda block=block: self._store.insert(block), log=log):  # type: ignore[misc]
                 return
             self.rows += len(block)
@@ -199,7 +202,7 @@ class Sink:
         wait_s, longest_s = self._backoff_s
         while True:
             try:
-                done = await asyncio.to_thread(call)
+                done = await self._on_thread(call)
             except give_up:
                 raise
             except (AuditUnreachable, AuditRefused) as error:

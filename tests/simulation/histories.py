@@ -14,7 +14,7 @@ from schemas.lifecycle import State
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import everything_ends, judge
 from tests.simulation.trouble import FEATURES, Trouble, moves, states_of
-from tests.simulation.world import Simulated, is_simulated
+from tests.simulation.world import Simulated, is_simulated, starts_s
 from tests.spec.world import CLUSTER, World, run_world
 
 TROUBLE_S = 1_500  # so long things go wrong, at most: mostly for about as long as one remediation takes
@@ -71,7 +71,7 @@ def tell(seed: int, *, only: Collection[int] | None = None, keep_story: bool = F
     async def live(world: World) -> None:
         kept.append(await _lived(is_simulated(world), seed, plan, keep_story))
 
-    run_world(live, lambda: Simulated(seed))
+    run_world(live, lambda: Simulated(seed), starts_s(seed))
     return kept[0]
 
 
@@ -80,6 +80,8 @@ async def _lived(world: Simulated, seed: int, plan: Sequence[Happening], keep_st
     world.adopt()
     world.start()
     going = [asyncio.ensure_future(_begin(trouble, Chance(f"{seed}/alert")))]
+    if world.is_end_of_month:
+        going.append(asyncio.ensure_future(trouble.table_fails(Chance(f"{seed}/month"))))
     people = asyncio.ensure_future(_people(trouble, chance))
     number = 0
     for one in planned(seed)[: plan[-1].number + 1 if plan else 0]:
@@ -130,6 +132,9 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
     world.faults.clear()
     world.brokers.unreachable.clear()
     world.brokers.aborting = 0.0
+    world.audit()
+    if world.table is not None:
+        world.table.fails = 0.0
     for scope in (CLUSTER, "*"):
         world.lift(scope)
     for meant in world.meant:

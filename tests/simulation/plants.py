@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import executors.execute
 import executors.pd
 import executors.protocol
+import infra.clickhouse.sink
 import infra.runners.books
 import schemas.approvals
 import schemas.wire
@@ -236,6 +237,15 @@ def _unknown_doesnt_quarantine() -> contextlib.AbstractContextManager[None]:
     return both(put(executors.execute, "evolve", of_execute), put(streams.remediations, "_evolve", of_remediations))
 
 
+def _audit_resumes_past_a_partial_batch() -> contextlib.AbstractContextManager[None]:
+    """Two months go into one insert."""
+
+    def cut(raws: Sequence[Raw], rows_max: int, bytes_max: int) -> list[list[Raw]]:
+        return [list(raws)] if raws else []
+
+    return put(infra.clickhouse.sink, "cut", cut)
+
+
 def _drift_re_planned_silently() -> contextlib.AbstractContextManager[None]:
     """What is done is what the facts of now ask for, not what was approved."""
     approved = Claim.changes
@@ -388,6 +398,7 @@ PLANTS: Mapping[str, Plant] = {
     "self-approval-counted-in-a-quorum": _without("self_approval"),
     "approval-of-another-plan-used": _without("wrong_digest"),
     "drift-re-planned-silently": _drift_re_planned_silently,
+    "audit-resumes-past-a-partial-batch": _audit_resumes_past_a_partial_batch,
     "skip-fence": _skip_fence,
     "init-outside-assign": _init_outside_assign,
     "commit-without-group-metadata": _commit_without_group_metadata,

@@ -22,7 +22,7 @@ from tests.simulation.brokers import ANY_RECORD
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import MeantStop
 from tests.simulation.processes import Process
-from tests.simulation.world import Instance, Simulated
+from tests.simulation.world import NEXT_MONTH_S, Instance, Simulated
 from tests.spec.world import ACTING_POLICY, CLUSTER, PD_ID
 
 HANG_ON = tuple(sorted({topic for line in PROCESSORS for topic in (*line.reads, *line.writes)} - {"controls"}))
@@ -192,6 +192,28 @@ class Trouble:
                 for topic, number in group.offsets:
                     end = cluster.partition((topic, number)).end
                     group.commit({(topic, number): (chance.one_of((0, end)), cluster.next_order())})
+
+    # the audit
+
+    async def audit_is_killed(self, chance: Chance) -> None:
+        await asyncio.sleep(chance.between(0, 3))
+        await self.world.kill_audit()
+        await asyncio.sleep(chance.between(0, 60))
+        self.world.audit()
+
+    async def table_fails(self, chance: Chance) -> None:
+        """Just when there is much to write: nobody has audited for a while, mostly since before the month ended."""
+        if self.world.table is None:
+            return
+        left_s = NEXT_MONTH_S - self.world.now_s()
+        if 0 < left_s < 600:
+            await asyncio.sleep(max(0, left_s - chance.between(5, 150)))
+        await self.world.kill_audit()
+        await asyncio.sleep(chance.between(10, 60))
+        self.world.table.fails = chance.between(0.2, 0.8)
+        self.world.audit()
+        await asyncio.sleep(chance.between(25, 120))
+        self.world.table.fails = 0.0
 
     # PD
 
@@ -574,6 +596,8 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("transactions_are_aborted", 0.7),
     ("somebody_hangs", 0.7),
     ("somebody_resets_offsets", 0.3),
+    ("audit_is_killed", 0.5),
+    ("table_fails", 0.7),
     ("pd_fails", 4),
     ("pd_refuses", 1),
     ("pd_never_takes_back", 0.7),

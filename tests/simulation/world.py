@@ -21,14 +21,15 @@ from executors.execute import Reply, Writer
 from infra.runners.memory import MemoryClock
 from infra.runners.owner import NotSafe
 from schemas.facts import Facts, FactsReader, Look
-from schemas.processors import Fenced
+from schemas.processors import Fenced, Record
 from schemas.values import Call
 from streams.pipeline import ACT, OBSERVE, Processor
+from tests.simulation.audit import Auditor, ModelTable, Where
 from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import History, MeantStop, put_there_by
 from tests.simulation.processes import Process, ProcessWindow, of_processes
-from tests.spec.world import CLUSTER, E, World
+from tests.spec.world import CLUSTER, START_S, E, World
 
 PLOTS = ("slow_store", "tombstones_left", "hot_region")  # what there is to mend: MEDIUM, HIGH, LOW
 LINES = (*OBSERVE, *ACT)
@@ -39,6 +40,7 @@ AS_UP: dict[str, tuple[Processor, ...]] = {  # as `steward up` starts them (boot
     "execute": tuple(line for line in ACT if line.role == "execute"),
 }
 AS_RUN = {line.role: (line,) for line in LINES}  # each by `steward run`
+NEXT_MONTH_S = 1_801_440_000.0  # begins then
 AGAIN_S = 1.0  # a process that has ended by itself is started again
 STARTS_MAX = 500  # of one instance: more is a loop, not a recovery
 
@@ -111,6 +113,11 @@ class Simulated(World):
         self.ends: Counter[str] = Counter()  # why processes have ended
         self.away: set[Instance] = set()  # nobody starts them just now
         self.is_over = False
+        self.table = ModelTable(Chance(f"{seed}/table"), self.loop.call_later) if is_audited(seed) else None
+        self.auditor: Auditor | None = None
+        self.is_end_of_month = starts_s(seed) != START_S
+        self.audits = 0
+        self._falling: asyncio.Future[None] | None = None
         self._markers = Chance(f"{seed}/markers")
         self.markers_take(30)
 
@@ -129,6 +136,7 @@ class Simulated(World):
     def start(self, *roles: str) -> None:
         for instance in self.all_instances():
             self.start_instance(instance)
+        self.audit()
 
     def start_instance(self, instance: Instance) -> None:
         """Where it does not live, and may."""
@@ -151,8 +159,25 @@ class Simulated(World):
         )
         self.processes.append(process)
 
+    def audit(self) -> None:
+        """If this history is audited at all, and nobody does."""
+        if self.table is not None and self.auditor is None and not self.is_over:
+            self.audits += 1
+            chance = Chance(f"{self.seed}/audit/{self.audits}")
+            self.auditor = Auditor(self.brokers, self.table, chance, self._audit_fell)
+
+    def _audit_fell(self) -> None:
+        self._falling = asyncio.ensure_future(self.kill_audit())
+        self.loop.call_later(AGAIN_S, self.audit)
+
+    async def kill_audit(self) -> None:
+        if self.auditor is not None:
+            auditor, self.auditor = self.auditor, None
+            await auditor.die()
+
     async def kill(self, *roles: str) -> None:
         self.is_over = True
+        await self.kill_audit()
         for process in self.processes:
             await process.buried()
 
@@ -211,7 +236,15 @@ class Simulated(World):
             ended=True,
             roles=ROLES,
             usurped=self.brokers.usurped,
+            audited=self._audited(),
         )
+
+    def _audited(self) -> list[Where] | None:
+        """What the audit has of events; it keeps dead letters too, and what nobody can read."""
+        if self.table is None:
+            return None
+        others = {r[:3] for r in self.brokers.cluster.records()} - {_place(r) for r in self.log.all()}
+        return [row for row in self.table.rows if row not in others]
 
     def mark(self) -> str:
         """Over all that is on the log and in the cluster's record: two runs of a seed agree."""
@@ -219,6 +252,20 @@ class Simulated(World):
         for call in self.pd.calls:
             digest.update(f"{call.at} {call.method} {call.path} {call.status} {call.caller_id}".encode())
         return digest.hexdigest()[:16]
+
+
+def _place(record: Record) -> Where:
+    return record.topic, record.partition, record.offset
+
+
+def is_audited(seed: int) -> bool:
+    return Chance(f"{seed}/audited").happens(0.25)
+
+
+def starts_s(seed: int) -> float:
+    """At any time of a month; where it is audited, mostly when one ends and another begins."""
+    chance = Chance(f"{seed}/begins")
+    return NEXT_MONTH_S - chance.between(20, 150) if is_audited(seed) and chance.happens(0.8) else START_S
 
 
 def key_of(seed: int) -> dict[str, str]:

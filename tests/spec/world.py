@@ -453,7 +453,7 @@ def live(
     return run_world(judged, lambda: kind(**world))
 
 
-def run_world(spec: Callable[[World], Awaitable[None]], make: Callable[[], World]) -> World:
+def run_world(spec: Callable[[World], Awaitable[None]], make: Callable[[], World], start_s: float = START_S) -> World:
     """A loop on virtual time, a world in it, and its end."""
     made: list[World] = []
 
@@ -464,7 +464,7 @@ def run_world(spec: Callable[[World], Awaitable[None]], make: Callable[[], World
         finally:
             await made[0].kill()
 
-    loop = JumpingLoop(START_S)
+    loop = JumpingLoop(start_s)
     try:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(run())
