@@ -24,7 +24,7 @@ QUICK = (  # within 20 histories
 )
 
 
-SEEDS = range(16)
+SEEDS = range(32)
 ROWS_LEAST = 20  # of the lifecycle table, in so few; `make sim` asks for all of them
 
 
