@@ -40,8 +40,8 @@ test-contract: $(INSTALLED) ## the contract suites alone; PD_URL, CLICKHOUSE_URL
 sim: $(INSTALLED) ## deterministic histories: make sim SEED=7 HISTORIES=1000 [PLANT=name] [SHRINK=1]
 	@$(call run,tests.simulation) $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES)) $(if $(PLANT),--plant $(PLANT)) $(if $(SHRINK),--shrink)
 
-fuzz: $(INSTALLED) ## every decoder, coverage-guided
-	@$(call run,tests.fuzz)
+fuzz: $(INSTALLED) ## every decoder, coverage-guided: make fuzz [SECONDS=600] [DECODER=webhook]
+	@$(call run,tests.fuzz) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(DECODER),--decoder $(DECODER))
 
 chaos: $(INSTALLED) ## kills, pauses and broker faults on a real Kafka, checked against the invariants: make chaos MINUTES=5
 	@$(call run,tests.chaos) $(if $(MINUTES),--minutes $(MINUTES))

@@ -427,7 +427,9 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] | None = Non
             given = tomllib.loads(file.read_text())
         except OSError as error:
             raise ConfigError(Problem(str(file), "nothing", f"can't be read: {error.strerror}")) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise ConfigError(Problem(str(file), "text", "is nested too deeply")) from None
+        except ValueError as error:
             raise ConfigError(Problem(str(file), "text", f"is not TOML: {error}")) from None
     over = os.environ if environ is None else environ
     for name, value in sorted(over.items()):

@@ -83,11 +83,11 @@ def verify(token: str, keys: Mapping[str, Jwk]) -> Claims:
         raise BadSignature("wrong_algorithm", f"expected {TYPE} by {algorithm}")
     try:
         payload = jws.deserialize_compact(token, _imported(key), algorithms=[algorithm]).payload
-    except (JoseError, ValueError) as error:
+    except (JoseError, ValueError, RecursionError) as error:
         raise BadSignature("forged", f"the signature is not that of key {kid}") from error
     try:
         return Claims.model_validate(json.loads(payload))
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:
         raise BadSignature("wrong_claims", "the payload is no approval") from error
 
 
@@ -104,7 +104,7 @@ def _header(token: str) -> Mapping[str, Any]:
         raise BadSignature("malformed", "not a compact JWS")
     try:
         return jws.extract_compact(token.encode()).headers()
-    except (JoseError, ValueError) as error:
+    except (JoseError, ValueError, RecursionError) as error:
         raise BadSignature("malformed", "not a compact JWS") from error
 
 
