@@ -223,7 +223,7 @@ def _further(claim: Claim, event: Event, at: int) -> Claim:
             return replace(claim, settled=claim.settled | {event.change})
         case ChangeUndone():
             gone_as = {**claim.gone_as, event.change: event}
-            return replace(claim, gone={**claim.gone, event.change: at}, gone_as=gone_as)
+            return replace(claim, gone={**claim.gone, event.change: event.looked_at_ms or at}, gone_as=gone_as)
     return claim
 
 
@@ -510,6 +510,7 @@ class _Here:
                 settled=False,
                 pd_leader=facts.pd_leader,
                 pd_started_at_ms=facts.pd_started_at_ms,
+                looked_at_ms=self.seen.looked_at_ms,
             )
             return Say((undone,))
         settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000

@@ -730,6 +730,7 @@ class ChangeUndone(Event):
     text: str = ""
     pd_leader: str = ""  # who led PD when it was seen, and since when that process runs: empty: not said
     pd_started_at_ms: int = 0
+    looked_at_ms: int = 0  # when the look that showed it was begun, by the log's time; 0: not said
 
 
 class Concluded(Event):

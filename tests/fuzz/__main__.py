@@ -79,7 +79,7 @@ def _inside(name: str, seconds: int) -> int:
             Path(corpus, str(number)).write_bytes(seed)
         options = [f"-max_total_time={seconds}", f"-max_len={SIZE_MAX}", f"-timeout={HANGS_AFTER_S}"]
         options += [f"-rss_limit_mb={MEMORY_MAX_MB}", f"-artifact_prefix={place}{os.sep}", "-seed=1"]
-        atheris.instrument_all()
+        atheris.instrument_all()  # takes half a minute
         atheris.Setup([sys.argv[0], *options, corpus], one)
         atheris.Fuzz()  # does not come back
     return 0

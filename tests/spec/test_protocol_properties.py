@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actions.action import Action, least_tier
@@ -282,9 +282,13 @@ def ends_well(run: Execution) -> None:
         assert not run.present
 
 
+COMES_BACK_WHILE_IT_IS_SAID_TO_BE_GONE = [("goes on", 5), ("controls", "frozen"), ("goes on", 5), ("comes back", 0)]
+
+
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 @settings(max_examples=200, deadline=None)
 @given(history=HISTORY)
+@example(COMES_BACK_WHILE_IT_IS_SAID_TO_BE_GONE)
 def test_from_every_history_it_ends_with_nothing_left_behind(name: str, history: list[Any]) -> None:
     run = Execution(*ACTIONS[name])
     live_through(run, history)
