@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import NoReturn
 
 import grimp
+import hypothesis
 import pytest
 from coverage import CoverageData
 
@@ -164,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tests = Tests(path)
     explained = [e for e in tomllib.loads(EXPLAINED.read_text())["survivor"] if e["file"] == asked.file]
     mutants = [m for m in mutants_of(source) if not asked.only or asked.only in m.was]
+    # The same examples for each mutant; what fails for one is not kept, or it would be tried on all that follow.
+    hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
+    hypothesis.settings.load_profile("mutants")
     load_all_but(module, sorted({t for m in mutants for t in tests.of(m)}))
     gc.collect()
     gc.freeze()
