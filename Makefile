@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-contract sim fuzz chaos bench kafka lock clean format $(VENV)
+.PHONY: help demo test check coverage mutate test-contract sim fuzz chaos bench kafka lock clean format $(VENV)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ format: $(INSTALLED) ## put the code into the one format
 
 test-contract: $(INSTALLED) ## the contract suites alone; PD_URL, CLICKHOUSE_URL, KAFKA_BOOTSTRAP_SERVERS name real twins, PD_WRITES=1 lets them be written to
 	@$(BIN)/python -m pytest -m contract $(PYTEST_ARGS)
+
+coverage: $(INSTALLED) ## lines and branches of the pure core under its pure tests: 100 %, but for lines that say why not
+	@$(BIN)/python -m pytest -q -m pure --cov --cov-context=test $(PYTEST_ARGS)
+
+mutate: $(INSTALLED) ## one change at a time to a file of the core: make mutate FILE=executors/protocol.py, after make coverage
+	@$(call run,tests.mutation) $(FILE)
 
 sim: $(INSTALLED) ## deterministic histories: make sim SEED=7 HISTORIES=1000 [PLANT=name] [SHRINK=1]
 	@$(call run,tests.simulation) $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES)) $(if $(PLANT),--plant $(PLANT)) $(if $(SHRINK),--shrink)

@@ -634,9 +634,6 @@ class _Here:
             and any(s.change == c and s.kind == "do" and not s.had_no_effect() for s in self.claim.steps)
         )
 
-    def _stopped(self) -> tuple[str, str] | None:
-        return self.seen.controls.refuses_forward(self.claim.claimed.cluster_id)
-
     def _told_to_stop(self) -> tuple[str, str] | None:
         """What takes back what was done, or gives it up. Of controls that can't be read, what was heard last holds for
         a window: one slow look is no reason, and forward steps wait by themselves."""

@@ -307,3 +307,30 @@ def test_every_remediation_ends_when_time_alone_passes_and_execute_answers(moves
             return
         made.passes(600)
     raise AssertionError([f"{r.id} is still {r.state}" for r in made.state.open.values()])
+
+
+def test_a_synthetic_incidents_proposal_ends_before_anybody_is_asked() -> None:
+    ledger = Ledger()
+    proposed = inputs("R", START_MS)["proposed"].model_copy(update={"synthetic": True})
+    (opened,) = ledger.hears(proposed)
+    assert isinstance(opened, e.RemediationOpened)
+    assert opened.synthetic
+
+    (closed,) = ledger.hears(inputs("R", START_MS)["low"])
+    assert isinstance(closed, e.RemediationClosed)
+    assert closed.code == "synthetic"
+    assert ledger.state.closed == {"R": "synthetic"}
+
+
+@pytest.mark.parametrize(("tier", "rule"), [("HIGH", "never"), ("FORBIDDEN", "two")])
+def test_what_nobody_may_allow_is_closed_with_the_reasons_of_its_tier_and_nobody_is_asked(
+    tier: Tier, rule: str
+) -> None:
+    ledger = Ledger()
+    ledger.hears(inputs("R", START_MS)["proposed"])
+    never = POLICY.model_copy(update={"approval": POLICY.approval.model_copy(update={"high": rule})})
+    judged = inputs("R", START_MS)["high"].model_copy(update={"tier": tier, "tier_reasons": ("many leaders", "dark")})
+
+    (closed,) = ledger.hears(judged, replace(LIVE, policy=never))
+    assert isinstance(closed, e.RemediationClosed)
+    assert (closed.code, closed.text) == ("forbidden", f"tier {tier}: many leaders, dark")

@@ -1,0 +1,212 @@
+"""`make mutate FILE=executors/protocol.py`: changes the file one place at a time; some test has to fail for each.
+
+Needs what `make coverage` has written down: which pure tests run which line. Every mutant is tried in a fork of a
+process that has imported all that does not depend on the file: only those tests are run that reach the changed line,
+first those that have caught others, then the narrow before the wide, until one fails. Survivors are listed; those that
+nothing can tell from the original are in survivors.toml, each with the reason.
+
+Exit 1 if the files whose every survivor has to be explained (ALL_EXPLAINED) have one that isn't, if of another fewer
+than 90 % are killed, or if an explained one does not survive any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import resource
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+import grimp
+import hypothesis
+import pytest
+from coverage import CoverageData
+
+from tests.mutation.mutants import Mutant, mutants_of
+
+ROOT = Path(__file__).resolve().parents[2]
+COVERAGE = ROOT / ".cache/coverage"
+EXPLAINED = Path(__file__).with_name("survivors.toml")
+ALL_EXPLAINED = ("executors/changes.py", "executors/protocol.py", "streams/remediations.py")
+KILLED_LEAST = 0.9
+CPU_S_MAX = 60  # a mutant may loop for ever: that is seen too
+PACKAGES = ("schemas", "actions", "streams", "agents", "executors", "infra", "console", "bootstrap", "pdsim", "tests")
+
+
+class Changed(SourceFileLoader):
+    """Loads a mutant in the place of its file."""
+
+    source = b""
+
+    def get_code(self, fullname: str) -> object:  # type: ignore[override]
+        return compile(self.source, self.path, "exec", dont_inherit=True)
+
+
+class Finder:
+    def __init__(self, module: str, path: Path, source: str) -> None:
+        self._module, self._path, self._source = module, path, source
+
+    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != self._module:
+            return None
+        loader = Changed(name, str(self._path))
+        loader.source = self._source.encode()
+        return importlib.util.spec_from_file_location(name, self._path, loader=loader)
+
+
+class Tests:
+    """Which tests reach which line, in the order in which they are to be tried."""
+
+    def __init__(self, path: Path) -> None:
+        if not COVERAGE.exists():
+            sys.exit("which test runs which line is not known: run `make coverage` first")
+        data = CoverageData(str(COVERAGE))
+        data.read()
+        self._at = {
+            line: {context.removesuffix("|run") for context in contexts if context.endswith("|run")}
+            for line, contexts in data.contexts_by_lineno(str(path)).items()
+        }
+        self._reach: Counter[str] = Counter()
+        for file in data.measured_files():
+            for contexts in data.contexts_by_lineno(file).values():
+                self._reach.update(context.removesuffix("|run") for context in contexts)
+        self._caught: Counter[str] = Counter()
+
+    def of(self, mutant: Mutant) -> list[str]:
+        found = set[str]().union(*(self._at.get(line, set()) for line in mutant.lines))
+        if not found:  # tables and class-level limits are run at import: any of the file's tests may see it
+            found = set[str]().union(*self._at.values())
+        return sorted(found, key=lambda test: (-self._caught[test], self._reach[test], test))
+
+    def caught(self, test: str) -> None:
+        self._caught[test] += 1
+
+
+def try_out(mutant: Mutant, module: str, path: Path, tests: Sequence[str]) -> str | None:
+    """The test that failed; `import` where the file can't be loaded any more; None: it survived."""
+    if not tests:
+        return None
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        _in_the_child(mutant, module, path, tests, write)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        said = answer.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        return "time or memory"
+    return str(json.loads(said)) if said != "null" else None
+
+
+def _in_the_child(mutant: Mutant, module: str, path: Path, tests: Sequence[str], write: int) -> NoReturn:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    sys.meta_path.insert(0, Finder(module, path, mutant.source))
+    answer = Answer(write)
+    try:
+        importlib.import_module(module)
+    except BaseException:
+        answer.says("import")
+    without = [word for plugin in ("cacheprovider", "cov", "anyio") for word in ("-p", f"no:{plugin}")]
+    code = pytest.main(["-x", "-q", "--assert=plain", *without, *tests], plugins=[answer])
+    answer.says(None if code == 0 else "collection")
+
+
+class Answer:
+    """Ends the child with the first test that failed: what a mutant leaves behind is nobody's to tidy."""
+
+    def __init__(self, write: int) -> None:
+        self._write = write
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.says(report.nodeid)
+
+    def says(self, failed: str | None) -> NoReturn:
+        os.write(self._write, json.dumps(failed).encode())
+        os._exit(0)
+
+
+def load_all_but(module: str, tests: Sequence[str]) -> None:
+    """Import what the tests import, and forget what depends on the module."""
+    for name in sorted({test.split("::")[0] for test in tests}):
+        importlib.import_module(name.removesuffix(".py").replace("/", "."))
+    graph = grimp.build_graph(*PACKAGES, cache_dir=str(ROOT / ".cache/grimp"))
+    for name in {module, *graph.find_downstream_modules(module)}:
+        sys.modules.pop(name, None)
+        parent, _, own = name.rpartition(".")
+        if parent in sys.modules and hasattr(sys.modules[parent], own):
+            delattr(sys.modules[parent], own)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="a file of the pure core, as executors/protocol.py")
+    parser.add_argument("--only", help="mutants of lines that hold this text")
+    asked = parser.parse_args(arguments)
+    path = ROOT / asked.file
+    module = asked.file.removesuffix(".py").replace("/", ".")
+    source = path.read_text()
+    tests = Tests(path)
+    explained = [e for e in tomllib.loads(EXPLAINED.read_text())["survivor"] if e["file"] == asked.file]
+    mutants = [m for m in mutants_of(source) if not asked.only or asked.only in m.was]
+    # The same examples for each mutant; what fails for one is not kept, or it would be tried on all that follow.
+    hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
+    hypothesis.settings.load_profile("mutants")
+    load_all_but(module, sorted({t for m in mutants for t in tests.of(m)}))
+    gc.collect()
+    gc.freeze()
+    untouched = Mutant(0, range(0), "", "", source)
+    every = sorted({t for m in mutants for t in tests.of(m)})
+    if failed := try_out(untouched, module, path, every[:40]):
+        sys.exit(f"nothing has been changed, and {failed} fails")
+    began, survivors = time.monotonic(), list[Mutant]()
+    for mutant in mutants:
+        caught = try_out(mutant, module, path, tests.of(mutant))
+        if caught is None:
+            survivors.append(mutant)
+            print(f"{asked.file}:{mutant.line}: {mutant.was}  ->  {mutant.now}", flush=True)
+        else:
+            tests.caught(caught)
+    return _told(asked.file, mutants, survivors, explained, time.monotonic() - began, whole=not asked.only)
+
+
+def _told(
+    file: str,
+    mutants: list[Mutant],
+    survivors: list[Mutant],
+    explained: list[dict[str, str]],
+    took_s: float,
+    whole: bool,
+) -> int:
+    reasons = {(e["was"], e["now"]) for e in explained}
+    open_ = [m for m in survivors if (m.was, m.now) not in reasons]
+    stale = reasons - {(m.was, m.now) for m in survivors} if whole else set()
+    killed = len(mutants) - len(survivors)
+    print(
+        f"{file}: {len(mutants)} mutants, {killed} killed ({killed / max(1, len(mutants)):.1%}), "
+        f"{len(survivors) - len(open_)} survivors explained, {len(open_)} not; {took_s:.0f} s"
+    )
+    for was, now in sorted(stale):
+        print(f"explained, and does not survive: {was}  ->  {now}")
+    enough = not open_ if file in ALL_EXPLAINED else killed >= KILLED_LEAST * len(mutants)
+    return 0 if enough and not stale else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What the executor remembers of a cluster from `outcomes` alone: who comes after a crash has nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from executors.changes import Claim
+from executors.protocol import Cluster, evolve
+from schemas import events as e
+from schemas.values import Head
+from tests.actions.clusters import NOW, healthy
+from tests.spec.test_protocol_properties import EVICT, claimed
+
+ABOUT: dict[str, Any] = {"cluster_id": "prod", "remediation_id": "R"}
+CHANGE = EVICT.plan(healthy())[0]
+
+
+def after(*events: e.Event, cluster: Cluster | None = None) -> Cluster:
+    cluster = cluster or Cluster("prod")
+    for second, event in enumerate(events):
+        cluster = evolve(cluster, event, Head(event_id="x", at_ms=NOW + second * 1000))
+    return cluster
+
+
+def claim_after(*events: e.Event) -> Claim:
+    claim = after(claimed(EVICT, healthy(), "on"), *events).claim
+    assert claim is not None
+    return claim
+
+
+def intended(number: int) -> e.StepIntended:
+    return e.StepIntended(
+        **ABOUT, attempt=1, step=number, change=0, kind="do", call=CHANGE.do, undo=CHANGE.undo, keep_s=60, window_s=15
+    )
+
+
+def test_how_each_order_was_answered_is_known_beside_the_others() -> None:
+    refused = e.ClaimRefused(cluster_id="prod", remediation_id="R0", code="frozen", text="")
+    other = e.ClaimRefused(cluster_id="prod", remediation_id="R1", code="expired", text="")
+    found = after(refused, other, claimed(EVICT, healthy(), "on"))
+    assert found.answered == {"R0": "frozen", "R1": "expired", "R": "claimed"}
+
+
+@pytest.mark.parametrize(("outcome", "quarantine"), [("succeeded", ""), ("unknown", "R")])
+def test_a_conclusion_closes_the_claim_and_only_unknown_quarantines(outcome: Any, quarantine: str) -> None:
+    said = e.Concluded(**ABOUT, incident_id="I", attempt=1, outcome=outcome, code="c", text="")
+    found = after(claimed(EVICT, healthy(), "on"), said)
+    assert (found.claim, found.quarantine, found.answered) == (None, quarantine, {"R": outcome})
+
+
+def test_a_quarantine_outlasts_another_conclusion_and_ends_when_a_person_lifts_it() -> None:
+    said = e.Concluded(**ABOUT, incident_id="I", attempt=1, outcome="not_started", code="c", text="")
+    still = after(claimed(EVICT, healthy(), "on"), said, cluster=Cluster("prod", quarantine="R0"))
+    assert still.quarantine == "R0"
+    lifted = after(e.QuarantineLifted(cluster_id="prod", remediation_id="R0", person="anna", reason="t"), cluster=still)
+    assert lifted.quarantine == ""
+
+
+def test_a_step_that_a_look_found_applied_was_made_when_it_was_intended() -> None:
+    """Nobody heard an answer: the earliest it can have been, so that a temporary change is never kept for too long."""
+    never = e.StepTaken(**ABOUT, attempt=1, step=1, answer="never_sent", code="frozen")
+    applied = e.StepProbed(**ABOUT, attempt=1, step=2, finding="applied")
+    first, second = claim_after(intended(1), never, intended(2), applied).steps
+    assert (first.taken_at_ms, first.finding) == (NOW + 2000, None)
+    assert (second.taken_at_ms, second.finding) == (NOW + 3000, "applied")
+
+
+def test_a_step_that_was_answered_keeps_the_time_of_its_answer_when_it_is_looked_at() -> None:
+    lost = e.StepTaken(**ABOUT, attempt=1, step=1, answer="may_have_run", code="timeout")
+    claim = claim_after(intended(1), lost, e.StepProbed(**ABOUT, attempt=1, step=1, finding="applied"))
+    assert (claim.steps[0].taken_at_ms, claim.steps[0].code, claim.errors) == (NOW + 2000, "timeout", 1)
+
+
+def test_what_is_said_of_no_open_claim_changes_nothing() -> None:
+    assert after(intended(1)) == Cluster("prod")
