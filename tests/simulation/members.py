@@ -66,6 +66,11 @@ class Member:
         """What it knows of itself now; no broker is asked."""
         return GroupMetadata(self._group.name, self._generation, self._id)
 
+    @property
+    def is_out(self) -> bool:
+        """Its next poll joins the group: nobody will tell it to."""
+        return self._state == "out"
+
     def poll(self, now_ms: int) -> Word | None:
         """What it is to do next, one thing at a time; None where there is nothing, or it is still giving up."""
         self._cluster.advance(now_ms)

@@ -164,7 +164,7 @@ class Process:
             self.brokers.advance()
             if found is not None:
                 return found
-            wait_s = within_s if self.link.is_up else 1.0
+            wait_s = within_s if self.link.is_up and not member.is_out else 1.0
             await self.brokers.change((member._group, *others), wait_s)
             if others or within_s is not None:
                 await self.point()
