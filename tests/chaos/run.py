@@ -1,0 +1,313 @@
+"""One run: repairs go on while processes are killed, stopped and told to go, PD loses answers, and brokers fall; then
+peace, and the simulator's own checkers judge by the topics, by PD's record of calls and by the audit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from infra.local.kafka import LocalKafka
+from pdsim import faults as pd_faults
+from schemas.signing import kid_of, public_of
+from tests.chaos.fleet import ROLES, Fleet, Name
+from tests.chaos.watch import Watch
+from tests.integration.stack import CLUSTER, Stack
+from tests.integration.test_whole_main_job import ALERT
+from tests.simulation.chance import Chance
+from tests.simulation.invariants import History, judge
+
+PARTITIONS = 3
+SLOW = 4
+SESSION_S = 10
+PEACE_S = 420  # by then what was begun has ended
+MOMENTS: dict[str, tuple[str, ...]] = {  # at which a process of this role is killed
+    "validate": ("ActionProposed", "ProposalValidated"),
+    "remediations": ("ProposalValidated", "Approved", "ExecutionAuthorized", "Concluded"),
+    "execute": ("Claimed", "Looked", "StepIntended", "StepTaken", "Sampled", "ChangeUndone", "TakenOver"),
+    "propose": ("DiagnosisMade", "ProposalStarted"),
+    "diagnose": ("IncidentOpened", "DiagnosisStarted"),
+    "incidents": ("AlertFired", "DiagnosisMade"),
+    "tickets": ("TicketWritten",),
+    "notify": ("NotificationStarted",),
+    "intake": ("AlertReceived",),
+}
+ACTS = f"""\
+[clickhouse]
+url = "chdb:audit"
+[execution]
+poll_s = 0.5
+[playbook]
+keep_s = 60
+[incidents]
+close_after_s = 2
+[policy.actions.evict_store_leaders]
+mode = "on"
+canary = ["{CLUSTER}"]
+[policy.limits]
+settling_s = 5
+pd_leader_age_s_min = 0
+cooldown_s = 0
+"""
+
+
+@dataclass
+class Report:
+    seed: int
+    kills: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # role, how, the step before
+    brokers: Counter[str] = field(default_factory=Counter)
+    repairs: int = 0  # asked for
+    ended: int = 0
+    records: int = 0
+    writes: int = 0
+    wrong: list[tuple[str, str]] = field(default_factory=list)
+
+    def text(self) -> str:
+        by_role = Counter[str]()
+        by_step = Counter[str]()
+        by_way = Counter[str]()
+        for (role, how, step), n in self.kills.items():
+            by_role[role] += n
+            by_step[step] += n
+            by_way[how] += n
+        lines = [
+            f"seed {self.seed}: {self.kills.total()} kills: " + _counts(by_way),
+            "by role: " + _counts(by_role),
+            "by the step before: " + _counts(by_step),
+            "brokers: " + (_counts(self.brokers) or "left alone"),
+            f"{self.repairs} repairs were asked for, {self.ended} remediations have ended, {self.records} records,"
+            f" {self.writes} writes to PD",
+            *(f"{invariant}: {what}" for invariant, what in self.wrong),
+            f"{len(self.wrong)} things are wrong",
+        ]
+        return "\n".join(lines)
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in counter.most_common())
+
+
+class Chaos:
+    """`kills` at least, or for so long; whichever comes later."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        seed: int,
+        *,
+        kills: int,
+        seconds: float = 0,
+        broker: LocalKafka | None = None,
+        pause_s: tuple[float, float] = (2, 8),
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.stack, self.fleet, self.chance, self.say = stack, Fleet(stack), Chance(seed), say
+        self.report = Report(seed)
+        self._kills, self._seconds, self._broker, self._pause_s = kills, seconds, broker, pause_s
+        self._continue: list[tuple[float, Name]] = []
+        self._approved: set[str] = set()
+        self._firing: str | None = None
+
+    def run(self) -> Report:
+        assert self.stack.steward("topics", "apply").code == 0
+        self.fleet.keep()
+        watch = Watch(self.stack, PARTITIONS)
+        try:
+            self._wait("the console", lambda: self.stack.http("console", "/healthz").status_code == 200, 180)
+            applied = self.stack.steward("policy", "apply", "--yes", "--reason", "chaos")
+            assert applied.code == 0, applied.err
+            self._trouble(watch)
+            self._peace(watch)
+            self._judge(watch)
+        finally:
+            watch.stop()
+            self.fleet.stop()
+        return self.report
+
+    # trouble
+
+    def _trouble(self, watch: Watch) -> None:
+        ends_s = time.monotonic() + self._seconds
+        turn = 0
+        while self.report.kills.total() < self._kills or time.monotonic() < ends_s:
+            name = self._turn(turn)
+            turn += 1
+            self._for(self.chance.between(*self._pause_s))
+            if self.chance.happens(0.6):
+                kind = self.chance.one_of(MOMENTS[name[0]])
+                before, until_s = watch.seen[kind], time.monotonic() + 8
+                while watch.seen[kind] == before and time.monotonic() < until_s:
+                    self._for(0.05)
+            self._strike(name, watch.last)
+            if self.chance.happens(0.3):
+                self._pd_loses_an_answer()
+            if self._broker is not None and turn % 40 == 0:
+                self._broker_falls(self._broker)
+
+    def _turn(self, turn: int) -> Name:
+        """Each role in its turn, and one that executes between any two."""
+        role = "execute" if turn % 2 else ROLES[(turn // 2) % len(ROLES)]
+        return role, 1 + int(self.chance.share() * 2)
+
+    def _strike(self, name: Name, step: str) -> None:
+        how = self.chance.one_of(("kill -9", "kill -9", "kill -9", "SIGSTOP", "SIGTERM"))
+        match how:
+            case "kill -9":
+                self.fleet.kill(name)
+            case "SIGTERM":
+                self.fleet.term(name)
+            case _:
+                self.fleet.pause(name)
+                on_s = time.monotonic() + self.chance.between(1, 2 * SESSION_S)
+                self._continue.append((on_s, name))
+        self.report.kills[name[0], how, step] += 1
+        self.say(f"{self.report.kills.total()}: {how} {name[0]}-{name[1]} after {step}")
+
+    def _pd_loses_an_answer(self) -> None:
+        method = self.chance.one_of(("POST", "DELETE"))
+        self.stack.faults.add(pd_faults.DroppedAfter(), method=method, times=1)
+
+    def _broker_falls(self, broker: LocalKafka) -> None:
+        self.say("the broker is killed, and starts again")
+        broker.kill()
+        self._for(self.chance.between(1, 15))
+        broker.restart()
+        self.report.brokers["killed and started"] += 1
+
+    # what goes on all the time
+
+    def _for(self, seconds: float) -> None:
+        """Supervisors and people do their work meanwhile."""
+        ends_s = time.monotonic() + seconds
+        while True:
+            self._tend()
+            left_s = ends_s - time.monotonic()
+            if left_s <= 0:
+                return
+            time.sleep(min(0.3, left_s))
+
+    def _tend(self) -> None:
+        for on_s, name in list(self._continue):
+            if time.monotonic() >= on_s:
+                self.fleet.go_on(name)
+                self._continue.remove((on_s, name))
+        self.fleet.keep()
+        try:
+            self._people()
+        except httpx.HTTPError:
+            return
+
+    def _people(self) -> None:
+        """Whoever sees an alert fires it; whoever is asked approves; what is closed is followed by the next."""
+        if self._firing is None:
+            self.stack.cluster(lambda c: c.set_slow(SLOW, 90))
+            if self._post("firing", starts := _now()):
+                self._firing = starts
+                self.report.repairs += 1
+        waiting = self.stack.console("/api/v1/waiting") or {"waiting": []}
+        for waits in waiting["waiting"]:
+            if waits["id"].startswith("R-"):
+                self._answer(waits["id"])
+        if self._firing and self._approved and self._all_closed():
+            self.stack.cluster(lambda c: c.set_slow(SLOW, 1))
+            if self._post("resolved", self._firing):
+                self._firing = None
+                self._approved.clear()
+
+    def _answer(self, remediation: str) -> None:
+        shown = self.stack.console(f"/api/v1/show/{remediation}")
+        if not shown or not shown.get("digest"):
+            return
+        if shown.get("state") == "unknown":
+            self._word(remediation, "resolve", {"outcome": "no_better", "reason": "chaos"})
+        elif remediation not in self._approved:
+            self._word(remediation, "approve", {"digest": shown["digest"], "reason": "chaos"})
+            self._approved.add(remediation)
+
+    def _word(self, remediation: str, verb: str, body: dict[str, str]) -> None:
+        headers = {"Authorization": f"Bearer {self.stack.secret('token-anna')}", "X-Steward-Via": "cli"}
+        url = self.stack.url("console", f"/api/v1/remediations/{remediation}/{verb}")
+        httpx.post(url, json=body, headers=headers, timeout=20, trust_env=False)
+
+    def _all_closed(self) -> bool:
+        shown = [self.stack.console(f"/api/v1/show/{remediation}") for remediation in self._approved]
+        return all(one and one["state"] == "closed" for one in shown)
+
+    def _post(self, status: str, starts: str) -> bool:
+        body = json.loads(ALERT.read_text())
+        body["status"] = status
+        (alert,) = body["alerts"]
+        for labels in (alert["labels"], body["commonLabels"], body["groupLabels"]):
+            labels["env"] = CLUSTER
+        alert |= {"status": status, "startsAt": starts} | ({"endsAt": _now()} if status == "resolved" else {})
+        return self.stack.post_alerts(body).status_code == 200
+
+    def _wait(self, what: str, found: Callable[[], Any], within_s: float) -> None:
+        ends_s = time.monotonic() + within_s
+        while True:
+            self.fleet.keep()
+            try:
+                if found():
+                    return
+            except (httpx.HTTPError, AssertionError):
+                pass
+            assert time.monotonic() < ends_s, f"{what}: not within {within_s:g} s\n{self.fleet.logs()}"
+            time.sleep(0.5)
+
+    # the end
+
+    def _peace(self, watch: Watch) -> None:
+        self.say("peace")
+        self.stack.faults.clear()
+        for _, name in self._continue:
+            self.fleet.go_on(name)
+        self._continue.clear()
+
+        def ended() -> bool:
+            self._tend()
+            opened, closed = watch.seen["RemediationOpened"], watch.seen["RemediationClosed"]
+            nothing_there = not self.stack.cluster(lambda c: list(c.schedulers.evicted))
+            return bool(opened) and closed >= opened and nothing_there and self._firing is None
+
+        self._wait("everything to end", ended, PEACE_S)
+        self._firing = "over"  # nobody fires any more
+        time.sleep(2 * SESSION_S)
+
+    def _judge(self, watch: Watch) -> None:
+        records = watch.all()
+        self._wait("the audit to be whole", lambda: self._audited() >= len(records), 120)
+        history = self._history(watch.all())
+        self.report.wrong = judge(history)
+        self.report.records, self.report.writes = len(history.records), len(history.writes)
+        self.report.ended = sum(type(r.event).__name__ == "RemediationClosed" for r in history.records)
+        verified = self.stack.steward("audit", "verify")
+        if verified.code != 0:
+            self.report.wrong.append(("EVERYTHING_ON_RECORD", verified.out.strip()[:500]))
+
+    def _audited(self) -> int:
+        verified = self.stack.steward("audit", "verify", "--json")
+        return int(verified.json()["counts"]["records"]) if verified.code == 0 else 0
+
+    def _history(self, records: Sequence[Any]) -> History:
+        key = json.loads(self.stack.secret("console-key.json"))
+        return History(
+            records=records,
+            calls={CLUSTER: self.stack.cluster(lambda c: list(c.calls))},
+            left={CLUSTER: [f"evict-leader-scheduler-{n}" for n in self.stack.cluster(lambda c: c.schedulers.evicted)]},
+            others={},
+            keys={kid_of(key): public_of(key)},
+            environment="test",
+            pd_ids={CLUSTER: self.stack.cluster(lambda c: c.id)},
+            roles=ROLES,
+            ended=True,
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
