@@ -26,6 +26,8 @@ from tests.simulation.invariants import History, judge
 PARTITIONS = 3
 SLOW = 4
 SESSION_S = 10
+CLEAR_S = 8  # by then an incident whose alerts have ended is closed
+NOTHING_COMES_S = 60  # for so long an alert fires of which nothing is proposed
 PEACE_S = 420  # by then what was begun has ended
 MOMENTS: dict[str, tuple[str, ...]] = {  # at which a process of this role is killed
     "validate": ("ActionProposed", "ProposalValidated"),
@@ -112,12 +114,16 @@ class Chaos:
         self._kills, self._seconds, self._broker, self._pause_s = kills, seconds, broker, pause_s
         self._continue: list[tuple[float, Name]] = []
         self._approved: set[str] = set()
-        self._firing: str | None = None
+        self._firing: str | None = None  # since when, to resolve it by
+        self._since_s = 0.0  # it fires, or doesn't
+        self._opened_before = 0
+        self._resting = False
+        self._watch: Watch | None = None
 
     def run(self) -> Report:
         assert self.stack.steward("topics", "apply").code == 0
         self.fleet.keep()
-        watch = Watch(self.stack, PARTITIONS)
+        self._watch = watch = Watch(self.stack, PARTITIONS)
         try:
             self._wait("the console", lambda: self.stack.http("console", "/healthz").status_code == 200, 180)
             applied = self.stack.steward("policy", "apply", "--yes", "--reason", "chaos")
@@ -205,20 +211,31 @@ class Chaos:
 
     def _people(self) -> None:
         """Whoever sees an alert fires it; whoever is asked approves; what is closed is followed by the next."""
-        if self._firing is None:
-            self.stack.cluster(lambda c: c.set_slow(SLOW, 90))
-            if self._post("firing", starts := _now()):
-                self._firing = starts
-                self.report.repairs += 1
         waiting = self.stack.console("/api/v1/waiting") or {"waiting": []}
         for waits in waiting["waiting"]:
             if waits["id"].startswith("R-"):
                 self._answer(waits["id"])
-        if self._firing and self._approved and self._all_closed():
+        lasts_s = time.monotonic() - self._since_s
+        if self._firing is None and not self._resting and lasts_s > CLEAR_S:
+            self.stack.cluster(lambda c: c.set_slow(SLOW, 90))
+            self._opened_before = self._opened()
+            if self._post("firing", starts := _now()):
+                self._firing, self._since_s = starts, time.monotonic()
+                self.report.repairs += 1
+            return
+        over = self._opened() > self._opened_before or lasts_s > NOTHING_COMES_S
+        if self._firing is not None and over and not self._open():
             self.stack.cluster(lambda c: c.set_slow(SLOW, 1))
             if self._post("resolved", self._firing):
-                self._firing = None
-                self._approved.clear()
+                self._firing, self._since_s = None, time.monotonic()
+
+    def _opened(self) -> int:
+        assert self._watch is not None
+        return self._watch.seen["RemediationOpened"]
+
+    def _open(self) -> bool:
+        assert self._watch is not None
+        return self._watch.seen["RemediationClosed"] < self._opened()
 
     def _answer(self, remediation: str) -> None:
         shown = self.stack.console(f"/api/v1/show/{remediation}")
@@ -234,10 +251,6 @@ class Chaos:
         headers = {"Authorization": f"Bearer {self.stack.secret('token-anna')}", "X-Steward-Via": "cli"}
         url = self.stack.url("console", f"/api/v1/remediations/{remediation}/{verb}")
         httpx.post(url, json=body, headers=headers, timeout=20, trust_env=False)
-
-    def _all_closed(self) -> bool:
-        shown = [self.stack.console(f"/api/v1/show/{remediation}") for remediation in self._approved]
-        return all(one and one["state"] == "closed" for one in shown)
 
     def _post(self, status: str, starts: str) -> bool:
         body = json.loads(ALERT.read_text())
@@ -264,6 +277,7 @@ class Chaos:
 
     def _peace(self, watch: Watch) -> None:
         self.say("peace")
+        self._resting = True
         self.stack.faults.clear()
         for _, name in self._continue:
             self.fleet.go_on(name)
@@ -271,12 +285,10 @@ class Chaos:
 
         def ended() -> bool:
             self._tend()
-            opened, closed = watch.seen["RemediationOpened"], watch.seen["RemediationClosed"]
             nothing_there = not self.stack.cluster(lambda c: list(c.schedulers.evicted))
-            return bool(opened) and closed >= opened and nothing_there and self._firing is None
+            return self._opened() > 0 and not self._open() and nothing_there and self._firing is None
 
         self._wait("everything to end", ended, PEACE_S)
-        self._firing = "over"  # nobody fires any more
         time.sleep(2 * SESSION_S)
 
     def _judge(self, watch: Watch) -> None:

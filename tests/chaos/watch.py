@@ -16,6 +16,7 @@ from streams.pipeline import BY_NAME
 from tests.integration.stack import Stack
 
 QUIET_POLLS = 8
+HOUSEKEEPING = ("InputIgnored", "OwnerStarted", "GenesisMarked")
 
 
 class Watch:
@@ -41,7 +42,7 @@ class Watch:
             for record in records_of(await reader.poll(500, 0.1), self._partitions):
                 kind = type(record.event).__name__
                 self.seen[kind] += 1
-                if record.topic in ("remediations", "outcomes") and kind != "InputIgnored":
+                if record.topic in ("remediations", "outcomes") and kind not in HOUSEKEEPING:
                     self.last = kind
         await reader.close()
 
