@@ -1,5 +1,5 @@
-"""Ten thousand replies of a model that means harm, or was told to by an alert's text: none becomes a call other than those
-that the offered action makes of the evidence's own entities."""
+"""Ten thousand replies of a model that means harm, or was told to by an alert's text: none becomes a call other than
+those that the offered action makes of the evidence's own entities."""
 
 from __future__ import annotations
 
