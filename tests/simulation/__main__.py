@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the first history")
     parser.add_argument("--histories", type=int, metavar="N", help="how many (1000; with a plant at most 20,000)")
-    parser.add_argument("--plant", metavar="NAME", help=", ".join((*PLANTS, "all")))
+    parser.add_argument("--plant", type=_plant, metavar="NAME", help=", ".join((*PLANTS, "all")))
     parser.add_argument("--story", action="store_true", help="tell each event")
     parser.add_argument("--shrink", action="store_true", help="leave out of the first history what it can do without")
     parser.add_argument(
@@ -63,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.plant:
         return _plants(given, console)
     return _histories(given, console)
+
+
+def _plant(text: str) -> str:
+    """With or without its hyphens: is it `mayhaverun`, or `may-have-run`?"""
+    names = {name.replace("-", ""): name for name in (*PLANTS, "all")}
+    return names.get(text.replace("-", "").lower(), text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
