@@ -27,6 +27,9 @@ class Chance:
     def some_of(self, things: Sequence[T], share: float = 0.5) -> tuple[T, ...]:
         return tuple(thing for thing in things if self.happens(share))
 
+    def shuffled(self, things: Sequence[T]) -> list[T]:
+        return [thing for _, thing in sorted(((self.share(), n), thing) for n, thing in enumerate(things))]
+
     def weighted(self, things: Sequence[tuple[T, float]]) -> T:
         """One of these things, each with its weight."""
         at = self.share() * sum(weight for _, weight in things)

@@ -130,7 +130,6 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
     freeze may stay: under it everything that has begun ends all the same."""
     world = trouble.world
     world.faults.clear()
-    world.brokers.unreachable.clear()
     world.brokers.aborting = 0.0
     world.audit()
     if world.table is not None:
@@ -151,7 +150,11 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
         trouble.lift_inputs()
         await trouble.people_resolve(chance)
         still = still + 1 if _has_ended(world) else 0
-    await world.passes(60)  # for the last answers
+    await world.passes(60)
+    for _ in range(20):  # and what has just been said is answered
+        if world.now_ms() - world.log.all()[-1].at_ms > 5_000:
+            break
+        await world.passes(5)
 
 
 def _has_ended(world: Simulated) -> bool:

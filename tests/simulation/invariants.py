@@ -61,6 +61,7 @@ class History:
     usurped: Sequence[str] = ()  # commits for a partition by who did not own it, where the brokers could see that
     meant: Sequence[MeantStop] = ()
     led_since_ms: Mapping[str, Sequence[float]] = field(default_factory=dict)  # cluster -> since when a PD leads anew
+    unheard_ms: Sequence[tuple[int, int]] = ()  # when nobody could read the controls
     audited: Sequence[tuple[str, int, int]] | None = None  # (topic, partition, offset) of each row of the audit
 
     def of(self, *kinds: type[e.Event]) -> Iterator[tuple[Record, Any]]:
@@ -482,13 +483,19 @@ def stop_wins(history: History) -> Iterator[str]:
         for record, intended in execution.of(e.StepIntended):
             cluster = execution.claimed.cluster_id
             kind = _stop_at(history, cluster, record.at_ms - HEARD_WITHIN_MS, record.at_ms)
-            if kind == "halt" or (kind and intended.kind == "do"):
+            if (kind == "halt" and not _unheard(history, record.at_ms)) or (kind and intended.kind == "do"):
                 yield f"{execution.claimed.remediation_id}: step {intended.step} ({intended.kind}) under a {kind}"
     for write in history.writes:
         found = (x := history.execution_of(write)) and x.step(write.attempt, write.step)
         kind = _stop_at(history, write.cluster_id, write.at_ms - history.window_ms, write.at_ms)
-        if found and kind and (found[1].kind == "do" or kind == "halt"):
+        heard = kind == "halt" and not _unheard(history, write.at_ms)
+        if found and kind and (found[1].kind == "do" or heard):
             yield f"{write}: under a {kind}"
+
+
+def _unheard(history: History, at_ms: float) -> bool:
+    """Was it only just possible to know of a halt? What is owed is paid meanwhile: a freeze could not stop that."""
+    return any(since <= at_ms <= until + history.window_ms for since, until in history.unheard_ms)
 
 
 def _stop_at(history: History, cluster: str, since_ms: float, now_ms: float) -> str:

@@ -418,18 +418,16 @@ class Trouble:
         self.world.lift_input(place)
 
     async def controls_are_away(self, chance: Chance) -> None:
-        self.world.brokers.unreachable.add("controls")
-        await asyncio.sleep(chance.between(1, 60))
-        self.world.brokers.unreachable.discard("controls")
+        with self.world.nobody_hears():
+            await asyncio.sleep(chance.between(1, 60))
 
     async def frozen_while_nobody_hears(self, chance: Chance) -> None:
         """Just when all have agreed, the controls can't be read, and in them stands a freeze."""
         kinds: tuple[type[e.Event], ...] = (e.ApprovalAsked, e.ApprovalAsked, e.Claimed, e.StepIntended)
         await self._moment(chance.one_of(kinds), 300)
-        self.world.brokers.unreachable.add("controls")
-        self.world.freeze()
-        await asyncio.sleep(chance.between(20, 200))
-        self.world.brokers.unreachable.discard("controls")
+        with self.world.nobody_hears():
+            self.world.freeze()
+            await asyncio.sleep(chance.between(20, 200))
         await asyncio.sleep(chance.between(20, 60))
         self.world.lift()
 

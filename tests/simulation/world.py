@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -101,6 +103,7 @@ class Simulated(World):
         self.key = key_of(seed)
         self.meant: list[MeantStop] = []
         self.led_since_ms: list[float] = []
+        self.unheard_ms: list[tuple[int, int]] = []
         self.groups = AS_RUN if chance.happens(0.2) else AS_UP
         self.copies = 1 + chance.happens(0.4)  # of each: then partitions move
         self.points = chance.one_of((0.1, 0.3, 1.0))  # the share of calls before which others may come
@@ -213,6 +216,17 @@ class Simulated(World):
     def markers_take(self, most_ms: float) -> None:
         self.brokers.cluster.markers_take(lambda *_: int(self._markers.between(0, most_ms)))
 
+    @contextlib.contextmanager
+    def nobody_hears(self) -> Iterator[None]:
+        """Nobody can read the controls to their end."""
+        began_ms = self.now_ms()
+        self.brokers.unreachable.add("controls")
+        try:
+            yield
+        finally:
+            self.brokers.unreachable.discard("controls")
+            self.unheard_ms.append((began_ms, self.now_ms()))
+
     def leads_anew(self, *, restarted: bool) -> None:
         """Another PD leads, or the same one again, and knows only what was persisted."""
         (self.pd.restart_pd if restarted else self.pd.change_pd_leader)(self.now_s())
@@ -236,6 +250,7 @@ class Simulated(World):
             ended=True,
             roles=ROLES,
             usurped=self.brokers.usurped,
+            unheard_ms=tuple(self.unheard_ms),
             audited=self._audited(),
         )
 
