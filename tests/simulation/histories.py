@@ -131,6 +131,8 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
     world = trouble.world
     world.faults.clear()
     world.brokers.aborting = 0.0
+    for process in world.processes:
+        process.is_spared()
     world.audit()
     if world.table is not None:
         world.table.fails = 0.0

@@ -292,6 +292,10 @@ class Process:
         """So many calls from now it is stopped, before the brokers have what it asks for."""
         self._stops_for = (after, for_s)
 
+    def is_spared(self) -> None:
+        """What was to befall it at a call does not."""
+        self._ambush = self._stops_for = None
+
     def stop(self) -> None:
         """As SIGSTOP."""
         self._goes_on.clear()
