@@ -50,7 +50,7 @@ fuzz: $(INSTALLED) ## every decoder, coverage-guided: make fuzz [SECONDS=600] [D
 	@$(call run,tests.fuzz) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(DECODER),--decoder $(DECODER))
 
 chaos: $(INSTALLED) ## kills, pauses and broker faults on a real Kafka, checked against the invariants: make chaos MINUTES=5
-	@$(call run,tests.chaos) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@$(call run,tests.chaos) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS))
 
 bench: $(INSTALLED) ## ratios against peers and the raw client, in one run, with a table at the end
 	@$(call run,benchmarks)

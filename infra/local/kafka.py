@@ -82,6 +82,10 @@ class LocalKafka:
         return ",".join(f"{LOOPBACK}:{port}" for port in self._ports)
 
     @property
+    def brokers(self) -> int:
+        return len(self._ports)
+
+    @property
     def directory(self) -> Path:
         assert self._directory is not None, "not started"
         return self._directory

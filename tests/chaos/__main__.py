@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=5, metavar="N", help="so long things go wrong (5)")
     parser.add_argument("--seed", type=int, metavar="N", help="the plan (another each time)")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="of three, one or two fall (1)")
     given = parser.parse_args(arguments)
     if (reason := kafka.missing()) is not None:
         print(f"there is no Kafka to be had here: {reason}")
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kills = int(KILLS_A_MINUTE * given.minutes)
     print(f"seed {seed}: {given.minutes:g} min, {kills} kills at least", flush=True)
     with (
-        kafka.LocalKafka() as broker,
+        kafka.LocalKafka(brokers=given.brokers) as broker,
         tempfile.TemporaryDirectory(prefix="chaos-") as place,
         stack(Path(place), broker.bootstrap, partitions=PARTITIONS, more=ACTS) as made,
     ):

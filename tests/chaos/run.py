@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,14 +18,15 @@ from pdsim import faults as pd_faults
 from schemas.signing import kid_of, public_of
 from tests.chaos.fleet import ROLES, Fleet, Name
 from tests.chaos.watch import Watch
-from tests.integration.stack import CLUSTER, Stack
-from tests.integration.test_whole_main_job import ALERT
+from tests.integration.stack import CLUSTER, Stack, acting, now_text
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import History, judge
 
 PARTITIONS = 3
 SLOW = 4
 SESSION_S = 10
+ON_ITS_WAY_S = 20  # a step whose intent was durable before may be sent within its window
+BROKER_EACH = 15  # kills of processes to one of a broker
 CLEAR_S = 8  # by then an incident whose alerts have ended is closed
 NOTHING_COMES_S = 60  # for so long an alert fires of which nothing is proposed
 PEACE_S = 420  # by then what was begun has ended
@@ -40,23 +41,7 @@ MOMENTS: dict[str, tuple[str, ...]] = {  # at which a process of this role is ki
     "notify": ("NotificationStarted",),
     "intake": ("AlertReceived",),
 }
-ACTS = f"""\
-[clickhouse]
-url = "chdb:audit"
-[execution]
-poll_s = 0.5
-[playbook]
-keep_s = 60
-[incidents]
-close_after_s = 2
-[policy.actions.evict_store_leaders]
-mode = "on"
-canary = ["{CLUSTER}"]
-[policy.limits]
-settling_s = 5
-pd_leader_age_s_min = 0
-cooldown_s = 0
-"""
+ACTS = acting(60)
 
 
 @dataclass
@@ -64,6 +49,7 @@ class Report:
     seed: int
     kills: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # role, how, the step before
     brokers: Counter[str] = field(default_factory=Counter)
+    rolled_s: float = 0.0  # a restart of everything, one after the other
     repairs: int = 0  # asked for
     ended: int = 0
     records: int = 0
@@ -82,7 +68,8 @@ class Report:
             f"seed {self.seed}: {self.kills.total()} kills: " + _counts(by_way),
             "by role: " + _counts(by_role),
             "by the step before: " + _counts(by_step),
-            "brokers: " + (_counts(self.brokers) or "left alone"),
+            "brokers fallen: " + (_counts(self.brokers) or "none"),
+            f"a rolling restart of everything took {self.rolled_s:.0f} s",
             f"{self.repairs} repairs were asked for, {self.ended} remediations have ended, {self.records} records,"
             f" {self.writes} writes to PD",
             *(f"{invariant}: {what}" for invariant, what in self.wrong),
@@ -110,35 +97,38 @@ class Chaos:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.stack, self.fleet, self.chance, self.say = stack, Fleet(stack), Chance(seed), say
+        self.watch = Watch(stack, PARTITIONS)
         self.report = Report(seed)
-        self._kills, self._seconds, self._broker, self._pause_s = kills, seconds, broker, pause_s
+        self._kills, self._seconds, self._pause_s = kills, seconds, pause_s
+        self._broker = broker
         self._continue: list[tuple[float, Name]] = []
         self._approved: set[str] = set()
         self._firing: str | None = None  # since when, to resolve it by
         self._since_s = 0.0  # it fires, or doesn't
         self._opened_before = 0
         self._resting = False
-        self._watch: Watch | None = None
 
     def run(self) -> Report:
         assert self.stack.steward("topics", "apply").code == 0
         self.fleet.keep()
-        self._watch = watch = Watch(self.stack, PARTITIONS)
+        self.watch.start()
         try:
             self._wait("the console", lambda: self.stack.http("console", "/healthz").status_code == 200, 180)
             applied = self.stack.steward("policy", "apply", "--yes", "--reason", "chaos")
             assert applied.code == 0, applied.err
-            self._trouble(watch)
-            self._peace(watch)
-            self._judge(watch)
+            self._trouble()
+            if self._seconds:
+                self._roll()
+            self._peace()
+            self._judge()
         finally:
-            watch.stop()
+            self.watch.stop()
             self.fleet.stop()
         return self.report
 
     # trouble
 
-    def _trouble(self, watch: Watch) -> None:
+    def _trouble(self) -> None:
         ends_s = time.monotonic() + self._seconds
         turn = 0
         while self.report.kills.total() < self._kills or time.monotonic() < ends_s:
@@ -147,14 +137,33 @@ class Chaos:
             self._for(self.chance.between(*self._pause_s))
             if self.chance.happens(0.6):
                 kind = self.chance.one_of(MOMENTS[name[0]])
-                before, until_s = watch.seen[kind], time.monotonic() + 8
-                while watch.seen[kind] == before and time.monotonic() < until_s:
+                before, until_s = self.watch.seen[kind], time.monotonic() + 8
+                while self.watch.seen[kind] == before and time.monotonic() < until_s:
                     self._for(0.05)
-            self._strike(name, watch.last)
+            self._strike(name, self.watch.last)
             if self.chance.happens(0.3):
                 self._pd_loses_an_answer()
-            if self._broker is not None and turn % 40 == 0:
+            if self._broker is not None and turn % BROKER_EACH == 0:
                 self._broker_falls(self._broker)
+
+    def _roll(self) -> None:
+        """A rolling restart under load: each process goes in its turn, the next once its successor is there."""
+        self.say("a rolling restart")
+        self._all_go_on()
+        began_s = time.monotonic()
+        for name in self.fleet.names:
+            self.fleet.term(name)
+            self._wait(f"a successor of {name}", partial(self._is_another, name, self.fleet.living[name].pid), 60)
+            self._for(2)
+        self.report.rolled_s = time.monotonic() - began_s
+
+    def _all_go_on(self) -> None:
+        for _, name in self._continue:
+            self.fleet.go_on(name)
+        self._continue.clear()
+
+    def _is_another(self, name: Name, pid: int) -> bool:
+        return self.fleet.living[name].pid != pid
 
     def _turn(self, turn: int) -> Name:
         """Each role in its turn, and one that executes between any two."""
@@ -180,11 +189,25 @@ class Chaos:
         self.stack.faults.add(pd_faults.DroppedAfter(), method=method, times=1)
 
     def _broker_falls(self, broker: LocalKafka) -> None:
-        self.say("the broker is killed, and starts again")
-        broker.kill()
-        self._for(self.chance.between(1, 15))
-        broker.restart()
-        self.report.brokers["killed and started"] += 1
+        """Of three: whichever leads something, or two at once, and then nothing may act."""
+        fallen = self.chance.shuffled(range(broker.brokers))[: 1 + (broker.brokers == 3 and self.chance.happens(0.4))]
+        self.say(f"{len(fallen)} of {broker.brokers} brokers killed, and started again")
+        for number in fallen:
+            broker.kill(number)
+        if len(fallen) == 2:
+            self._for(ON_ITS_WAY_S)
+            before = self._writes()
+            self._for(self.chance.between(5, 15))
+            if (after := self._writes()) != before:
+                self.report.wrong.append(("NOTHING_ACTS_WITHOUT_ITS_LOG", f"{after - before} writes to PD"))
+        else:
+            self._for(self.chance.between(1, 15))
+        for number in fallen:
+            broker.restart(number)
+        self.report.brokers[f"{len(fallen)} of {broker.brokers}"] += 1
+
+    def _writes(self) -> int:
+        return int(self.stack.cluster(lambda c: sum(call.method != "GET" for call in c.calls)))
 
     # what goes on all the time
 
@@ -219,23 +242,21 @@ class Chaos:
         if self._firing is None and not self._resting and lasts_s > CLEAR_S:
             self.stack.cluster(lambda c: c.set_slow(SLOW, 90))
             self._opened_before = self._opened()
-            if self._post("firing", starts := _now()):
+            if self.stack.alert("firing", starts := now_text()).status_code == 200:
                 self._firing, self._since_s = starts, time.monotonic()
                 self.report.repairs += 1
             return
         over = self._opened() > self._opened_before or lasts_s > NOTHING_COMES_S
         if self._firing is not None and over and not self._open():
             self.stack.cluster(lambda c: c.set_slow(SLOW, 1))
-            if self._post("resolved", self._firing):
+            if self.stack.alert("resolved", self._firing).status_code == 200:
                 self._firing, self._since_s = None, time.monotonic()
 
     def _opened(self) -> int:
-        assert self._watch is not None
-        return self._watch.seen["RemediationOpened"]
+        return self.watch.seen["RemediationOpened"]
 
     def _open(self) -> bool:
-        assert self._watch is not None
-        return self._watch.seen["RemediationClosed"] < self._opened()
+        return self.watch.seen["RemediationClosed"] < self._opened()
 
     def _answer(self, remediation: str) -> None:
         shown = self.stack.console(f"/api/v1/show/{remediation}")
@@ -252,15 +273,6 @@ class Chaos:
         url = self.stack.url("console", f"/api/v1/remediations/{remediation}/{verb}")
         httpx.post(url, json=body, headers=headers, timeout=20, trust_env=False)
 
-    def _post(self, status: str, starts: str) -> bool:
-        body = json.loads(ALERT.read_text())
-        body["status"] = status
-        (alert,) = body["alerts"]
-        for labels in (alert["labels"], body["commonLabels"], body["groupLabels"]):
-            labels["env"] = CLUSTER
-        alert |= {"status": status, "startsAt": starts} | ({"endsAt": _now()} if status == "resolved" else {})
-        return self.stack.post_alerts(body).status_code == 200
-
     def _wait(self, what: str, found: Callable[[], Any], within_s: float) -> None:
         ends_s = time.monotonic() + within_s
         while True:
@@ -275,13 +287,11 @@ class Chaos:
 
     # the end
 
-    def _peace(self, watch: Watch) -> None:
+    def _peace(self) -> None:
         self.say("peace")
         self._resting = True
         self.stack.faults.clear()
-        for _, name in self._continue:
-            self.fleet.go_on(name)
-        self._continue.clear()
+        self._all_go_on()
 
         def ended() -> bool:
             self._tend()
@@ -291,10 +301,10 @@ class Chaos:
         self._wait("everything to end", ended, PEACE_S)
         time.sleep(2 * SESSION_S)
 
-    def _judge(self, watch: Watch) -> None:
-        records = watch.all()
+    def _judge(self) -> None:
+        records = self.watch.all()
         self._wait("the audit to be whole", lambda: self._audited() >= len(records), 120)
-        history = self._history(watch.all())
+        history = self._history(self.watch.all())
         self.report.wrong = judge(history)
         self.report.records, self.report.writes = len(history.records), len(history.writes)
         self.report.ended = sum(type(r.event).__name__ == "RemediationClosed" for r in history.records)
@@ -319,7 +329,3 @@ class Chaos:
             roles=ROLES,
             ended=True,
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -29,6 +29,8 @@ class Watch:
         self.last = "nothing"
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._follow()), daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,34 @@ COMMAND = (sys.executable, "-m", "console.cli")
 CALL_S = 60.0  # how long one call of the command line may take on a busy machine
 UP_S = 90.0
 PROCESSES = {"gateway": "observe", "propose": "act", "execute": "execute"}  # a role of each
+
+
+ALERT = Path(__file__).parents[1] / "data" / "alertmanager" / "PD_cluster_slow_tikv_nums-firing.json"
+
+
+def acting(keep_s: int) -> str:
+    """Configuration for evictions that really happen, kept for so long, and on record."""
+    return f"""\
+[clickhouse]
+url = "chdb:audit"
+[execution]
+poll_s = 0.5
+[playbook]
+keep_s = {keep_s}
+[incidents]
+close_after_s = 2
+[policy.actions.evict_store_leaders]
+mode = "on"
+canary = ["{CLUSTER}"]
+[policy.limits]
+settling_s = 5
+pd_leader_age_s_min = 0
+cooldown_s = 0
+"""
+
+
+def now_text() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def alive(pid: int) -> bool:
@@ -208,6 +237,16 @@ class Stack:
         headers = {"Authorization": f"Bearer {self.secret('gateway-token')}"}
         url = self.url("gateway", "/api/v1/alerts")
         return httpx.post(url, json=body, headers=headers, timeout=30, trust_env=False)
+
+    def alert(self, status: str, starts: str) -> httpx.Response:
+        """Alertmanager's body, as it was recorded, but of this cluster and of now."""
+        body = json.loads(ALERT.read_text())
+        body["status"] = status
+        (alert,) = body["alerts"]
+        for labels in (alert["labels"], body["commonLabels"], body["groupLabels"]):
+            labels["env"] = CLUSTER
+        alert |= {"status": status, "startsAt": starts} | ({"endsAt": now_text()} if status == "resolved" else {})
+        return self.post_alerts(body)
 
     def wait_until_up(self, within_s: float = UP_S) -> None:
         """The console has read the log, the gateway reaches Kafka, and acting and executing say that they run."""

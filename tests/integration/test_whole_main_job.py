@@ -4,47 +4,26 @@ processes are killed, and everything is on record. One execution keeps its chang
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from pdsim.model import Call
-from tests.integration.stack import CLUSTER, PERSON, Running, Said, Stack, alive, stack
+from tests.integration.stack import CLUSTER, PERSON, Running, Said, Stack, acting, alive, now_text, stack
 
 SLOW, LATER = 4, 2
-ALERT = Path(__file__).parents[1] / "data" / "alertmanager" / "PD_cluster_slow_tikv_nums-firing.json"
-ACTS = f"""\
-[clickhouse]
-url = "chdb:audit"
-[execution]
-poll_s = 0.5
-[playbook]
-keep_s = 120
-[incidents]
-close_after_s = 2
-[policy.actions.evict_store_leaders]
-mode = "on"
-canary = ["{CLUSTER}"]
-[policy.limits]
-settling_s = 5
-pd_leader_age_s_min = 0
-cooldown_s = 0
-"""
 
 
 @pytest.fixture(scope="module")
 def made(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack(tmp_path_factory.mktemp("whole"), kafka, more=ACTS) as it:
+    with stack(tmp_path_factory.mktemp("whole"), kafka, more=acting(120)) as it:
         assert it.steward("topics", "apply").code == 0
         yield it
 
@@ -57,28 +36,17 @@ def up(made: Stack) -> Running:
 
 
 def post(made: Stack, status: str, starts: str) -> str:
-    """Alertmanager's body, as it was recorded, but of this cluster and of now."""
-    body = json.loads(ALERT.read_text())
-    body["status"] = status
-    (alert,) = body["alerts"]
-    for labels in (alert["labels"], body["commonLabels"], body["groupLabels"]):
-        labels["env"] = CLUSTER
-    alert |= {"status": status, "startsAt": starts} | ({"endsAt": _now()} if status == "resolved" else {})
-    assert made.post_alerts(body).status_code == 200
+    assert made.alert(status, starts).status_code == 200
     return starts
 
 
 def fires(made: Stack) -> str:
     """Since when, to resolve it by."""
-    return post(made, "firing", _now())
+    return post(made, "firing", now_text())
 
 
 def evicted(made: Stack) -> list[int]:
     return made.cluster(lambda c: sorted(c.schedulers.evicted))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def leaders(made: Stack, store: int) -> int:

@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.plant and given.plant not in (*PLANTS, "all"):
         parser.error(f"--plant: there is no {given.plant}; there are {', '.join(PLANTS)}")
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # the story tells it all
+    with _quiet():
+        return _asked(given)
+
+
+def _asked(given: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 140)
     if given.shrink:
         return _shrunk(given, console)
@@ -63,6 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.plant:
         return _plants(given, console)
     return _histories(given, console)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The story tells it all; a log of it would only be slow."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _plant(text: str) -> str:
