@@ -176,7 +176,7 @@ def no_unapproved_effect(history: History) -> Iterator[str]:
         asked = _asked(history, claimed)
         if asked is None:
             yield f"{claimed.remediation_id}: nobody was asked about this digest"
-        at_ms = first[0][0].at_ms if first else execution.at_ms
+        at_ms = first[0][0].head.at_ms if first else execution.at_ms  # decided then; durable a moment later
         people = {who for a in claimed.approvals if (who := _valid(history, claimed, a.jws, at_ms)) is not None}
         needed = max(PEOPLE.get(claimed.tier, 99), claimed.needed, asked.needed if asked else 0)
         if len(people - {claimed.proposed_by.casefold()}) < needed:
