@@ -176,7 +176,7 @@ def no_unapproved_effect(history: History) -> Iterator[str]:
         asked = _asked(history, claimed)
         if asked is None:
             yield f"{claimed.remediation_id}: nobody was asked about this digest"
-        at_ms = first[0][0].head.at_ms if first else execution.at_ms  # decided then; durable a moment later
+        at_ms = _decided_ms(first[0][0], history.window_ms) if first else execution.at_ms
         people = {who for a in claimed.approvals if (who := _valid(history, claimed, a.jws, at_ms)) is not None}
         needed = max(PEOPLE.get(claimed.tier, 99), claimed.needed, asked.needed if asked else 0)
         if len(people - {claimed.proposed_by.casefold()}) < needed:
@@ -188,6 +188,11 @@ def no_unapproved_effect(history: History) -> Iterator[str]:
     for write in history.writes:
         if history.execution_of(write) is None:
             yield f"{write}: there is no claim"
+
+
+def _decided_ms(record: Record, window_ms: int) -> int:
+    """A step is decided a moment before that is durable: when its head says, but no longer before than its window."""
+    return max(record.head.at_ms, record.at_ms - window_ms)
 
 
 def _asked(history: History, claimed: e.Claimed) -> e.ApprovalAsked | None:
