@@ -63,7 +63,7 @@ $(INSTALLED): requirements/development.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing what requirements/development.txt names into $(VENV), about 1 GB"
-	@$(PIP) install --require-hashes -r requirements/development.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/development.txt
 	@$(PIP) install --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
