@@ -52,6 +52,7 @@ class Claim:
     attempt: int
     facts: Facts | None = None  # what it looked at before its first step
     before: Sample | None = None
+    looked_at_ms: int = 0  # when that was said
     steps: tuple[Step, ...] = ()
     aborting: tuple[str, str] | None = None
     samples: tuple[Sample, ...] = ()

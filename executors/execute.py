@@ -119,8 +119,11 @@ class Execute:
     async def work(self, lane: Lane[Cluster], resumed: bool) -> None:
         """Carry the open claim to its conclusion."""
         seen = Seen(controls=lane.controls(), owner_since_ms=lane.now_ms(), resumed=resumed)
-        while (claim := lane.state.claim) is not None and not lane.leaving:
+        while lane.state.claim is not None and not lane.leaving:
             seen = seen.hearing(await lane.read_controls(), lane.now_ms())
+            claim = lane.state.claim  # as it is after that read: a person's word may have come meanwhile
+            if claim is None or lane.leaving:
+                return
             match next_move(claim, seen, lane.now_ms(), self.rules):
                 case Say(events):
                     await lane.commit(*events)
@@ -150,13 +153,11 @@ class Execute:
         return replace(seen, looked_at_ms=began_ms, facts=facts, no_facts=None)
 
     async def _send(self, lane: Lane[Cluster], intended: StepIntended) -> None:
-        """Controls at their live end -> time -> durable intent -> kernel timer -> one request -> durable answer."""
+        """Durable intent -> controls at their live end -> kernel timer -> one request -> durable answer.
+
+        Nothing is awaited between the move that was decided, on the controls read for it, and the commit."""
         claim = lane.state.claim
         assert claim is not None
-        if _stopped(await lane.read_controls(), intended) or _called_off(lane, intended):
-            return  # the next move sees the same, and says what follows from it
-        if lane.leaving:
-            return
         window = self.window(intended.window_s)
         await lane.commit(intended)
         if claim.claimed.mode != "on":

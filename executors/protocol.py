@@ -186,7 +186,7 @@ def _further(claim: Claim, event: Event, at: int) -> Claim:
             seen = claim.before if claim.may_have_effect() else None
             return replace(claim, attempt=event.attempt, before=seen)
         case Looked():
-            return replace(claim, facts=event.facts, before=event.before)
+            return replace(claim, facts=event.facts, before=event.before, looked_at_ms=at)
         case StepIntended():
             step = Step(
                 number=event.step,
@@ -348,8 +348,9 @@ class _Here:
 
     # one step
 
-    def next_step(self) -> Send | Say | Rest | None:
-        """The first change that has not been made; refused, or out of attempts: abort."""
+    def next_step(self) -> Send | Say | Look | Rest | None:
+        """The first change that has not been made; refused, or out of attempts: abort. What was seen before the first
+        step must still be young when that is decided."""
         for index, change in enumerate(self.claim.changes()):
             last = self.claim.last(index, "do")
             if last and (last.is_done() or last.is_rehearsed()):
@@ -363,6 +364,8 @@ class _Here:
                 return Say((self.aborting("not_reached", f"{tried} attempts had no effect"),))
             if not self.seen.controls.live:  # no forward step, and not yet a reason to take back what was done
                 return Rest(self.now_ms + int(self.rules.poll_s * 1000))
+            if not self.claim.may_have_effect() and self._is_old(self.claim.looked_at_ms):
+                return self.look_again()
             snapshot = self.action.snapshot(self.claim.facts) if self.claim.facts else ""
             return Send(
                 StepIntended(
@@ -658,8 +661,10 @@ class _Here:
         facts, began_ms = self.seen.facts, self.seen.looked_at_ms
         if facts is None or self.seen.no_facts:
             return None
-        too_old = self.now_ms - began_ms > max(3 * self.rules.poll_s, 5) * 1000
-        return None if too_old or began_ms <= after_ms else facts
+        return None if self._is_old(began_ms) or began_ms <= after_ms else facts
+
+    def _is_old(self, at_ms: int) -> bool:
+        return self.now_ms - at_ms > max(3 * self.rules.poll_s, 5) * 1000
 
     def _rest_then_look(self, until_ms: int | None = None) -> Look | Rest:
         """Until the next look is due; or until that moment, where the last look was before it."""

@@ -487,8 +487,9 @@ def stop_wins(history: History) -> Iterator[str]:
     for execution in history.executions:
         for record, intended in execution.of(e.StepIntended):
             cluster = execution.claimed.cluster_id
-            kind = _stop_at(history, cluster, record.at_ms - HEARD_WITHIN_MS, record.at_ms)
-            if (kind == "halt" and not _unheard(history, record.at_ms)) or (kind and intended.kind == "do"):
+            now_ms = _decided_ms(record, history.window_ms)
+            kind = _stop_at(history, cluster, now_ms - HEARD_WITHIN_MS, now_ms)
+            if (kind == "halt" and not _unheard(history, now_ms)) or (kind and intended.kind == "do"):
                 yield f"{execution.claimed.remediation_id}: step {intended.step} ({intended.kind}) under a {kind}"
     for write in history.writes:
         found = (x := history.execution_of(write)) and x.step(write.attempt, write.step)
@@ -556,13 +557,15 @@ def unknown_is_no(history: History) -> Iterator[str]:
         policy = [x for r, x in history.of(e.PolicyAdopted) if r.at_ms <= execution.at_ms]
         if not any(x.version == claimed.plan.policy_version for x in policy):
             yield f"{claimed.remediation_id}: policy {claimed.plan.policy_version} was never adopted"
-        looked = False
-        for _, event in execution.events:
+        looked_ms: int | None = None
+        for record, event in execution.events:
             match event:
                 case e.Looked():
-                    looked = True
-                case e.StepIntended() if event.kind == "do" and not looked:
+                    looked_ms = record.head.at_ms  # by the same clock as that of the step: who takes over looks anew
+                case e.StepIntended() if event.kind == "do" and looked_ms is None:
                     yield f"{claimed.remediation_id}: step {event.step} was intended without a look"
+                case e.StepIntended() if event.step == 1 and record.head.at_ms > (looked_ms or 0) + FACTS_KEPT_MS:
+                    yield f"{claimed.remediation_id}: step 1 was intended on a look that was {FACTS_KEPT_MS} ms old"
 
 
 CHECKERS: Mapping[str, Callable[[History], Iterator[str]]] = {

@@ -82,6 +82,19 @@ def more(
     return tamper
 
 
+def said(kind: type[e.Event], by_ms: int) -> Callable[[History], History]:
+    """Its writer's clock read so much later when it was decided."""
+
+    def tamper(history: History) -> History:
+        records = [
+            replace(r, head=r.head.model_copy(update={"at_ms": r.head.at_ms + by_ms})) if isinstance(r.event, kind) else r
+            for r in history.records
+        ]
+        return replace(history, records=records)
+
+    return tamper
+
+
 def call(number: int, **fields: Any) -> Callable[[History], History]:
     """The nth write of ours was another."""
 
@@ -149,6 +162,7 @@ BROKEN: dict[str, tuple[str, Callable[[History], History]]] = {
     "judged by nobody": ("UNKNOWN_IS_NO", gone(e.ProposalValidated)),
     "under no policy": ("UNKNOWN_IS_NO", gone(e.PolicyAdopted)),
     "without a look": ("UNKNOWN_IS_NO", gone(e.Looked)),
+    "on an old look": ("UNKNOWN_IS_NO", said(e.Looked, -20_000)),
 }
 
 

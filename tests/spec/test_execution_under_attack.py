@@ -122,6 +122,42 @@ def test_an_order_that_comes_while_the_controls_are_read_after_the_intent_is_a_s
     live(spec, **SMALL)
 
 
+class OneSlowRead(MemoryControls):
+    """The first read of the controls by the lane of `execute` after it has looked takes so long."""
+
+    def __init__(self, world: World, takes_s: float) -> None:
+        super().__init__(world.log)
+        self.world, self.takes_s = world, takes_s
+
+    async def read(self) -> Controls:
+        held = await super().read()
+        owners = self.world.owners.get("execute", [])
+        by_a_lane = any(asyncio.current_task() in owner._lanes.values() for owner in owners)
+        if by_a_lane and self.takes_s and self.world.found(e.Looked):
+            takes_s, self.takes_s = self.takes_s, 0.0
+            await self.world.passes(takes_s)
+        return held
+
+
+@pytest.mark.parametrize(("takes_s", "looks", "code"), [(900, 1, "expired"), (60, 2, "succeeded")])
+def test_time_that_passes_between_the_look_and_the_first_step_is_seen(takes_s: int, looks: int, code: str) -> None:
+    """An approval that has expired meanwhile is not used (seed 500873 of the simulator), nor is an old look."""
+
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        world.controls = OneSlowRead(world, takes_s)
+        await world.kill("execute")
+        world.start("execute")
+        world.approve(ask)
+
+        await world.closed(within_s=2000)
+        assert (await world.concluded()).code == code
+        assert len(world.found(e.Looked)) == looks
+        assert bool(world.found(e.StepIntended)) == (code == "succeeded")
+
+    live(spec, **SMALL)
+
+
 def test_a_step_that_a_kill_cut_off_is_not_sent_after_its_approval_has_expired() -> None:
     async def spec(world: World) -> None:
         killed = asyncio.ensure_future(world.kill_after("execute", e.StepIntended))
