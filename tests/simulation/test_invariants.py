@@ -87,7 +87,9 @@ def said(kind: type[e.Event], by_ms: int) -> Callable[[History], History]:
 
     def tamper(history: History) -> History:
         records = [
-            replace(r, head=r.head.model_copy(update={"at_ms": r.head.at_ms + by_ms})) if isinstance(r.event, kind) else r
+            replace(r, head=r.head.model_copy(update={"at_ms": r.head.at_ms + by_ms}))
+            if isinstance(r.event, kind)
+            else r
             for r in history.records
         ]
         return replace(history, records=records)
