@@ -80,6 +80,7 @@ async def run_roles(
                 build=BUILD,
                 topic_id=lambda topic: topic_ids.get(topic, ""),
                 on_commit=metrics.committed,
+                close_books_every_s=settings.kafka.close_books_every_s,
             )
             process.roles.append(Role(line.role, owners.run, owners.stop))
     if watch := getattr(hands.reader, "keep_watch", None):

@@ -522,8 +522,8 @@ def freeze(reason: Reason, cluster: SomeCluster = None, all: Everything = False,
 
 def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
     """Without the console: straight to the topic, as principal `stop`."""
-    from schemas.controls import EVERY_CLUSTER
     from schemas.events import Frozen
+    from schemas.values import EVERY_CLUSTER
 
     settings = _settings()
     if scope != EVERY_CLUSTER:

@@ -16,11 +16,11 @@ from console.words import lifting, said, stopped
 from infra.publisher import Refused
 from schemas import events as e
 from schemas.alertmanager import fingerprint_of
-from schemas.controls import EVERY_CLUSTER, Controls, Poison
+from schemas.controls import Controls
 from schemas.policy import Policy
 from schemas.signing import Claims, Jwk, kid_of, sign
 from schemas.text import clean, people, zoned
-from schemas.values import SignedApproval, canonical_json
+from schemas.values import EVERY_CLUSTER, Poison, SignedApproval, canonical_json
 
 T = TypeVar("T")
 Kind = Literal["wrong_use", "forbidden", "not_found", "conflict", "invalid", "too_large", "unavailable"]

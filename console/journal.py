@@ -14,12 +14,12 @@ from typing import Any
 from console.words import call, lifting, objections, said, stopped
 from infra.runners.books import Raw, admit, fold_control, poison_of
 from schemas import events as e
-from schemas.controls import EVERY_CLUSTER, Controls, Poison
+from schemas.controls import Controls
 from schemas.lifecycle import VERBS, State, after
 from schemas.processors import Record
 from schemas.text import moment, people, times, zoned
 from schemas.topics import partition_of
-from schemas.values import AlertRef, Call, SignedApproval
+from schemas.values import EVERY_CLUSTER, AlertRef, Call, Poison, SignedApproval
 from schemas.wire import decode
 from streams.pipeline import ACT, BY_NAME
 from streams.ticket_story import Owed, Remedy, learn_remedy
@@ -35,7 +35,15 @@ DEAD_TOPICS = "dead-letters."
 ACTING_LEDGERS = frozenset(
     p.writes[0] for p in ACT if p.consults and p.verb != "maps"
 )  # what poisons these stops acting
-MACHINERY = (e.InputIgnored, e.OwnerStarted, e.GenesisMarked, e.TicketNoted, e.NotificationStarted)  # no story has them
+MACHINERY = (  # no story has them
+    e.InputIgnored,
+    e.OwnerStarted,
+    e.GenesisMarked,
+    e.BookClosed,
+    e.DayClosed,
+    e.TicketNoted,
+    e.NotificationStarted,
+)
 
 
 @dataclass(frozen=True)

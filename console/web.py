@@ -23,8 +23,8 @@ from console.desk import AuditPort, Desk, Done, Kind, Refusal, Who
 from console.journal import IncidentStory, RemediationStory, headline, standing
 from infra.settings import ConfigError, Secret
 from schemas.alertmanager import BODY_BYTES_MAX
-from schemas.controls import EVERY_CLUSTER
 from schemas.policy import Policy
+from schemas.values import EVERY_CLUSTER
 
 STATUS: Mapping[Kind, int] = {
     "wrong_use": 400,

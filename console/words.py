@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas import events as e
-from schemas.controls import EVERY_CLUSTER, Poison
 from schemas.text import clean, params_text, people, zoned
-from schemas.values import Call, Objection
+from schemas.values import EVERY_CLUSTER, Call, Objection, Poison
 
 SAID_MAX = 300
 

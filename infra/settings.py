@@ -196,6 +196,7 @@ class Kafka(Section):
     topic_prefix: str = Field("sre.steward.", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     credentials: Secret | None = None  # one file a role, each a librdkafka properties file
     partitions: int = Field(16, ge=1, le=1000)
+    close_books_every_s: float = _seconds(86_400, 60, 30 * 86_400)  # a restart folds what came since
 
 
 class ClickHouse(Section):

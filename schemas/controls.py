@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from schemas import events
 from schemas.policy import Policy
+from schemas.values import EVERY_CLUSTER, Poison
 
-EVERY_CLUSTER = "*"
 KINDS = ("halt", "freeze")  # the stronger first
 LISTED_MAX = 3
 
@@ -20,22 +20,6 @@ class Stop:
     by: str
     reason: str
     at_ms: int
-
-
-@dataclass(frozen=True)
-class Poison:
-    """An input that stops executions, because it could have been a no, until a person lifts exactly it."""
-
-    place: str  # topic/partition@offset
-    stops: str  # a cluster; `~N`: those of partition N; `*`: all
-    text: str  # what was wrong with it
-    at_ms: int  # since when
-    controls_offset: int  # how far the controls had been read when it was found
-
-    @property
-    def scope(self) -> str:
-        """What is named to lift it: its cluster, or `*` where it stops more than one."""
-        return EVERY_CLUSTER if self.stops.startswith("~") else self.stops
 
 
 @dataclass(frozen=True)
@@ -118,7 +102,9 @@ def evolve(controls: Controls, event: events.Event, offset: int, at_ms: int) -> 
 
 def unreadable(controls: Controls, offset: int, at_ms: int, text: str) -> Controls:
     """Controls after a record that can't be read: it could be a freeze. Each is lifted by itself."""
-    poison = Poison(f"controls/0@{offset}", EVERY_CLUSTER, text[:500], at_ms, offset)
+    poison = Poison(
+        place=f"controls/0@{offset}", stops=EVERY_CLUSTER, text=text[:500], at_ms=at_ms, controls_offset=offset
+    )
     return replace(controls, offset=offset, poisoned={**controls.poisoned, poison.place: poison})
 
 

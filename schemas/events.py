@@ -23,6 +23,7 @@ from schemas.values import (
     Model,
     Objection,
     Plan,
+    Poison,
     Premise,
     Reach,
     Sample,
@@ -202,6 +203,14 @@ class OwnerStarted(Event):
     broken: dict[str, str] = {}  # cluster or `~N` -> where its ledger is not what was written: acted on no more
 
 
+class BookClosed(Event):
+    """What its owner knows of one cluster here, at this place in its chain: a restart may fold from here on."""
+
+    role: str
+    state_schema: str
+    state: str  # JSON
+
+
 class GenesisMarked(Event):
     """What this topic was when it was first written; a mismatch later means no execution."""
 
@@ -209,6 +218,19 @@ class GenesisMarked(Event):
     partitions: int
     transactional_id: str
     durable: bool
+
+
+class DayClosed(Event):
+    """The books of all clusters of a partition are closed (`cluster_id` is `~N`): a restart folds from `first_offset`,
+    and of each cluster what stands after its book."""
+
+    role: str
+    state_schema: str  # as in each of its books
+    first_offset: int
+    clusters: int
+    positions: dict[str, int]  # input -> the next offset to read
+    poisoned: tuple[Poison, ...] = ()
+    genesis: GenesisMarked | None = None
 
 
 # -- diagnoses ------------------------------------------------------------------------------------------------------

@@ -43,6 +43,24 @@ class Head(Model):
     controls_offset: int = -1  # how far `controls` had been read when this was decided; -1: not consulted
 
 
+EVERY_CLUSTER = "*"
+
+
+class Poison(Model):
+    """An input that stops executions, because it could have been a no, until a person lifts exactly it."""
+
+    place: str  # topic/partition@offset
+    stops: str  # a cluster; `~N`: those of partition N; `*`: all
+    text: str  # what was wrong with it
+    at_ms: int  # since when
+    controls_offset: int  # how far the controls had been read when it was found
+
+    @property
+    def scope(self) -> str:
+        """What is named to lift it: its cluster, or `*` where it stops more than one."""
+        return EVERY_CLUSTER if self.stops.startswith("~") else self.stops
+
+
 class Evidence(Model):
     """One thing that was seen, cited by its id (`E1`, `E2`, ...) in what is concluded from it."""
 

@@ -16,7 +16,14 @@ from schemas.events import *
 from schemas.events import Event
 from schemas.topics import Topic
 
-OWNER = (OwnerStarted, GenesisMarked, InputIgnored, InputRejected)  # of every decides and works topic
+OWNER = (
+    OwnerStarted,
+    GenesisMarked,
+    InputIgnored,
+    InputRejected,
+    BookClosed,
+    DayClosed,
+)  # of every decides and works topic
 
 # fmt: off
 TOPICS = (  # name, sole writer, events

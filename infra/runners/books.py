@@ -15,8 +15,10 @@ from typing import Any, Generic, TypeVar
 
 from schemas import controls as control_fold
 from schemas.chain import BrokenChain, Link, Stamped, edge, follow, stamp
-from schemas.controls import Controls, Poison
+from schemas.controls import Controls
 from schemas.events import (
+    BookClosed,
+    DayClosed,
     DeadLetter,
     Event,
     GenesisMarked,
@@ -27,8 +29,9 @@ from schemas.events import (
     Unreadable,
 )
 from schemas.processors import Decides, Record, Tick
+from schemas.saved import Saved, saved_of
 from schemas.topics import partition_of
-from schemas.values import Cause, Head, sha256
+from schemas.values import Cause, Head, Poison, sha256
 from schemas.wire import Decoded, decode, unframed
 from streams.pipeline import BY_NAME, OWNER, PROCESSORS, may_stand_on
 
@@ -132,7 +135,13 @@ def poison_of(event: Event, head: Head) -> Poison | None:
         return None
     offset = head.at_ms if cause.topic == "tick" else cause.offset  # time has no offsets: a tick is named by its moment
     place = f"{cause.topic}/{cause.partition}@{offset}"
-    return Poison(place, event.cluster_id, event.text, head.at_ms, head.controls_offset)
+    return Poison(
+        place=place,
+        stops=event.cluster_id,
+        text=event.text,
+        at_ms=head.at_ms,
+        controls_offset=head.controls_offset,
+    )
 
 
 @dataclass
@@ -151,6 +160,7 @@ class Draft(Generic[S]):
     touched: dict[str, None] = field(default_factory=dict)  # clusters, in order
     poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)
     inputs: int = 0  # taken
+    day: DayClosed | None = None
 
     def only_ignores(self) -> bool:
         """No input so far has changed anything: their answer may wait for the next transaction."""
@@ -238,6 +248,29 @@ class Draft(Generic[S]):
             self._add((InputIgnored(cluster_id=cluster_id, inputs=tuple(inputs)),), None)
         self.ignored = {}
 
+    def close(self, cluster_id: str) -> int:
+        """Write down what is known of this cluster. Returns how many characters that took. Raises TooLarge."""
+        saved = self.books.saved()
+        state = saved.dump(self.state(cluster_id))
+        book = BookClosed(cluster_id=cluster_id, role=self.books.role, state_schema=saved.schema, state=state)
+        self._add((book,), None)
+        return len(state)
+
+    def close_day(self, first_offset: int, clusters: int) -> None:
+        """All are closed, each at or after this offset of the own topic."""
+        held = [*self.books.poisoned.values(), *self.poisoned.values()]
+        self.day = DayClosed(
+            cluster_id=f"~{self.books.partition}",
+            role=self.books.role,
+            state_schema=self.books.saved().schema,
+            first_offset=first_offset,
+            clusters=clusters,
+            positions=self.books.positions | self.positions,
+            poisoned=tuple({(p.stops, p.place): p for by_place in held for p in by_place.values()}.values()),
+            genesis=self.books.genesis,
+        )
+        self._add((self.day,), None)
+
     def _controls(self, cluster_id: str) -> Controls:
         return self.books.controls_of(cluster_id, self.controls, self.poisoned)
 
@@ -273,13 +306,17 @@ class Draft(Generic[S]):
 
 @dataclass
 class Books(Generic[S]):
-    """All that the owner of one partition knows. Rebuilt from the topic, never saved."""
+    """All that the owner of one partition knows. Rebuilt from its topic: whole, or from where the books were closed.
+
+    `closes_every_ms`: how often they are closed, at the whole multiples of it since 1970; 0: never."""
 
     role: str
     topic: str
     partition: int
     partitions: int
     rules: Decides[S]
+    closes_every_ms: int = 0
+    since: int = 0  # from this offset on the topic is folded; 0: whole
     states: dict[str, S] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
@@ -291,6 +328,7 @@ class Books(Generic[S]):
         default_factory=dict
     )  # before what can't be read: link, was it broken
     _wakes: list[tuple[int, str]] = field(default_factory=list)
+    _closed_at_ms: int | None = None  # the latest closing that this version can read, or where the topic begins
     _still: dict[str, Poison] = field(default_factory=dict)  # cluster -> the tick on which this owner's decider raised
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
 
@@ -298,21 +336,43 @@ class Books(Generic[S]):
         found = self.states.get(cluster_id)
         return self.rules.initial(cluster_id) if found is None else found
 
+    def saved(self) -> Saved[S]:
+        kind: Any = type(self.rules.initial(""))
+        found: Saved[S] = saved_of(kind)
+        return found
+
+    def begins(self, raw: Raw) -> int | None:
+        """Where to begin to fold, if this is the end of a closing that this version can read."""
+        if raw.key != f"~{self.partition}".encode():
+            return None
+        try:
+            event = admitted(raw, self.partitions).event
+        except Unreadable:
+            return None
+        readable = isinstance(event, DayClosed) and event.state_schema == self.saved().schema
+        return event.first_offset if readable and isinstance(event, DayClosed) else None
+
     def restore(self, raw: Raw) -> None:
         """Fold one record of the own topic. One that can't be read or folded, or does not continue what stands before
-        it, breaks its cluster's ledger: the fold goes on, but nothing is written to that cluster any more."""
+        it, breaks its cluster's ledger: the fold goes on, but nothing is written to that cluster any more.
+
+        Where the fold begins with closed books, what stands before a cluster's own book is in it already."""
         try:
             decoded = admitted(raw, self.partitions)
         except Unreadable as error:
             key = (raw.key or b"").decode("utf-8", "replace") or f"~{self.partition}"
             if len(key) > CLUSTER_ID_CHARS_MAX:
                 return  # of no cluster: none of ours
+            if self.since and key not in self.links:
+                return
             link = self.links.get(key, FIRST)
             self._without.setdefault(key, (link, key in self.broken))
             self._break(key, raw, error)
             self.links[key] = Link(link.seq + 1, sha256(unframed(raw.value or b"")))
             return
         event, head = decoded.event, decoded.head
+        if self.since and event.cluster_id not in self.links and not self._open(raw, event, head):
+            return
         key, link = event.cluster_id, self.links.get(event.cluster_id, FIRST)
         before, was_broken = self._without.pop(key, (link, True))
         if before != link and (head.seq, head.prev_hash) == (before.seq + 1, before.hash):
@@ -332,6 +392,8 @@ class Books(Generic[S]):
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
         if isinstance(event, GenesisMarked):
             self.genesis = self.genesis or event
+        if self._closed_at_ms is None or self.begins(raw) is not None:
+            self._closed_at_ms = head.at_ms
         if poison := poison_of(event, head):
             self.poisoned.setdefault(key, {})[poison.place] = poison
         if not key.startswith("~"):
@@ -340,6 +402,26 @@ class Books(Generic[S]):
             except Exception as error:
                 self._break(key, raw, error)
             self._ask_to_wake(key)
+
+    def _open(self, raw: Raw, event: Event, head: Head) -> bool:
+        """Does what counts of this cluster begin here: with its book, or with its very first event?"""
+        key = event.cluster_id
+        if isinstance(event, BookClosed) and event.state_schema == self.saved().schema:
+            try:
+                self.states[key] = self.saved().load(event.state)
+            except ValueError as error:
+                self._break(key, raw, error)
+        elif isinstance(event, DayClosed):
+            self.positions = {t: max(o, self.positions.get(t, 0)) for t, o in event.positions.items()} | {
+                t: o for t, o in self.positions.items() if t not in event.positions
+            }
+            for poison in event.poisoned:
+                self.poisoned.setdefault(poison.stops, {})[poison.place] = poison
+            self.genesis = event.genesis
+        else:
+            return head.seq == 1
+        self.links[key] = Link(head.seq - 1, head.prev_hash)
+        return True
 
     def _break(self, key: str, raw: Raw, error: Exception) -> None:
         text = f"{raw.topic}/{raw.partition}@{raw.offset}: {type(error).__name__}: {error}"
@@ -367,6 +449,8 @@ class Books(Generic[S]):
         self.links.update(draft.links)
         self.positions.update(draft.positions)
         self.now_ms = max(self.now_ms, draft.now_ms)
+        if draft.day or self._closed_at_ms is None:
+            self._closed_at_ms = draft.now_ms
         for key, found in draft.poisoned.items():
             self.poisoned.setdefault(key, {}).update(found)
             if ticks := [p for p in found.values() if p.place.startswith("tick/")]:
@@ -391,6 +475,20 @@ class Books(Generic[S]):
             return None
         was, now = self.genesis.model_dump(), expected.model_dump()
         return "; ".join(f"{k}: {was[k]!r} became {now[k]!r}" for k in was if was[k] != now[k])
+
+    def clusters(self) -> list[str]:
+        """Whose books are kept here, in order."""
+        return sorted(key for key in self.links if not key.startswith("~"))
+
+    def closes_at(self) -> int | None:
+        """When the books are to be closed next (ms); None: never. What is broken stays in sight: it is not closed."""
+        if not self.closes_every_ms or self._closed_at_ms is None or self.broken:
+            return None
+        return (self._closed_at_ms // self.closes_every_ms + 1) * self.closes_every_ms
+
+    def put_off(self, now_ms: int) -> None:
+        """They could not be closed: not before the next time."""
+        self._closed_at_ms = now_ms
 
     def wakes_at(self) -> int | None:
         """When the next tick is due (ms), or None."""

@@ -122,8 +122,15 @@ class MemoryOwnLog:
         name = f"{self.role}-{self.partition}"
         self.epoch = self.log.epochs[name] = self.log.epochs.get(name, 0) + 1
 
-    async def history(self) -> AsyncIterator[Sequence[Raw]]:
-        yield self.log.read(self.topic, self.partition, 0, 10**9)
+    async def closed(self, begins: Callable[[Raw], int | None]) -> int:
+        found = (begins(raw) for raw in reversed(self.log.read(self.topic, self.partition, 0, 10**9)))
+        return next((first for first in found if first is not None), 0)
+
+    async def history(self, since: int) -> AsyncIterator[Sequence[Raw]]:
+        yield self.log.read(self.topic, self.partition, since, 10**9)
+
+    async def end(self) -> int:
+        return len(self.log.read(self.topic, self.partition, 0, 10**9))
 
     async def seek(self, positions: Mapping[str, int]) -> None:
         self.positions = {t: positions.get(t, 0) for t in self.inputs}

@@ -26,6 +26,7 @@ Place = tuple[str, int]  # topic, partition
 TRANSACTION_TIMEOUT_MS = 10_000  # a hung transaction blinds every read_committed reader until then
 CALL_TIMEOUT_S = 30.0
 POLL_S = 0.25
+PIECE = 5_000  # records, from the end: where the latest closing is looked for first
 LIVE_WITHIN_S = 2.0  # controls that can't be read to their end by then are not live
 
 
@@ -105,6 +106,7 @@ class PartitionLog:
     _writer: Writer | None = None
     _reader: Reader | None = None
     _positions: dict[str, int] = field(default_factory=dict)
+    _ends: int = 0  # the proven end of the own topic when it was taken over
 
     async def _read(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await self.clients.on("read", call)
@@ -117,29 +119,43 @@ class PartitionLog:
         await writer.init()
         self._writer = writer
 
-    async def history(self) -> AsyncIterator[Sequence[Raw]]:
-        end = await self._read(self._begin_at_the_start)
-        reached = 0
-        while reached < end:
+    async def closed(self, begins: Callable[[Raw], int | None]) -> int:
+        """Looks from the end backwards, piece by piece. A log without its head is no history, unless what is missing
+        stands before the latest closing."""
+        low, self._ends = await self._read(self._proven_end)
+        upto, piece = self._ends, PIECE
+        while upto > low:
+            since = max(low, upto - piece)
+            found: int | None = None
+            async for raws in self._between(since, upto):
+                for raw in raws:
+                    first = begins(raw)
+                    found = found if first is None else first
+            if found is not None and found >= low:
+                return found
+            upto, piece = since, piece * 2
+        if low > 0:
+            raise NotSafe(f"{self.topic}/{self.partition} begins at offset {low}: its head has been cut off")
+        return 0
+
+    def history(self, since: int) -> AsyncIterator[Sequence[Raw]]:
+        return self._between(since, self._ends)
+
+    async def _between(self, since: int, upto: int) -> AsyncIterator[Sequence[Raw]]:
+        await self._read(lambda: self._read_from({(self.topic, self.partition): since}, says_end=True))
+        reached = since
+        while reached < upto:
             raws, at_end = await self._read(lambda: self._of_reader().consume(5000, POLL_S))
             if raws:
                 reached = raws[-1].offset + 1
-                yield raws
+                yield raws if reached <= upto else [raw for raw in raws if raw.offset < upto]
             if at_end:  # what is left up to the high watermark are transaction markers
                 return
-
-    async def _begin_at_the_start(self) -> int:
-        """The proven end. A log without its head is no history."""
-        self._reader = self.clients.reader()
-        low, end = await self._proven_end()
-        if low > 0:
-            raise NotSafe(f"{self.topic}/{self.partition} begins at offset {low}: its head has been cut off")
-        await self._reader.assign({(self.topic, self.partition): 0})
-        return end
 
     async def _proven_end(self) -> tuple[int, int]:
         """(low, high) watermark, once the last stable offset has reached the high one: nothing committed is hidden."""
         place = (self.topic, self.partition)
+        self._reader = self.clients.reader()
         plain = self.clients.reader(committed_only=False)
         try:
             give_up_s = self.clients.monotonic_s() + TRANSACTION_TIMEOUT_MS / 1000 + 5
@@ -158,13 +174,18 @@ class PartitionLog:
 
     async def seek(self, positions: Mapping[str, int]) -> None:
         self._positions = {t: positions.get(t, 0) for t in self.inputs}
-        await self._read(self._begin_with_the_inputs)
+        places = {(t, self.partition): o for t, o in self._positions.items()}
+        await self._read(lambda: self._read_from(places, says_end=False))
 
-    async def _begin_with_the_inputs(self) -> None:
-        """A new one: a fetch of the old one still waits at the own log's end, and holds up the next."""
+    async def _read_from(self, positions: Mapping[Place, int], *, says_end: bool) -> None:
+        """By a new one: a fetch of the old one may still wait at the log's end, and hold up the next."""
         await self._of_reader().close()
-        self._reader = self.clients.reader(says_end=False)
-        await self._reader.assign({(t, self.partition): o for t, o in self._positions.items()})
+        self._reader = self.clients.reader(says_end=says_end)
+        await self._reader.assign(positions)
+
+    async def end(self) -> int:
+        _, stable = await self._read(lambda: self._of_reader().ends((self.topic, self.partition), CALL_TIMEOUT_S))
+        return stable
 
     async def poll(self, max_records: int) -> Sequence[Raw]:
         return await self._read(lambda: self._some(max_records))

@@ -28,6 +28,7 @@ IDLE_S = 300.0  # nothing is due, and nothing has come: what comes wakes it
 EARLY_LOOK_S = 1.0
 QUIET_S = 0.25  # what changes nothing is answered by the next transaction; after a pause of so long by one of its own
 LANE_AGAIN_S = 30.0
+CLOSED_CHARS_MAX = 500_000  # of states, in one transaction: others wait for it
 
 
 class NotSafe(Exception):
@@ -47,8 +48,17 @@ class OwnLog(Protocol):
         """Shut the predecessor out; its commits fail from here on."""
         ...
 
-    def history(self) -> AsyncIterator[Sequence[Raw]]:
-        """The own topic from its start to its proven end."""
+    async def closed(self, begins: Callable[[Raw], int | None]) -> int:
+        """Where the history that matters begins: what `begins` says of the latest record of which it says something;
+        0, the start, where there is none. Raises NotSafe if what matters has been cut off."""
+        ...
+
+    def history(self, since: int) -> AsyncIterator[Sequence[Raw]]:
+        """The own topic from this offset to its proven end."""
+        ...
+
+    async def end(self) -> int:
+        """The own topic's next offset; a lower one does no harm."""
         ...
 
     async def seek(self, positions: Mapping[str, int]) -> None:
@@ -82,6 +92,15 @@ class ControlsPort(Protocol):
     async def read(self) -> Controls:
         """Proven to be read up to the live end; otherwise `live` is False."""
         ...
+
+
+@dataclass
+class _Closing:
+    """The books are being closed, a piece a transaction."""
+
+    first_offset: int
+    left: list[str]
+    clusters: int
 
 
 @dataclass
@@ -123,6 +142,7 @@ class Owner(Generic[S]):
         self._room = asyncio.Event()
         self._room.set()
         self._draining = False
+        self._closing: _Closing | None = None
         self._lanes_ahead_ms = 0
         self.ready = asyncio.Event()
 
@@ -133,7 +153,8 @@ class Owner(Generic[S]):
     async def run(self) -> None:
         """Take over, then work. Raises Fenced or Rebuild; whatever else it raises is a bug, and ends the process."""
         await self._log.fence()
-        async for raws in self._log.history():
+        self._books.since = await self._log.closed(self._books.begins)
+        async for raws in self._log.history(self._books.since):
             for raw in raws:
                 self._books.restore(raw)
         draft = self._books.draft(self._controls.current())
@@ -145,6 +166,7 @@ class Owner(Generic[S]):
         await self._log.seek(self._books.positions)
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft)
+        self._books.genesis = self._books.genesis or self._genesis
         self._lanes_ahead_ms = self._clock.now_ms() - self._clock.elapsed_ms()
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
@@ -201,7 +223,8 @@ class Owner(Generic[S]):
                 self._something.set()
             due = self._books.due(self._clock.now_ms())
             given = bool(batch or due or self._early)
-            if not (given or asked or draft):
+            closes = await self._closes()
+            if not (given or asked or draft or closes):
                 continue
             controls = await self._controls.read() if self._consults and given else self._controls.current()
             draft = draft or self._books.draft(controls)
@@ -214,8 +237,10 @@ class Owner(Generic[S]):
             self._take(draft, batch)
             for cluster_id in due:
                 draft.tick(cluster_id, self._clock.now_ms())
-            if batch and not asked and draft.only_ignores() and draft.inputs < BATCH_MAX:
+            if batch and not (asked or closes) and draft.only_ignores() and draft.inputs < BATCH_MAX:
                 continue
+            if closes:
+                self._close_some(draft)
             draft.seal()
             if draft.stamped or draft.dead:
                 await self._commit(draft)
@@ -225,6 +250,35 @@ class Owner(Generic[S]):
             for cluster_id in draft.touched:
                 self._stir(cluster_id)
             draft = None
+
+    async def _closes(self) -> bool:
+        """Are the books to be closed, or being closed?"""
+        at_ms = self._books.closes_at()
+        if self._closing is None and at_ms is not None and self._clock.now_ms() >= at_ms:
+            clusters = self._books.clusters()
+            self._closing = _Closing(await self._log.end(), clusters, len(clusters))
+        return self._closing is not None
+
+    def _close_some(self, draft: Draft[S]) -> None:
+        """The next piece, and after the last one the day. A state that can't be written down stops the closing, and
+        nothing else: a restart then folds more."""
+        closing = self._closing
+        assert closing is not None
+        written = 0
+        try:
+            while closing.left and written < CLOSED_CHARS_MAX:
+                written += draft.close(closing.left[0])
+                del closing.left[0]
+            if not closing.left:
+                draft.close_day(closing.first_offset, closing.clusters)
+        except Exception as error:
+            self.failed(f"the books of {closing.left[0] if closing.left else 'the day'} can't be closed", error)
+            self._books.put_off(draft.now_ms)
+            closing.left = []
+        if closing.left:
+            self._something.set()
+        else:
+            self._closing = None
 
     def _take(self, draft: Draft[S], batch: Sequence[Raw]) -> None:
         """Answer what has been read, each input after its own cause: a broker keeps no order between topics. What waits
@@ -247,8 +301,10 @@ class Owner(Generic[S]):
         self._early = left
 
     async def _wait(self, at_most_s: float) -> None:
-        wakes_at = self._books.wakes_at()
-        left_s = at_most_s if wakes_at is None else min(at_most_s, max(0.0, (wakes_at - self._clock.now_ms()) / 1000))
+        left_s = at_most_s
+        for at_ms in (self._books.wakes_at(), self._books.closes_at()):
+            if at_ms is not None:
+                left_s = min(left_s, max(0.0, (at_ms - self._clock.now_ms()) / 1000))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left_s):
                 await self._something.wait()
@@ -294,9 +350,13 @@ class Owner(Generic[S]):
             self._stirred.pop(cluster_id, None)
 
     def lane_failed(self, cluster_id: str, error: Exception) -> None:
-        """Said loudly by the process that runs this; the work stays owed, and is taken up again after a while."""
+        """The work stays owed, and is taken up again after a while."""
+        self.failed(f"the lane of {cluster_id} failed", error)
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Said loudly by the process that runs this."""
         asyncio.get_running_loop().call_exception_handler(
-            {"message": f"{self._books.role}: the lane of {cluster_id} failed", "exception": error}
+            {"message": f"{self._books.role}: {what}", "exception": error}
         )
 
     async def ask(self, events: tuple[Event, ...], cause: Cause | None) -> None:

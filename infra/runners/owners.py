@@ -40,6 +40,7 @@ class Around:
     name: str
     build: str
     on_commit: Callable[[str, int, int], None] = lambda role, events, inputs: None
+    closes_every_ms: int = 0  # see Books
 
 
 class PartitionOwners:
@@ -141,7 +142,7 @@ class PartitionOwners:
         line, around, rules = self._line, self._around, self._rules
         works: Works[Any] | None = rules if line.verb == "works" else None  # type: ignore[assignment]
         return Owner(
-            Books(line.role, line.writes[0], partition, around.partitions, rules),
+            Books(line.role, line.writes[0], partition, around.partitions, rules, around.closes_every_ms),
             log,
             around.clock,
             around.controls,

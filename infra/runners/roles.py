@@ -39,6 +39,7 @@ class OwnerRole:
         build: str,
         topic_id: Callable[[str], str] = lambda topic: "",
         session_timeout_ms: int = 10_000,
+        close_books_every_s: float = 0,
         on_commit: Callable[[str, int, int], None] = lambda role, events, inputs: None,
         member: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
@@ -46,7 +47,15 @@ class OwnerRole:
         self._topic_id, self._session_timeout_ms, self._member = topic_id, session_timeout_ms, member
         self.clock = MonotonicLogClock()
         self._around = Around(
-            self._log, self._genesis, controls, self.clock, settings.partitions, name, build, on_commit
+            self._log,
+            self._genesis,
+            controls,
+            self.clock,
+            settings.partitions,
+            name,
+            build,
+            on_commit,
+            int(close_books_every_s * 1000),
         )
         self._owners: PartitionOwners | None = None
         self._leaving = threading.Event()

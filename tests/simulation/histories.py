@@ -14,7 +14,7 @@ from schemas.lifecycle import State
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import everything_ends, judge
 from tests.simulation.trouble import FEATURES, Trouble, moves, states_of
-from tests.simulation.world import Simulated, is_simulated, starts_s
+from tests.simulation.world import Simulated, is_audited, is_simulated, starts_s
 from tests.spec.world import CLUSTER, World, run_world
 
 TROUBLE_S = 1_500  # so long things go wrong, at most: mostly for about as long as one remediation takes
@@ -98,10 +98,11 @@ async def _lived(world: Simulated, seed: int, plan: Sequence[Happening], keep_st
     people.cancel()
     await asyncio.gather(people, return_exceptions=True)
     history = world.history()
+    differ = [("EVERYTHING_ON_RECORD", text) for text in world.books_differ()] if is_audited(seed) else []
     return Told(
         seed,
         tuple(plan),
-        tuple(judge(history)),
+        (*judge(history), *differ),
         Counter((state, name) for _, state, name, _ in moves(history.records)),
         len(history.records),
         len(history.writes),

@@ -25,7 +25,7 @@ from executors.changes import Claim, Step
 from executors.execute import Execute
 from infra.runners import own_log
 from infra.runners.books import Draft, Raw
-from infra.runners.own_log import LiveControls, PartitionLog
+from infra.runners.own_log import LiveControls, PartitionLog, Place
 from infra.runners.owner import Owner, OwnLane, Rebuild
 from infra.runners.owners import PartitionOwners
 from schemas.controls import Controls
@@ -314,21 +314,22 @@ def _trust_committed_offset() -> contextlib.AbstractContextManager[None]:
 
 def _stop_the_fold_at_the_last_stable_offset() -> contextlib.AbstractContextManager[None]:
     async def end(self: PartitionLog) -> tuple[int, int]:
+        self._reader = self.clients.reader()
         return await self._of_reader().ends((self.topic, self.partition), 30)
 
     return put(PartitionLog, "_proven_end", end)
 
 
 def _fold_read_uncommitted() -> contextlib.AbstractContextManager[None]:
-    real = PartitionLog._begin_at_the_start
+    real = PartitionLog._read_from
 
-    async def begin(self: PartitionLog) -> int:
-        end = await real(self)
-        self._reader = self.clients.reader(committed_only=False)
-        await self._reader.assign({(self.topic, self.partition): 0})
-        return end
+    async def read_from(self: PartitionLog, positions: Mapping[Place, int], *, says_end: bool) -> None:
+        await real(self, positions, says_end=says_end)
+        if says_end:
+            self._reader = self.clients.reader(committed_only=False)
+            await self._reader.assign(positions)
 
-    return put(PartitionLog, "_begin_at_the_start", begin)
+    return put(PartitionLog, "_read_from", read_from)
 
 
 def _evolve_before_commit() -> contextlib.AbstractContextManager[None]:

@@ -125,6 +125,7 @@ class Process:
             self.brokers.count,
             self.name,
             "simulated",
+            closes_every_ms=int(self._settings.kafka.close_books_every_s * 1000),
         )
         owners = self.owners[line.role] = PartitionOwners(line, made, around)
         member = self.members[line.role] = self.member(line)

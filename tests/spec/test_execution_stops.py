@@ -9,7 +9,8 @@ import pytest
 
 from bootstrap.roles import Hands
 from schemas import events as e
-from schemas.controls import Controls, Poison
+from schemas.controls import Controls
+from schemas.values import Poison
 from tests.spec.test_execution_recovery import ADD, EVICT, REMOVE, approved, nothing_is_left_behind
 from tests.spec.world import CLUSTER, SMALL, OtherHands, SlowToSayItsId, World, live
 
@@ -198,7 +199,9 @@ def test_an_input_that_makes_the_executor_raise_stops_what_runs_and_pays_the_und
         await approved(world)
         await world.until(lambda: world.one(e.StepTaken))
         (owner,) = world.owners["execute"]
-        poison = Poison("remediations/0@7", CLUSTER, "ValueError: a bug", world.now_ms(), 0)
+        poison = Poison(
+            place="remediations/0@7", stops=CLUSTER, text="ValueError: a bug", at_ms=world.now_ms(), controls_offset=0
+        )
         owner.books.poisoned[CLUSTER] = {poison.place: poison}
 
         await world.closed()

@@ -7,7 +7,7 @@ pdsim by an in-process transport, a sink that keeps what it is given, and the lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Call, SignedApproval, canonical_json
 from schemas.wire import decode, frame
-from streams.pipeline import ACT, OBSERVE, Processor, dead_letters
+from streams.pipeline import ACT, OBSERVE, PROCESSORS, Processor, dead_letters, processor
 from tests.simulation.invariants import History, judge
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ DRY_RUN_POLICY: dict[str, Any] = {
     "actions": {name: {"mode": "dry_run"} for name in ACTING_POLICY["actions"]},
 }
 # Of a World: enough for one repair, and quick.
+OWNED = tuple(line.role for line in PROCESSORS if line.verb != "maps")
 SMALL: dict[str, Any] = {"stores": 4, "regions": 12, "partitions": 1, "poll_s": 5.0}
 TRUST = ("validate", "remediations", "execute")  # all that carries a proposal to its end
 
@@ -89,6 +90,7 @@ class World:
         processors: Sequence[Processor] = OBSERVE + ACT,
         partitions: int = 3,
         poll_s: float = 2.0,
+        close_books_every_s: float = 86_400,
         **cluster: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -98,7 +100,7 @@ class World:
         self.settings = Settings.model_validate(
             {
                 "environment": "test",
-                "kafka": {"partitions": partitions},
+                "kafka": {"partitions": partitions, "close_books_every_s": close_books_every_s},
                 "execution": {"poll_s": poll_s},
                 "playbook": {"keep_s": 120},
                 "clusters": {
@@ -180,7 +182,8 @@ class World:
     async def _own(self, line: Processor, partition: int, hands: Hands) -> None:
         while True:
             made = rules(line, self.settings, hands)
-            books = Books(line.role, line.writes[0], partition, self.log.partitions, made)
+            every_ms = int(self.settings.kafka.close_books_every_s * 1000)
+            books = Books(line.role, line.writes[0], partition, self.log.partitions, made, every_ms)
             owner: Owner[Any] = Owner(
                 books,
                 self.own_log(line, partition),
@@ -196,6 +199,31 @@ class World:
                 return
             except Rebuild:
                 continue
+
+    def folded(self, role: str, partition: int = 0, *, whole: bool = False) -> Books[Any]:
+        """What a process would know that takes over now: from the latest closing, or from the start."""
+        line, partitions = processor(role), self.log.partitions
+        books: Books[Any] = Books(role, line.writes[0], partition, partitions, rules(line, self.settings, self.hands()))
+        raws = self.log.read(line.writes[0], partition, 0, 10**6)
+        if not whole:
+            closings = (books.begins(raw) for raw in reversed(raws))
+            books.since = next((first for first in closings if first is not None), 0)
+        for raw in raws:
+            if raw.offset >= books.since:
+                books.restore(raw)
+        return books
+
+    def books_differ(self, roles: Sequence[str] = OWNED) -> Iterator[str]:
+        """Where who begins with the closed books would know anything else than who folds all."""
+        for role in roles:
+            for partition in range(self.log.partitions):
+                short, whole = self.folded(role, partition), self.folded(role, partition, whole=True)
+                for name in ("states", "links", "poisoned", "broken", "genesis", "now_ms"):
+                    if getattr(short, name) != getattr(whole, name):
+                        yield f"{role}-{partition}: {name} from {short.since} are not those from the start"
+                for topic in processor(role).reads:  # housekeeping is no cause, and is in the books alone
+                    if short.positions.get(topic, 0) < whole.positions.get(topic, 0):
+                        yield f"{role}-{partition}: {topic} would be read again from {short.positions.get(topic, 0)}"
 
     async def _watched(self, work: Awaitable[None]) -> None:
         try:
