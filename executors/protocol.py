@@ -498,8 +498,12 @@ class _Here:
         finding = self.action.probe(change.undo, facts)
         since = self.claim.gone.get(index)
         if finding == "not_started":  # it is there again, or still
-            if since is None or self._led_anew(index, since, facts):  # still; or a new leader brought it (tikv/pd#4707)
+            anew = since is None or self._led_anew(index, since, facts)
+            if anew:  # still there; or a new leader brought it back (tikv/pd#4707)
                 return self._undo_again(index, last)
+            if anew is None:
+                text = "it was gone, and is there again: by somebody else, or by the same PD as it led anew unwatched"
+                return Say((self._concluded("unknown", "cant_tell_whose", text),))
             text = "it was gone, and is there again under the same PD leader: somebody else's, not ours to undo"
             undone = ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True, text=text)
             return Say((undone,))
@@ -521,13 +525,15 @@ class _Here:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
         return self._rest_then_look(settled_ms)
 
-    def _led_anew(self, index: int, since_ms: int, facts: Facts) -> bool:
-        """Does another PD lead than when this change was seen to be gone? Who has just taken the claim over has not
-        watched it since, so its age tells nothing: then the ledger says who led."""
+    def _led_anew(self, index: int, since_ms: int, facts: Facts) -> bool | None:
+        """Has a PD begun to lead since this change was seen to be gone? None: who has taken the claim over has not
+        watched it all the time, and it is the same PD by the ledger. That may have been elected again meanwhile."""
+        if self.seen.looked_at_ms - int(facts.pd_leader_age_s * 1000) <= since_ms:
+            return False
         gone = self.claim.gone_as.get(index)
-        if gone is not None and gone.pd_leader and gone.attempt != self.claim.attempt:
-            return (gone.pd_leader, gone.pd_started_at_ms) != (facts.pd_leader, facts.pd_started_at_ms)
-        return self.seen.looked_at_ms - int(facts.pd_leader_age_s * 1000) > since_ms
+        if gone is None or gone.attempt == self.claim.attempt:
+            return True
+        return (gone.pd_leader, gone.pd_started_at_ms) != (facts.pd_leader, facts.pd_started_at_ms) or None
 
     def _undo_again(self, index: int, last: Step | None) -> Send | Rest:
         """At once the first time; then after a pause that grows to a minute."""

@@ -285,10 +285,22 @@ def ends_well(run: Execution) -> None:
 COMES_BACK_WHILE_IT_IS_SAID_TO_BE_GONE = [("goes on", 5), ("controls", "frozen"), ("goes on", 5), ("comes back", 0)]
 
 
+COMES_BACK_WHILE_NOBODY_WATCHES = [
+    "well",
+    "well",
+    "well",
+    ("cancelled", 0),
+    ("goes on", 5),
+    ("comes back", 0),
+    ("dies", 0),
+]
+
+
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 @settings(max_examples=200, deadline=None)
 @given(history=HISTORY)
 @example(COMES_BACK_WHILE_IT_IS_SAID_TO_BE_GONE)
+@example(COMES_BACK_WHILE_NOBODY_WATCHES)
 def test_from_every_history_it_ends_with_nothing_left_behind(name: str, history: list[Any]) -> None:
     run = Execution(*ACTIONS[name])
     live_through(run, history)
