@@ -30,6 +30,9 @@ class SyntaxErrorInJson(GoError):
         self.offset = offset
 
 
+_compact = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _number(value: float) -> int | float:
     """Go prints a float64 without exponent below 1e21 and never writes `1.0`."""
     return int(value) if value.is_integer() and abs(value) < 1e21 else value
@@ -52,13 +55,25 @@ def _escape(text: str) -> str:
 
 def dumps_indented(value: object) -> bytes:
     """As PD's render package: two spaces, one final newline."""
-    return _indented(json.dumps(value, ensure_ascii=False))
+    return _indented(_compact(value))
 
 
 @lru_cache(maxsize=512)
 def _indented(text: str) -> bytes:
     """Most answers are those of a moment ago, and the encoder that indents is slow."""
-    return (_escape(json.dumps(_normal(json.loads(text)), indent=2, ensure_ascii=False)) + "\n").encode()
+    return (_escape(_lines(_normal(json.loads(text)), "\n")) + "\n").encode()
+
+
+def _lines(value: object, margin: str) -> str:
+    """As json.dumps(value, indent=2), which is slow: it makes a generator for each list and object."""
+    inner = margin + "  "
+    if isinstance(value, dict) and value:
+        fields = [f"{_compact(key)}: {_lines(of_key, inner)}" for key, of_key in value.items()]
+        return f"{{{inner}{f',{inner}'.join(fields)}{margin}}}"
+    if isinstance(value, list) and value:
+        items = [_lines(item, inner) for item in value]
+        return f"[{inner}{f',{inner}'.join(items)}{margin}]"
+    return _compact(value)
 
 
 def dumps_compact(value: object) -> bytes:

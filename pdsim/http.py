@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -38,7 +37,9 @@ def answer(cluster: Cluster, request: Request, now: float, faults: Faults | None
 
     def apply() -> Answer:
         given = router.dispatch(cluster, request)
-        return replace(given, changed=_changed(request, given)) if isinstance(given, Response) else given
+        if isinstance(given, Silence):
+            return given
+        return Response(given.status, given.headers, given.body, given.after_s, _changed(request, given))
 
     seen = faults.meet(request, cluster.now, apply) if faults else apply()
     cluster.calls.append(
@@ -79,7 +80,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _exchange(self, request: httpx.Request, body: bytes) -> httpx.Response:
         path, _, query = request.url.raw_path.decode("ascii").partition("?")
-        headers = tuple((name.lower(), value) for name, value in request.headers.items())
+        headers = tuple((name.decode("ascii").lower(), value.decode("latin-1")) for name, value in request.headers.raw)
         asked = Request(request.method, path, query, headers, body)
         given = answer(self.cluster, asked, self.clock(), self.faults)
         if isinstance(given, Silence):

@@ -122,13 +122,14 @@ class Cluster(World):
         self.now = max(self.now, now)
 
     def _next_due(self) -> float:
-        beats = (
-            min(store.next_heartbeat, store.next_region_heartbeat) for store in self.stores.values() if store.alive
-        )
-        running = (min(operator.due, operator.expires_at) for operator in self.book.running.values())
-        told = (due for due, _, _ in self.stragglers)
-        own = (self.next_round, self.next_patrol, self.next_node_check, tikv.next_election(self))
-        return min(min(beats, default=NEVER), min(running, default=NEVER), min(told, default=NEVER), *own)
+        due = [self.next_round, self.next_patrol, self.next_node_check, tikv.next_election(self)]
+        for store in self.stores.values():
+            if store.alive:
+                due += (store.next_heartbeat, store.next_region_heartbeat)
+        for operator in self.book.running.values():
+            due += (operator.due, operator.expires_at)
+        due += [straggler[0] for straggler in self.stragglers]
+        return min(due)
 
     def _run_due(self) -> None:
         self._run_heartbeats()
@@ -153,10 +154,11 @@ class Cluster(World):
                 step = operator.steps[operator.current_step]
                 operator.due = self.now + self.timing.resend_s
                 tikv.carry_out(self, operator.region_id, step)
-        due = [told for told in self.stragglers if told[0] <= self.now]
-        self.stragglers = [told for told in self.stragglers if told[0] > self.now]
-        for _, region, step in due:
-            tikv.carry_out(self, region, step)
+        if self.stragglers:
+            due = [told for told in self.stragglers if told[0] <= self.now]
+            self.stragglers = [told for told in self.stragglers if told[0] > self.now]
+            for _, region, step in due:
+                tikv.carry_out(self, region, step)
 
     def _run_pd(self) -> None:
         if self.next_round <= self.now:

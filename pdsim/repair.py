@@ -28,14 +28,15 @@ def run_patrol(world: World) -> bool:
 
 def _troubled(world: World) -> list[Region]:
     """Regions with a replica on a Down or Offline store, too few, too many, or stuck in a joint state."""
-    bad = [store for store in world.stores.values() if _is_leaving(world, store)]
+    max_down_s = world.max_down_s
+    bad = [store for store in world.stores.values() if _is_leaving(store, world.now, max_down_s)]
     found = {region.id: region for store in bad for region in world.cache.held_by(store.id)}
     found |= {region.id: region for region in world.cache.misshapen(world.config.max_replicas)}
     return list(found.values())
 
 
-def _is_leaving(world: World, store: Store) -> bool:
-    return store.state is State.Offline or store.state_name(world.now, world.max_down_s) == "Down"
+def _is_leaving(store: Store, now: float, max_down_s: float) -> bool:
+    return store.state is State.Offline or store.state_name(now, max_down_s) == "Down"
 
 
 def _repair(world: World, region: Region) -> Operator | None:
@@ -57,7 +58,7 @@ def _repair(world: World, region: Region) -> Operator | None:
 def _replace_bad(world: World, region: Region) -> Operator | None:
     for peer in region.peers:
         store = world.stores.get(peer.store_id)
-        if store is None or not _is_leaving(world, store):
+        if store is None or not _is_leaving(store, world.now, world.max_down_s):
             continue
         target = _target(world, region)
         if target is None or not store.limits["remove-peer"].take(world.now):

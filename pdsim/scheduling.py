@@ -129,17 +129,19 @@ def _under_way(world: World) -> dict[int, int]:
 
 
 def _balance_once(world: World, planned: dict[int, int]) -> bool:
-    def score(store_id: int) -> float:
-        weight = max(world.stores[store_id].leader_weight, 1e-6)
-        return (world.cache.leader_count(store_id) + planned.get(store_id, 0)) / weight
-
-    up = [
-        store.id for store in world.stores.values() if store.state is State.Up and not store.is_disconnected(world.now)
-    ]
-    targets = sorted((store for store in up if world.may_take_leader(store)), key=lambda store: (score(store), store))
-    for source in sorted(up, key=lambda store: (-score(store), store)):
+    score = {
+        store.id: (world.cache.leader_count(store.id) + planned.get(store.id, 0)) / max(store.leader_weight, 1e-6)
+        for store in world.stores.values()
+        if store.state is State.Up and not store.is_disconnected(world.now)
+    }
+    if not score or max(score.values()) - min(score.values()) <= TOLERANCE:
+        return False
+    targets = sorted(
+        (store for store in score if world.may_take_leader(store)), key=lambda store: (score[store], store)
+    )
+    for source in sorted(score, key=lambda store: (-score[store], store)):
         for target in targets:
-            if score(source) - score(target) <= TOLERANCE:
+            if score[source] - score[target] <= TOLERANCE:
                 break
             if (region := _led_here_held_there(world, source, target)) is not None:
                 world.add_operator(transfer_leader(world, region, target, _BALANCE))

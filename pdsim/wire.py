@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qs
@@ -62,8 +63,8 @@ class Ask:
     """A request at its handler: the path's variables, the query, the body."""
 
     request: Request
-    path: dict[str, str]
-    query: dict[str, list[str]] = field(default_factory=dict)
+    path: Mapping[str, str]
+    query: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def first(self, name: str, default: str = "") -> str:
         return self.query.get(name, [default])[0]
@@ -99,8 +100,8 @@ class Ask:
         return value
 
 
-def parsed_query(query: str) -> dict[str, list[str]]:
-    return parse_qs(query, keep_blank_values=True)
+def parsed_query(query: str) -> Mapping[str, Sequence[str]]:
+    return parse_qs(query, keep_blank_values=True) if query else {}
 
 
 def said(status: int, value: object, *, changed: bool | None = None) -> Response:

@@ -26,6 +26,7 @@ MAGIC = b"\xc3\x01"
 AVRO_DIRECTORY = Path(__file__).parent / "avro"
 RAW_BYTES_MAX = 1 << 20
 _CAUSE = f"{NAMESPACE}.{Cause.__name__}"
+KEPT_BYTES_MAX = 4096  # of a record whose decoded form is kept for who reads it next
 EVENT_BYTES_MAX = 900_000  # with its framing and its key, a broker's default of a million takes it
 
 
@@ -110,12 +111,19 @@ def decode(raw: bytes | None) -> Decoded:
         raise Unreadable("no_value", "the record has no value")
     if len(raw) > RAW_BYTES_MAX:
         raise Unreadable("too_large", f"{len(raw)} bytes, at most {RAW_BYTES_MAX} are read")
+    return _once(raw) if len(raw) <= KEPT_BYTES_MAX else _framed(raw)
+
+
+def _framed(raw: bytes) -> Decoded:
     if raw[:2] != MAGIC:
         raise Unreadable("no_schema", f"expected Avro single-object encoding (c301...), found {raw[:2].hex()}")
     schema = _known().get(raw[2:10])
     if schema is None:
         raise Unreadable("unknown_fingerprint", f"no schema of ours has the fingerprint {raw[2:10].hex()}")
     return _decoded(schema, raw[10:])
+
+
+_once = lru_cache(maxsize=1000)(_framed)  # several roles of a process read the same record within moments
 
 
 def decode_registered(raw: bytes, event: type[Event]) -> Decoded:

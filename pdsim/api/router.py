@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -106,7 +107,8 @@ def _by_length() -> dict[int, tuple[Route, ...]]:
     return {length: tuple(sorted(group, key=lambda route: "{" in route.pattern)) for length, group in grouped.items()}
 
 
-def _find(method: str, path: str, given: frozenset[str]) -> tuple[Route | None, dict[str, str]]:
+@lru_cache(maxsize=512)
+def _find(method: str, path: str, given: frozenset[str]) -> tuple[Route | None, Mapping[str, str]]:
     """The route and its path variables. A region key keeps its escapes: it is bytes, not text."""
     parts = tuple(part for part in path.split("/") if part)
     for route in _by_length().get(len(parts), ()):

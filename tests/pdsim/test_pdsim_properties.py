@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pdsim import go
 from pdsim.http import Request, Response, answer
 from pdsim.model import Cluster
 from pdsim.stores import State
@@ -212,3 +213,14 @@ def test_the_hash_seed_of_the_interpreter_changes_nothing() -> None:
         for seed in ("0", "1", "4242")
     }
     assert len(told) == 1
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.text()
+documents = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+@given(documents)
+def test_an_answer_is_indented_as_the_standard_library_does_it(value: object) -> None:
+    plain = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    escaped = plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    assert go.dumps_indented(value) == escaped.encode()

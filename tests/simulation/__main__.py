@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -33,6 +34,7 @@ EXAMPLE = """example:
   python -m tests.simulation --seed 7 --only 3,12              of all that goes wrong in it, these
   python -m tests.simulation --plant freeze-blocks-an-undo     until it is caught, at most 20,000 histories"""
 PLANTED_MAX = 20_000
+GARBAGE = (200_000, 10, 10)  # a history makes about so much: each is collected once or twice
 ALL_ROWS_WITHIN = 1_000  # histories: then each row of the lifecycle table must have been taken
 
 
@@ -71,12 +73,17 @@ def _asked(given: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The story tells it all; a log of it would only be slow."""
-    before = structlog.get_config()
+    """The story tells it all; a log of it would only be slow. So would be looking for garbage all the time, among
+    modules and schemas that stay."""
+    before, thresholds = structlog.get_config(), gc.get_threshold()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
     try:
         yield
     finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
         structlog.configure(**before)
 
 

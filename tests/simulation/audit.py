@@ -60,8 +60,8 @@ class ModelTable:
 
     def _keep(self, parts: Sequence[tuple[Row, ...]]) -> None:
         for part in parts:
-            if repr(part) not in self._parts:
-                self._parts.add(repr(part))
+            if (block := repr(part)) not in self._parts:
+                self._parts.add(block)
                 self.rows += [(row[AT["topic"]], row[AT["partition"]], row[AT["offset"]]) for row in part]
 
     def _may_be_away(self) -> None:

@@ -125,7 +125,7 @@ class ModelledLog(MemoryLog):
         self._late: list[tuple[Place, str, bytes]] = []
         self._taken_in: dict[partitions.Partition, int] = {}
         self._ordered: list[tuple[int, Record]] = []  # with the order of appending
-        self._all: list[Record] = []
+        self._all: list[Record] = []  # up to the last time that somebody asked for them
         self._of_kind: dict[type[Event], list[Event]] = {}
 
     def append(self, topic: str, key: str, value: bytes, partition: int | None = None) -> Raw:
@@ -153,6 +153,9 @@ class ModelledLog(MemoryLog):
 
     def all(self) -> list[Record]:
         self._take_in()
+        if len(self._ordered) > len(self._all):
+            self._ordered.sort(key=_order)
+            self._all = [record for _, record in self._ordered]
         return self._all
 
     def of_kind(self, kind: type[Event]) -> Sequence[Event]:
@@ -176,9 +179,6 @@ class ModelledLog(MemoryLog):
                         record = admit(raw_of(entry.record), self.partitions)
                         self._ordered.append((entry.order, record))
                         self._of_kind.setdefault(type(record.event), []).append(record.event)
-        if len(self._ordered) > len(self._all):
-            self._ordered.sort(key=_order)
-            self._all = [record for _, record in self._ordered]
 
 
 def _let_go(future: asyncio.Future[None]) -> None:

@@ -154,6 +154,8 @@ class Reader:
     def _read(self, place: Place, limit: int, found: list[Record | End]) -> bool:
         """False where what is found so far has to be handed out before anything else is said."""
         partition, position = self._cluster.partition(place), self.positions[place]
+        if self._said.get(place) == position == partition.end and not partition.open and not partition.was_truncated:
+            return True  # as most often: nothing is new
         try:
             partition.check(position, self._epochs.get(place, -1))
         except Gone:

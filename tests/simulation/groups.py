@@ -53,7 +53,7 @@ class Group:
     offsets: dict[Place, tuple[int, int]] = field(default_factory=dict)  # offset, and when it was sent (order)
     pending: dict[str, dict[Place, tuple[int, int]]] = field(default_factory=dict)  # by transactional id
     _named: int = 0
-    _at_rest: bool = False  # everybody beats, and is where they belong: time alone brings nothing about
+    is_at_rest: bool = False  # everybody beats, and is where they belong: time alone brings nothing about
 
     @property
     def label(self) -> str:
@@ -97,16 +97,16 @@ class Group:
 
     def advance(self, now_ms: int) -> None:
         """Evict whoever was not heard of for its session's time-out, or does not come to a rebalance."""
-        if self._at_rest:
+        if self.is_at_rest:
             return
         gone = []
         since_ms = self.rebalancing_since_ms
-        self._at_rest = since_ms is None
+        self.is_at_rest = since_ms is None
         for name, known in self.members.items():
             if known.beats():
                 known.heard_ms = now_ms
             else:
-                self._at_rest = False
+                self.is_at_rest = False
             missed = since_ms is not None and not known.joined and now_ms - since_ms >= self.rebalance_ms
             if missed or now_ms - known.heard_ms >= known.session_ms:
                 gone.append(name)
@@ -115,14 +115,14 @@ class Group:
 
     def links_change(self, now_ms: int) -> None:
         """Who has been at rest has been heard up to now."""
-        if self._at_rest:
-            self._at_rest = False
+        if self.is_at_rest:
+            self.is_at_rest = False
             for known in self.members.values():
                 known.heard_ms = now_ms
 
     def next_due_ms(self) -> int | None:
         """When time alone would bring something about, as things are."""
-        if self._at_rest:
+        if self.is_at_rest:
             return None
         due = [known.heard_ms + known.session_ms for known in self.members.values() if not known.beats()]
         if self.rebalancing_since_ms is not None:

@@ -120,13 +120,17 @@ class Cluster:
 
     def next_due_ms(self) -> int | None:
         """Until then nothing happens by itself. May be in the past while no broker is up."""
-        due = [self.coordinator.next_due_ms(), *(group.next_due_ms() for group in self._groups.values())]
-        return min((due_ms for due_ms in due if due_ms is not None), default=None)
+        due_ms = self.coordinator.next_due_ms()
+        for group in self._groups.values():
+            if not group.is_at_rest and (of_group_ms := group.next_due_ms()) is not None:
+                due_ms = of_group_ms if due_ms is None else min(due_ms, of_group_ms)
+        return due_ms
 
     def _time_passes(self, now_ms: int) -> None:
         self.coordinator.advance(now_ms)
         for group in self._groups.values():
-            group.advance(now_ms)
+            if not group.is_at_rest:
+                group.advance(now_ms)
 
     def append_ms(self) -> int:
         return self.now_ms + self.clock_ahead_ms

@@ -82,6 +82,10 @@ class Partition:
         return self.start + len(self.entries)
 
     @property
+    def was_truncated(self) -> bool:
+        return bool(self._ends)
+
+    @property
     def stable(self) -> int:
         """The last stable offset."""
         if not self.open:

@@ -61,6 +61,7 @@ class Coordinator:
     late_ms: int = 0
     known: dict[str, Transaction] = field(default_factory=dict)
     owed: list[Marker] = field(default_factory=list)
+    _ongoing: dict[str, Transaction] = field(default_factory=dict)
     _ordered: int = 0
 
     def init(self, transactional_id: str, timeout_ms: int, now_ms: int) -> Identity:
@@ -83,6 +84,7 @@ class Coordinator:
             raise NotYet("the transaction before this one is being completed")
         if known.state == "none":
             known.state, known.since_ms, known.ended = "ongoing", now_ms, False
+            self._ongoing[who.transactional_id] = known
         if isinstance(target, Partition):
             known.partitions[target.topic, target.number] = target
         else:
@@ -116,16 +118,19 @@ class Coordinator:
 
     def advance(self, now_ms: int) -> None:
         """Write the markers that are due, and abort what has been open for longer than its time-out."""
-        for transactional_id, known in self.known.items():
-            if known.state == "ongoing" and now_ms - known.since_ms >= known.timeout_ms + self.late_ms:
-                self._give_up(transactional_id, known, now_ms)
+        if any(now_ms - known.since_ms >= known.timeout_ms + self.late_ms for known in self._ongoing.values()):
+            for transactional_id, known in self.known.items():
+                if known.state == "ongoing" and now_ms - known.since_ms >= known.timeout_ms + self.late_ms:
+                    self._give_up(transactional_id, known, now_ms)
         if self.owed and any(marker.due_ms <= now_ms for marker in self.owed):
             self.settle(lambda marker: marker.due_ms <= now_ms)
 
     def next_due_ms(self) -> int | None:
         """When time alone would bring something about, as things are."""
-        open_ones = [k.since_ms + k.timeout_ms + self.late_ms for k in self.known.values() if k.state == "ongoing"]
-        return min((*open_ones, *(marker.due_ms for marker in self.owed)), default=None)
+        if not self._ongoing and not self.owed:
+            return None
+        open_ones = [known.since_ms + known.timeout_ms + self.late_ms for known in self._ongoing.values()]
+        return min(open_ones + [marker.due_ms for marker in self.owed])
 
     def settle(self, which: Callable[[Marker], bool] = lambda marker: True) -> None:
         """Write the markers of which it is true now, whenever they are due."""
@@ -153,6 +158,7 @@ class Coordinator:
 
     def _prepare(self, transactional_id: str, known: Transaction, commits: bool, now_ms: int) -> None:
         known.state, known.commits = "prepared", commits
+        del self._ongoing[transactional_id]
         targets: list[Partition | Group] = [*known.partitions.values(), *known.groups.values()]
         for target in targets:
             place = (target.topic, target.number) if isinstance(target, Partition) else (GROUP_OFFSETS, 0)

@@ -626,12 +626,15 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
 )
 
 
+MOVING = frozenset(name for _, name in TRANSITIONS)
+
+
 def moves(records: Sequence[Record]) -> Iterator[tuple[str, State | None, str, State]]:
     """(remediation, its state, event, its next state), in order."""
     states: dict[str, State] = {}
     for record in records:
-        if record.topic == "remediations":
-            name, remediation = type(record.event).__name__, getattr(record.event, "remediation_id", "")
+        if record.topic == "remediations" and (name := type(record.event).__name__) in MOVING:
+            remediation = getattr(record.event, "remediation_id", "")
             state = states.get(remediation)
             if (state, name) in TRANSITIONS:
                 states[remediation] = after(state, name)
