@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.lanes import run_lanes, run_turns
 from benchmarks.latency import run_latency
+from benchmarks.restart import run_restart
 from benchmarks.rows import Broker, Row, Say, Size
 from benchmarks.start import run_help
 from benchmarks.storm import run_restore, run_storm
@@ -27,6 +28,7 @@ ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
     "lanes": run_lanes,
     "turns": run_turns,
     "restore": run_restore,
+    "restart": run_restart,
     "help": run_help,
 }
 EXAMPLE = """example:

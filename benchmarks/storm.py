@@ -149,7 +149,8 @@ async def own_restore(settings: KafkaSettings, partition: int) -> tuple[int, raw
     clock, count = raw.Clock(), 0
     books = Books("incidents", "incidents", partition, settings.partitions, Incidents())
     log = KafkaOwnLog(settings, "incidents", "incidents", partition, ("signals",), lambda: None)
-    async for records in log.history(await log.closed(books.begins)):
+    books.since = await log.closed(books.begins)
+    async for records in log.history(books.since):
         for record in records:
             books.restore(record)
         count += len(records)
