@@ -39,7 +39,7 @@ def run_restart(broker: Broker, size: Size, say: Say) -> Row:
     return Row(
         "restart",
         f"a partition of `incidents` with {old:,} events, {open_:,} of them since the books of {clusters} clusters "
-        f"were closed ({count:,} are folded); in place of the raw client: one of {young:,} events, with as many since then",
+        f"were closed ({count:,} are folded); in place of the raw client: {young:,} events, with as many since then",
         "s",
         best.raw,
         best.ours,

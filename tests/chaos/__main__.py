@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.local import kafka
-from tests.chaos.run import ACTS, PARTITIONS, Chaos
+from tests.chaos.run import ACTS, CLOSED_EVERY_S, PARTITIONS, Chaos
 from tests.integration.stack import stack
 
 EXAMPLE = """example:
@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         kafka.LocalKafka(brokers=given.brokers) as broker,
         tempfile.TemporaryDirectory(prefix="chaos-") as place,
-        stack(Path(place), broker.bootstrap, partitions=PARTITIONS, more=ACTS) as made,
+        stack(
+            Path(place), broker.bootstrap, partitions=PARTITIONS, more=ACTS, close_books_every_s=CLOSED_EVERY_S
+        ) as made,
     ):
         chaos = Chaos(made, seed, kills=kills, seconds=60 * given.minutes, broker=broker, say=_say)
         report = chaos.run()

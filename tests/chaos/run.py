@@ -42,6 +42,7 @@ MOMENTS: dict[str, tuple[str, ...]] = {  # at which a process of this role is ki
     "intake": ("AlertReceived",),
 }
 ACTS = acting(60)
+CLOSED_EVERY_S = 60  # the books, so that those who are killed begin with them
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Report:
     repairs: int = 0  # asked for
     ended: int = 0
     records: int = 0
+    closings: int = 0  # of the books of a partition
     writes: int = 0
     wrong: list[tuple[str, str]] = field(default_factory=list)
 
@@ -70,8 +72,8 @@ class Report:
             "by the step before: " + _counts(by_step),
             "brokers fallen: " + (_counts(self.brokers) or "none"),
             f"a rolling restart of everything took {self.rolled_s:.0f} s",
-            f"{self.repairs} repairs were asked for, {self.ended} remediations have ended, {self.records} records,"
-            f" {self.writes} writes to PD",
+            f"{self.repairs} repairs were asked for, {self.ended} remediations have ended",
+            f"{self.records} records, {self.closings} closings of books, {self.writes} writes to PD",
             *(f"{invariant}: {what}" for invariant, what in self.wrong),
             f"{len(self.wrong)} things are wrong",
         ]
@@ -307,6 +309,7 @@ class Chaos:
         history = self._history(self.watch.all())
         self.report.wrong = judge(history)
         self.report.records, self.report.writes = len(history.records), len(history.writes)
+        self.report.closings = sum(type(r.event).__name__ == "DayClosed" for r in history.records)
         self.report.ended = sum(type(r.event).__name__ == "RemediationClosed" for r in history.records)
         verified = self.stack.steward("audit", "verify")
         if verified.code != 0:

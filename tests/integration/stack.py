@@ -277,7 +277,14 @@ class Stack:
 
 @contextlib.contextmanager
 def stack(
-    directory: Path, bootstrap: str, *, partitions: int = 2, more: str = "", stores: int = 5, regions: int = 200
+    directory: Path,
+    bootstrap: str,
+    *,
+    partitions: int = 2,
+    more: str = "",
+    stores: int = 5,
+    regions: int = 200,
+    close_books_every_s: float = 86_400,
 ) -> Iterator[Stack]:
     """A simulated cluster, and a configuration that names it and the broker. Nothing of Steward runs yet.
 
@@ -304,7 +311,7 @@ def stack(
         made.edit(
             ('bootstrap = "127.0.0.1:9092"', f'bootstrap = "{bootstrap}"'),
             ('topic_prefix = "sre.steward."', f'topic_prefix = "{prefix}"'),
-            ("partitions = 16", f"partitions = {partitions}"),
+            ("partitions = 16", f"partitions = {partitions}\nclose_books_every_s = {close_books_every_s}"),
             ('listen = "127.0.0.1:9095"', f'listen = "{listening["gateway"]}"'),
             ('listen = "127.0.0.1:9096"', f'listen = "{listening["console"]}"'),
         )
