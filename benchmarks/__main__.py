@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.clusters import run_clusters, run_idle
 from benchmarks.lanes import run_lanes, run_turns
 from benchmarks.latency import run_latency
 from benchmarks.restart import run_restart
@@ -29,6 +30,8 @@ ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
     "turns": run_turns,
     "restore": run_restore,
     "restart": run_restart,
+    "clusters": run_clusters,
+    "idle": run_idle,
     "help": run_help,
 }
 EXAMPLE = """example:
