@@ -150,7 +150,7 @@ class Execute:
             since = seen.no_facts_since_ms if seen.no_facts else lane.now_ms()
             await lane.sleep_until(lane.now_ms() + pause_ms)
             return replace(seen, looked_at_ms=began_ms, no_facts=(error.code, error.text), no_facts_since_ms=since)
-        return replace(seen, looked_at_ms=began_ms, facts=facts, no_facts=None)
+        return replace(seen, looked_at_ms=began_ms, ended_ms=lane.now_ms(), facts=facts, no_facts=None)
 
     async def _send(self, lane: Lane[Cluster], intended: StepIntended) -> None:
         """Durable intent -> controls at their live end -> kernel timer -> one request -> durable answer.

@@ -265,6 +265,7 @@ class Seen:
     controls: Controls
     facts: Facts | None = None
     looked_at_ms: int = 0  # when the latest look was begun, on the lane's own clock: PD's and the log's may differ
+    ended_ms: int = 0  # and when it was over: only then PD's age was taken
     no_facts: tuple[str, str] | None = None  # why the latest look failed
     no_facts_since_ms: int = 0
     unheard_since_ms: int = 0  # since when the controls could not be read to their live end; 0: they are
@@ -399,8 +400,7 @@ class _Here:
         if finding in ("applied", "not_started"):
             return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
         # A PD new to us has to settle first.
-        led_since_ms = self.seen.looked_at_ms - int(facts.pd_leader_age_s * 1000)
-        if self.now_ms <= max(ends_ms, led_since_ms) + int(self.rules.probe_for_s * 1000):
+        if self.now_ms <= max(ends_ms, self._led_since_ms(facts)) + int(self.rules.probe_for_s * 1000):
             return self._rest_then_look()
         text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
         probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)
@@ -528,12 +528,15 @@ class _Here:
     def _led_anew(self, index: int, since_ms: int, facts: Facts) -> bool | None:
         """Has a PD begun to lead since this change was seen to be gone? None: who has taken the claim over has not
         watched it all the time, and it is the same PD by the ledger. That may have been elected again meanwhile."""
-        if self.seen.looked_at_ms - int(facts.pd_leader_age_s * 1000) <= since_ms:
+        if self._led_since_ms(facts) <= since_ms:
             return False
         gone = self.claim.gone_as.get(index)
         if gone is None or gone.attempt == self.claim.attempt:
             return True
         return (gone.pd_leader, gone.pd_started_at_ms) != (facts.pd_leader, facts.pd_started_at_ms) or None
+
+    def _led_since_ms(self, facts: Facts) -> int:
+        return max(self.seen.looked_at_ms, self.seen.ended_ms) - int(facts.pd_leader_age_s * 1000)
 
     def _undo_again(self, index: int, last: Step | None) -> Send | Rest:
         """At once the first time; then after a pause that grows to a minute."""

@@ -175,7 +175,7 @@ class Execution:
                     self.seen = replace(self.seen, no_facts=("pd_unreachable", "t"), no_facts_since_ms=self.now_ms)
                 else:
                     self.seen = replace(self.seen, facts=self.facts(fate != "unsettled"), no_facts=None)
-                self.seen = replace(self.seen, looked_at_ms=began_ms)
+                self.seen = replace(self.seen, looked_at_ms=began_ms, ended_ms=self.now_ms)
             case Send(intended):
                 self.send(claim, intended, fate)
 
@@ -295,12 +295,23 @@ COMES_BACK_WHILE_NOBODY_WATCHES = [
     ("dies", 0),
 ]
 
+COMES_BACK_AT_THE_END_OF_A_LOOK = [
+    "well",
+    "well",
+    "well",
+    ("cancelled", 0),
+    ("dies", 0),
+    ("goes on", 5),
+    ("comes back", 0),
+]
+
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 @settings(max_examples=200, deadline=None)
 @given(history=HISTORY)
 @example(COMES_BACK_WHILE_IT_IS_SAID_TO_BE_GONE)
 @example(COMES_BACK_WHILE_NOBODY_WATCHES)
+@example(COMES_BACK_AT_THE_END_OF_A_LOOK)
 def test_from_every_history_it_ends_with_nothing_left_behind(name: str, history: list[Any]) -> None:
     run = Execution(*ACTIONS[name])
     live_through(run, history)
