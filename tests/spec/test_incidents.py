@@ -556,6 +556,14 @@ def test_clearing_says_how_many_still_fire() -> None:
     assert cleared.firing == 1
 
 
+def test_an_alert_of_before_the_one_that_is_known_says_nothing_new() -> None:
+    told = Told()
+    told.firing(starts_s=-60)
+    told.now_s = 24 * 3600
+    assert not told.firing(starts_s=-61)
+    assert told.firing(starts_s=-60), "while the one that is known, heard again after so long, is noted"
+
+
 def test_an_alert_that_is_cleared_once_more_is_not_counted_once_more() -> None:
     told = Told()
     told.firing()

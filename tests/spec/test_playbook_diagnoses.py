@@ -270,9 +270,19 @@ def test_a_defect_of_the_reader_leaves_no_ask_unanswered() -> None:
     assert answer(alert("TiKV_low_space"), family="low_space", seen=KeyError("oops")).code == "facts_failed"
 
 
-def test_pd_that_has_just_started_is_not_believed() -> None:
-    seen = facts(schedulers=())
-    assert answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=seen).code == "pd_warming_up"
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (facts(store(4, slow_score=84), schedulers=()), "PD lists no schedulers"),
+        (facts(store(4, slow_score=84, last_heartbeat_ms=0)), "no heartbeat heard yet of stores [4]"),
+        (facts(*(store(i, slow_score=84, leader_count=0) for i in range(1, 6))), "PD counts no leaders at all"),
+    ],
+    ids=["no-schedulers", "a-silent-store", "no-leaders"],
+)
+def test_pd_that_has_just_started_is_not_believed(seen: Facts, why: str) -> None:
+    abstained = answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=seen)
+    assert abstained.code == "pd_warming_up"
+    assert why in abstained.reason
     assert answer(alert("PD_system_time_slow"), family="pd_clock", seen=seen).cause == "clock_went_back"
 
 
