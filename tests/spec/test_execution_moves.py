@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from executors.protocol import Look, Rest, next_move
+from executors.protocol import Look, Rest, Say, next_move
 from schemas import events as e
 from tests.actions.clusters import healthy
-from tests.spec.test_protocol_properties import CONTROLS, EVICT, RULES, Execution
+from tests.spec.test_protocol_properties import CONTROLS, EVICT, RULES, TRANSFER, Execution
 
 
 def moved(run: Execution) -> Any:
@@ -47,3 +47,18 @@ def test_that_a_given_up_call_has_had_no_effect_is_not_concluded_from_a_pd_that_
     concluded = run.events[-1]
     assert isinstance(concluded, e.Concluded)
     assert (concluded.outcome, concluded.code) == ("not_started", "frozen")
+
+
+def test_what_takes_longer_than_the_policy_allows_is_aborted_and_not_a_moment_earlier() -> None:
+    run = Execution(TRANSFER, healthy())
+    while not any(isinstance(x, e.StepTaken) for x in run.events):
+        run.step("well")
+    assert run.claim is not None
+    run.now_ms = run.claim.claimed.deadline_ms
+    assert not isinstance(moved(run), Say)
+    run.now_ms += 1
+    move = moved(run)
+    assert isinstance(move, Say)
+    (aborting,) = move.events
+    assert isinstance(aborting, e.ExecutionAborting)
+    assert aborting.code == "deadline"
