@@ -70,11 +70,9 @@ CAUSES: dict[CauseName, Known] = {
 }
 
 
-def for_people(cause: str, store_ids: Iterable[int], facts: Facts) -> str:
+def for_people(cause: CauseName, store_ids: Iterable[int], facts: Facts) -> str:
     """What remains for a person, with the address of the store that it is about, where it is about one."""
-    found = known(cause)
-    if found is None or cause == "unknown":
-        return ""
+    found = CAUSES[cause]
     stores = [s for i in dict.fromkeys(store_ids) if (s := facts.store(i))]
     return f"{found.for_people}: store {stores[0].id} ({stores[0].address})" if len(stores) == 1 else found.for_people
 

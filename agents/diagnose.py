@@ -114,7 +114,7 @@ class Diagnose:
         asked again: nothing but reading has happened."""
         if asks := lane.state.of("playbook"):
             await self._by_playbook(lane, asks[0])
-        elif lane.state.open:
+        else:
             await self._by_model(lane)
 
     async def _by_playbook(self, lane: Lane[Diagnosing], ask: DiagnosisStarted) -> None:

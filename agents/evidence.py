@@ -119,12 +119,11 @@ def _leaders(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:
     wanted = dict.fromkeys((*(s.id for s in slow_stores(facts)), *named))
     for store_id in list(wanted)[:EACH_MAX]:
         store = facts.store(store_id)
-        if store is None or not total:
-            continue
-        share = 100 * store.leader_count / total
-        yield _of_store(
-            "leaders", store, f"store {store_id} leads {store.leader_count} of {total} regions ({share:.0f} %)"
-        )
+        if store and total:
+            share = f"{100 * store.leader_count / total:.0f} %"
+            yield _of_store(
+                "leaders", store, f"store {store_id} leads {store.leader_count} of {total} regions ({share})"
+            )
 
 
 def _replicas(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from actions.action import Action, params_schema
-from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, parse
+from actions.catalogue import CATALOGUE, BadParameters, parse
 from agents.causes import known
 from agents.evidence import entities_of, quoted
 from agents.rendering import Prompt, evidence_spoken, section
@@ -88,8 +88,6 @@ def proposal_reply(
         raise BadReply("action_not_admitted", f"{quoted(choice.action, 64)} was not offered for this cause", text)
     try:
         action = parse(choice.action, canonical_json(choice.params))
-    except UnknownAction as error:
-        raise BadReply("unknown_action", quoted(str(error)), text) from error
     except (BadParameters, ValueError) as error:
         raise BadReply("bad_parameters", quoted(str(error)), text) from error
     named = entities_of(e for e in shown if e.id in reply.cited)

@@ -89,8 +89,7 @@ class Propose:
 
     async def work(self, lane: Lane[Proposing], resumed: bool) -> None:
         """Answer the oldest. A resumed one is thought about again: nothing but reading has happened."""
-        if lane.state.open:
-            await lane.commit(await self._answer(lane, lane.state.open[0]))
+        await lane.commit(await self._answer(lane, lane.state.open[0]))
 
     async def _answer(self, lane: Lane[Proposing], started: ProposalStarted) -> ActionProposed | NothingProposed:
         diagnosis = started.diagnosis

@@ -49,9 +49,7 @@ def hopeless(diagnosis: DiagnosisAdopted) -> Nothing | None:
 
 
 def propose(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
-    """The playbook's own rule for this cause, by facts read after the diagnosis was made."""
-    if (nothing := hopeless(diagnosis)) is not None:
-        return nothing
+    """The playbook's own rule for a cause that admits an action, by facts read after the diagnosis was made."""
     if reason := facts.warming_up():
         return Nothing("pd_warming_up", f"PD's counts are not complete yet: {reason}")
     rule = RULES_BY_CAUSE.get(diagnosis.cause)

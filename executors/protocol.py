@@ -462,12 +462,10 @@ class _Here:
         """Take back what is temporary (all of it, where things went wrong), see it gone, see it stay gone, conclude."""
         verdict = self._verdict()
         wrong = self.claim.aborting is not None or verdict in ("worse", "no_better")
-        for index in self.claim.owed(all_of_them=wrong):
-            if not wrong and self.now_ms < self.claim.due_ms(index):
-                return self._hold(index)
-            if move := self._undo(index):
-                return move
-        return self._conclusion(verdict)
+        owed = self.claim.owed(all_of_them=wrong)
+        if not owed:
+            return self._conclusion(verdict)
+        return self._hold(owed[0]) if not wrong and self.now_ms < self.claim.due_ms(owed[0]) else self._undo(owed[0])
 
     def _hold(self, index: int) -> Say | Look | Rest:
         """A temporary change is kept for its time; meanwhile the abort conditions are watched."""
@@ -480,8 +478,8 @@ class _Here:
             return Say((self.aborting(*bad),))
         return self._rest_then_look(self.claim.due_ms(index))
 
-    def _undo(self, index: int) -> Say | Look | Send | Rest | None:
-        """One move towards this change being gone and staying gone; None when it is."""
+    def _undo(self, index: int) -> Say | Look | Send | Rest:
+        """One move towards this change being gone and staying gone."""
         change = self.claim.changes()[index]
         assert change.undo is not None
         last = self.claim.last(index, "undo")

@@ -4,7 +4,6 @@ does not break an old reader; pydantic checks the words."""
 from __future__ import annotations
 
 import types
-import typing
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -42,8 +41,6 @@ def _record(model: type[BaseModel], seen: set[str]) -> dict[str, Any]:
 
 def _type(annotation: Any, seen: set[str]) -> Any:
     origin, args = get_origin(annotation), get_args(annotation)
-    if origin is typing.Annotated:
-        return _type(args[0], seen)
     if annotation in _PRIMITIVES:
         return _PRIMITIVES[annotation]
     if origin is Literal:
@@ -65,6 +62,4 @@ def _type(annotation: Any, seen: set[str]) -> Any:
 def _default(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("latin-1")
-    if isinstance(value, BaseModel):
-        return {k: _default(v) for k, v in value.model_dump().items()}
     return list(value) if isinstance(value, tuple) else value

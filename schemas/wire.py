@@ -57,13 +57,11 @@ def _current(event: type[Event]) -> _Schema:
 def _known() -> dict[bytes, _Schema]:
     """Every version by its fingerprint: the committed ones, and the current ones of this build."""
     known: dict[bytes, _Schema] = {}
-    names = all_events()
-    for path in sorted(AVRO_DIRECTORY.glob("*/v*.avsc")):
-        schema = json.loads(path.read_text())
-        if event := names.get(path.parent.name):
+    for name, event in all_events().items():
+        for path in sorted((AVRO_DIRECTORY / name).glob("v*.avsc")):
+            schema = json.loads(path.read_text())
             print_ = fingerprint_of(schema)  # half of what starting costs: once is enough
             known[print_] = _Schema(event, fastavro.parse_schema(schema), print_)
-    for event in names.values():
         known.setdefault(_current(event).print, _current(event))
     return known
 

@@ -197,7 +197,7 @@ def _evolve(settings: IncidentSettings, state: Cluster, event: Event, at_ms: int
         case DiagnosisAdopted():
             answers = {**asked.answers, event.ask_id: event}
             asked = replace(asked, answers=answers, final=asked.final or event.final)
-        case DiagnosisOverdue():
+        case _:
             asked = replace(asked, overdue=asked.overdue | {event.ask_id})
     if asked is not incident.round:
         incident = replace(incident, round=asked)

@@ -112,8 +112,6 @@ class Notify:
 
     async def work(self, lane: Lane[Outbox], resumed: bool) -> None:
         """Send the oldest that is open. What something as loud has overtaken is not sent any more."""
-        if not lane.state.open:
-            return
         started = lane.state.open[0]
         if not resumed:
             await self._wait_for_newer(lane, started)

@@ -67,7 +67,7 @@ class Tickets:
     def evolve(self, state: Desk, event: e.Event, head: Head) -> Desk:
         match event:
             case e.TicketWritten():
-                story = _story(event)
+                story = _story(event, head.at_ms)
                 ticket = Ticket(story, event.model_copy(update={"facts": ""}), head.at_ms)
             case e.TicketNoted():
                 before = state.tickets.get(event.incident_id)
@@ -137,7 +137,7 @@ def _facts(story: Story) -> str:
     return canonical_json(story.model_dump(mode="json", exclude_defaults=True))
 
 
-def _story(event: e.TicketWritten) -> Story:
+def _story(event: e.TicketWritten, written_at_ms: int) -> Story:
     if event.facts:
         return Story.model_validate_json(event.facts)
     return Story(  # of a release that did not keep facts
@@ -145,6 +145,7 @@ def _story(event: e.TicketWritten) -> Story:
         cluster_id=event.cluster_id,
         synthetic=event.synthetic,
         title=event.headline.partition(": ")[2],
+        opened_at_ms=written_at_ms,  # no later: what is not known to be opened is not written
         closed_code="" if event.open else "resolved",
     )
 

@@ -81,8 +81,6 @@ def check(
     tier, reasons = tier_of(
         action, reach, facts, cluster_tier, proposal.disputed, proposal.by, policy.limits, proposal.confidence
     )
-    if tier == "FORBIDDEN":
-        return (_refused(proposal, (never("forbidden", "; ".join(reasons)),), facts),)
     plan = Plan(
         environment=environment,
         cluster_id=proposal.cluster_id,

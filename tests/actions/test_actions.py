@@ -16,7 +16,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
-from schemas.values import Bounds, Call, Plan, Reach, Sample
+from schemas.values import Bounds, Call, Change, Plan, Reach, Sample
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -217,6 +217,26 @@ def test_an_eviction_by_somebody_else_drifts() -> None:
     assert drifted(plan, healthy(pd_cluster_id=1), EVICT) == [f"PD cluster was {plan.pd_cluster_id}, is 1"]
     assert drifted(plan, with_store(healthy(), store(4, address="other:1")), EVICT)
     assert drifted(plan, with_store(healthy(), store(4, leader_count=41)), EVICT) == []
+
+
+class PlansByCount(EvictStoreLeaders):
+    """Not in the catalogue: what it does hangs on more than it relies on."""
+
+    def plan(self, facts: Facts) -> tuple[Change, ...]:
+        return super().plan(facts) * len(facts.living())
+
+
+def test_a_plan_that_would_be_another_one_now_drifts_though_every_premise_holds() -> None:
+    action = PlansByCount(store_id=4)
+    plan = plan_of(action, healthy())
+    assert drifted(plan, healthy(), action) == []
+    assert drifted(plan, healthy(stores=6), action) == ["the changes would be others now"]
+
+
+def test_a_store_that_pd_no_longer_knows_leads_a_number_of_regions_that_nobody_knows() -> None:
+    gone = Sample(at_ms=0, figures=EVICT.figures(healthy(stores=3)))
+    assert "leaders" not in gone.figures
+    assert not EVICT.is_reached(gone)
 
 
 def test_counts_that_grew_exceed_the_bounds_that_were_approved() -> None:

@@ -69,6 +69,12 @@ def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))
 
 
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY])
+def test_a_pd_that_lists_no_stores_is_waited_for(action: Action) -> None:
+    found = objections(action, healthy(stores=0), LIMITS)
+    assert ("no_stores", "wait") in [(o.code, o.kind) for o in found]
+
+
 def test_an_up_store_that_is_silent_is_not_believed() -> None:
     assert codes(EVICT, with_store(healthy(), store(5, last_heartbeat_ms=NOW - 24_000))) == ["store_silent"]
 

@@ -226,10 +226,11 @@ def test_an_unreadable_approval_stops_acting_because_it_could_be_a_no() -> None:
     live(spec, **SMALL)
 
 
-def test_an_unreadable_control_stops_acting_because_it_could_be_a_freeze() -> None:
+@pytest.mark.parametrize("value", [b"junk", proposal()], ids=["junk", "no-control"])
+def test_an_unreadable_control_stops_acting_because_it_could_be_a_freeze(value: bytes) -> None:
     async def spec(world: World) -> None:
         ask = await world.asks("evict_store_leaders", **EVICT)
-        world.log.append("controls", CLUSTER, b"junk")
+        world.log.append("controls", CLUSTER, value)
         world.approve(ask)
         blocked = await world.until(lambda: world.one(e.ExecutionBlocked))
         assert blocked.code == "controls_unreadable"

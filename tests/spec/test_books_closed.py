@@ -121,3 +121,8 @@ def test_sets_are_written_in_order() -> None:
     saved = saved_of(frozenset[str])
     assert saved.dump(frozenset({"b", "a", "c"})) == '["a","b","c"]'
     assert saved.load('["a","b","c"]') == frozenset({"a", "b", "c"})
+
+
+def test_what_has_no_place_in_a_state_is_not_written_down_as_something_else() -> None:
+    with pytest.raises(TypeError, match="complex has no place in a state"):
+        saved_of(Any).dump({"at": 1j})

@@ -341,3 +341,35 @@ def test_what_has_succeeded_stays_a_success_when_a_person_takes_it_back_early() 
         nothing_is_left_behind(world)
 
     live(spec, **SMALL)
+
+
+def test_a_freeze_after_it_has_succeeded_brings_the_undo_at_once_and_it_stays_a_success() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: len([s for s in world.found(e.Sampled) if s.sample.figures["done"]]) >= 3 or None)
+        world.freeze()
+        frozen_s = world.now_s()
+
+        await world.until(lambda: REMOVE in world.applied() or None)
+        assert world.now_s() - frozen_s < 15
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("succeeded", "frozen")
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_a_store_that_fails_while_what_has_succeeded_is_kept_brings_the_undo_and_makes_it_worse() -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        await world.until(lambda: len([s for s in world.found(e.Sampled) if s.sample.figures["done"]]) >= 3 or None)
+        assert world.found(e.ExecutionAborting) == []
+        world.pd.kill_store(1)
+
+        aborting = await world.until(lambda: world.one(e.ExecutionAborting), 60)
+        assert aborting.code == "fewer_stores_up"
+        concluded = await world.concluded()
+        assert (concluded.outcome, concluded.code) == ("worse", "fewer_stores_up")
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)

@@ -554,3 +554,28 @@ def test_clearing_says_how_many_still_fire() -> None:
     (cleared,) = told.resolved(fp="f1")
     assert isinstance(cleared, AlertCleared)
     assert cleared.firing == 1
+
+
+def test_an_alert_of_before_the_one_that_is_known_says_nothing_new() -> None:
+    told = Told()
+    told.firing(starts_s=-60)
+    told.now_s = 24 * 3600
+    assert not told.firing(starts_s=-61)
+    assert told.firing(starts_s=-60), "while the one that is known, heard again after so long, is noted"
+
+
+def test_an_alert_that_is_cleared_once_more_is_not_counted_once_more() -> None:
+    told = Told()
+    told.firing()
+    told.firing(TWO, "f2")
+    told.resolved()
+    cleared = next(x for x in told.decided if isinstance(x, AlertCleared))
+    for again in (cleared, cleared.model_copy(update={"fingerprint": "f404"})):
+        assert told.rules.evolve(told.state, again, Head(event_id="x", at_ms=told.now_ms)) == told.state
+
+
+def test_what_the_ledger_says_of_an_incident_that_is_not_open_changes_nothing() -> None:
+    told = Told()
+    told.firing()
+    overdue = DiagnosisOverdue(cluster_id="c1", incident_id="INC-404", ask_id="A", by="model")
+    assert told.rules.evolve(told.state, overdue, Head(event_id="x", at_ms=told.now_ms)) == told.state

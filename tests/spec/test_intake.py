@@ -15,7 +15,7 @@ from schemas import alertmanager
 from schemas.events import AlertFired, AlertReceived, AlertResolved, TicketWritten, Unreadable
 from schemas.topics import partition_of
 from schemas.values import Head
-from schemas.wire import encode
+from schemas.wire import RAW_BYTES_MAX, encode
 from streams.intake import Checked, check, identity
 
 BODIES = Path(__file__).parents[1] / "data" / "alertmanager"
@@ -223,6 +223,8 @@ def test_a_registrys_framing_is_read_whatever_id_the_registry_gave() -> None:
         (received()[:-3], "undecodable", ""),
         (b"\x00" + b"\x00\x00\x00\x07", "undecodable", ""),
         (b"\x00" + b"\x00\x00\x00\x07" + received()[10:-3], "undecodable", ""),
+        (received() + bytes(RAW_BYTES_MAX), "too_large", ""),
+        (b"\x00" + b"\x00\x00\x00\x07" + received()[10:] + bytes(RAW_BYTES_MAX), "too_large", ""),
         (b"\x00" + b"\x00\x00\x00\x07" + received(status="sulking")[10:], "invalid", "status"),
         (b"{", "not_webhook_v4", ""),
         (b"[]", "not_webhook_v4", ""),

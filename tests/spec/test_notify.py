@@ -185,6 +185,18 @@ async def test_what_did_not_arrive_is_on_record_and_in_the_log() -> None:
     )
 
 
+async def test_what_not_even_the_log_took_is_on_record_for_each() -> None:
+    told = Told(People(fails={"chat": 99, "log": 99}))
+    told.given(ticket(1, "FIXED", "notable"))
+    await told.works()
+    assert [type(answer) for answer in told.answers()] == [NotDelivered, NotDelivered]
+    assert [(f.sinks, f.code, f.reason) for f in told.answers() if isinstance(f, NotDelivered)] == [
+        (("chat",), "not_taken", "chat is down"),
+        (("log",), "not_taken", "log is down"),
+    ]
+    assert not told.rules.owed(told.state), "it is answered, and not tried for ever"
+
+
 async def test_a_sink_that_nobody_configured_is_said_and_the_log_has_it() -> None:
     told = Told(policy=Policy(version=1, notify=NotifyPolicy(routine="matrix")))
     told.given(ticket(1, "NEW"))

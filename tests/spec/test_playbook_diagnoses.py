@@ -16,6 +16,7 @@ from tests.agents.cases import AT_MS, GIB, alert, asked, facts, region, stock_al
 from tests.agents.lane import FakeLane, FixedFacts
 
 WELL = facts()
+EMPTY: dict[str, Any] = {"regions_total": 0}
 IN_TROUBLE: dict[str, Facts] = {
     "all well": WELL,
     "a slow store": facts(store(4, slow_score=84)),
@@ -105,6 +106,84 @@ def test_a_store_that_peers_cant_reach_and_pd_can_is_a_matter_of_the_network() -
     assert answer(complaint, family="store_down").summary == "store unreachable for its peers: store 2"
 
 
+def test_a_store_that_pd_cant_reach_either_is_not_a_matter_of_the_network_between_peers() -> None:
+    complaint = alert("TiKV_server_report_failure_msg_total", store_id="2")
+    made = answer(complaint, family="store_down", seen=facts(store(2, state="Offline"), store(7, state="Tombstone")))
+    assert made.cause == "tombstones_left"
+
+
+def test_missing_replicas_are_named_with_the_stores_that_hold_the_down_ones() -> None:
+    short = region(7, 1, 2)
+    down = region(8, 1, 2, 5, down_store_ids=(5,), pending_store_ids=(2,))
+    made = answer(alert("PD_down_peer_region_nums"), family="store_down", seen=facts(troubled=(short, down)))
+    assert (made.cause, made.summary) == ("replicas_missing", "replicas missing, down ones on store 5")
+    assert (
+        "2 regions in trouble, 1 with too few peers; store 2: 0 down, 1 pending; store 5: 1 down, 0 pending"
+        in cited_texts(made)
+    )
+    assert "missing replicas" not in {r.what for r in made.ruled_out}
+
+    alone = answer(alert("PD_miss_peer_region_count"), family="store_down", seen=facts(troubled=(short,)))
+    assert alone.summary == "replicas missing"
+    assert "1 regions in trouble, 1 with too few peers; no down or pending peer" in cited_texts(alone)
+
+
+def test_regions_of_which_only_some_were_read_prove_nothing_by_their_absence() -> None:
+    made = answer(
+        alert("PD_cluster_slow_tikv_nums"),
+        family="slow_store",
+        seen=facts(store(4, slow_score=84), troubled_complete=False),
+    )
+    assert "missing replicas" not in {r.what for r in made.ruled_out}
+    assert not [e.text for e in made.evidence if e.source == "GET /regions/check"]
+    some = facts(troubled=(region(7, 1, 2),), troubled_complete=False)
+    made = answer(alert("PD_miss_peer_region_count"), family="store_down", seen=some)
+    assert any(text.startswith("at least 1 regions in trouble") for text in cited_texts(made))
+
+
+def test_a_lag_is_one_stores_where_most_of_it_is_there_and_nobodys_where_it_is_spread() -> None:
+    lag = alert("PD_pending_peer_region_count")
+    of_2, of_3 = region(7, 1, 2, 3, pending_store_ids=(2,)), region(8, 1, 2, 3, pending_store_ids=(3,))
+    made = answer(lag, family="replicas_lagging", seen=facts(troubled=(of_2, of_2, of_2, of_3, of_3)))
+    assert (made.cause, made.summary) == ("replica_lags", "replicas lag on store 2"), "three of five are enough"
+    assert any("store 2: 0 down, 3 pending" in text for text in cited_texts(made))
+    spread = answer(lag, family="replicas_lagging", seen=facts(troubled=(of_2, of_3)))
+    assert spread.code == "not_seen_in_pd"
+    down = region(9, 1, 2, 3, down_store_ids=(3,))
+    assert answer(lag, family="replicas_lagging", seen=facts(troubled=(down,))).code == "not_seen_in_pd"
+
+
+def test_what_pd_itself_is_at_is_in_the_evidence() -> None:
+    seen = facts(
+        store(4, slow_score=100),
+        slow_evicting=(4,),
+        halt_scheduling=True,
+        unsafe_recovery="Unsafe recovery enters demote-Failed-voter stage",
+    )
+    made = answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=seen)
+    taken = next(e for e in made.evidence if "evict-slow-store-scheduler has taken store 4" in e.text)
+    assert taken.entities == ("store:4",)
+    assert "scheduling is halted; unsafe recovery: Unsafe recovery enters demote-Failed-voter stage" in [
+        e.text for e in made.evidence
+    ]
+
+
+def test_a_store_that_was_never_heard_of_is_said_so() -> None:
+    made = answer(
+        alert("PD_cluster_down_store_nums"),
+        family="store_down",
+        seen=facts(store(4, state="Down", last_heartbeat_ms=0)),
+    )
+    assert any("is Down, last heard never" in text for text in cited_texts(made))
+
+
+def test_an_alert_that_began_at_no_possible_time_is_evidence_all_the_same() -> None:
+    for starts_at_ms in (-1, 10**18):
+        odd = alert("PD_cluster_slow_tikv_nums").model_copy(update={"starts_at_ms": starts_at_ms})
+        made = answer(odd, family="slow_store", seen=facts(store(4, slow_score=84)))
+        assert any("since an impossible time" in text for text in cited_texts(made))
+
+
 def test_tombstones_are_found_when_nothing_else_is_wrong_any_more() -> None:
     seen = facts(store(7, state="Tombstone"), store(9, state="Tombstone"))
     made = answer(alert("PD_cluster_down_store_nums"), family="store_down", seen=seen)
@@ -117,6 +196,38 @@ def test_a_hot_region_is_named_when_an_alert_led_us_to_it_and_pd_confirms() -> N
     made = answer(alert("HotRegion", region_id="180"), alert("TiKV_write_stall"), family="write_pressure", seen=seen)
     assert (made.cause, made.summary) == ("hot_region", "hot region 180 on store 4")
     assert {"region:180", "store:4", "store:1", "store:2"} <= {i for e in made.evidence for i in e.entities}
+
+
+def test_a_region_is_not_called_hot_where_it_is_not_what_loads_its_leaders_store() -> None:
+    busy = region(180, 4, 1, 2, written_bytes=900_000_000)
+    for seen in (
+        facts(store(4, written_bytes_per_s=0.0), regions=(busy,)),  # PD shows no writes there at all
+        facts(regions=(busy.model_copy(update={"leader_store_id": 0}),)),  # it knows no leader
+    ):
+        found = answer(alert("HotRegion", region_id="180"), family="write_pressure", seen=seen)
+        assert found.code == "not_seen_in_pd"
+
+
+def test_a_slow_store_that_is_also_written_to_most_may_be_slow_because_of_that() -> None:
+    slow = alert("TiKV_raft_append_log_duration_secs", instance="10.0.4.4:20180")
+    made = answer(slow, family="slow_store", seen=facts(store(4, slow_score=84, written_bytes_per_s=20e6)))
+    assert (made.cause, made.confidence) == ("slow_store", 0.7)
+
+
+def test_where_nothing_is_written_nothing_is_said_of_load_and_without_capacities_nothing_of_space() -> None:
+    silent = facts(
+        *(store(i, slow_score=84 * (i == 4), written_bytes_per_s=0.0, capacity_bytes=0) for i in range(1, 6))
+    )
+    made = answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=silent)
+    assert not [e.text for e in made.evidence if "writes" in e.text or "the cluster uses" in e.text]
+    assert {r.what for r in made.ruled_out}.isdisjoint({"uneven load", "low space"})
+
+
+def test_where_no_leader_is_counted_no_share_of_leaders_is_said() -> None:
+    new = facts(store(4, slow_score=84, leader_count=0), *(store(i, leader_count=0) for i in (1, 2, 3, 5)))
+    made = answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=new.model_copy(update=EMPTY))
+    assert made.summary == "slow store 4"
+    assert not [e.text for e in made.evidence if "leads" in e.text and "regions" in e.text]
 
 
 def test_an_uneven_load_is_named_where_no_region_is_known() -> None:
@@ -137,6 +248,10 @@ def test_a_dead_pd_member_comes_before_what_a_pd_alert_measures() -> None:
     assert answer(slow, family="pd_slow", seen=facts(members_healthy=2)).cause == "pd_member_down"
 
 
+def test_an_alert_that_the_table_does_not_know_tells_no_cause_in_a_family_that_believes_alerts() -> None:
+    assert answer(alert("Mine"), family="pd_slow").code == "not_seen_in_pd"
+
+
 def test_an_unknown_alert_is_looked_into_and_not_guessed_at() -> None:
     abstained = answer(alert("DiskOnFire"), family="other:DiskOnFire", seen=facts(store(4, slow_score=84)))
     assert abstained.code == "unknown_alert"
@@ -155,9 +270,19 @@ def test_a_defect_of_the_reader_leaves_no_ask_unanswered() -> None:
     assert answer(alert("TiKV_low_space"), family="low_space", seen=KeyError("oops")).code == "facts_failed"
 
 
-def test_pd_that_has_just_started_is_not_believed() -> None:
-    seen = facts(schedulers=())
-    assert answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=seen).code == "pd_warming_up"
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (facts(store(4, slow_score=84), schedulers=()), "PD lists no schedulers"),
+        (facts(store(4, slow_score=84, last_heartbeat_ms=0)), "no heartbeat heard yet of stores [4]"),
+        (facts(*(store(i, slow_score=84, leader_count=0) for i in range(1, 6))), "PD counts no leaders at all"),
+    ],
+    ids=["no-schedulers", "a-silent-store", "no-leaders"],
+)
+def test_pd_that_has_just_started_is_not_believed(seen: Facts, why: str) -> None:
+    abstained = answer(alert("PD_cluster_slow_tikv_nums"), family="slow_store", seen=seen)
+    assert abstained.code == "pd_warming_up"
+    assert why in abstained.reason
     assert answer(alert("PD_system_time_slow"), family="pd_clock", seen=seen).cause == "clock_went_back"
 
 

@@ -21,7 +21,7 @@ from schemas.events import (
     ProposalAskedAgain,
     ProposalStarted,
 )
-from schemas.facts import Facts
+from schemas.facts import Facts, PeerFacts
 from schemas.values import Evidence
 from tests.agents.cases import CLUSTER, adopted, alert, asked, facts, region, store
 from tests.agents.lane import FakeLane, FixedFacts, ScriptedThinker, failing, of_kind, unreachable
@@ -48,7 +48,9 @@ HOT_REGION = adopted("hot_region", cited(HOT, "region", "load"))
 TOMBSTONES = adopted("tombstones_left", cited(GONE, "tombstones"))
 
 
-def proposed(diagnosis: DiagnosisAdopted, seen: Facts | None = SLOW, thinker: Any = None, **settings: Any) -> Any:
+def proposed(
+    diagnosis: DiagnosisAdopted, seen: Facts | Exception | None = SLOW, thinker: Any = None, **settings: Any
+) -> Any:
     lane = FakeLane(Propose(FixedFacts(seen) if seen else unreachable(), thinker, **settings))
     if isinstance(thinker, ScriptedThinker):
         thinker.clock = lane.now_ms
@@ -116,6 +118,7 @@ def test_a_slow_store_is_emptied_of_leaders_for_a_while() -> None:
         (facts(store(4, slow_score=84), evicting=(4,)), "already_evicting"),
         (facts(store(4, slow_score=84), store(2, state="Disconnected")), "others_unwell"),
         (facts(store(4, slow_score=84), store(2, is_busy=True)), "others_unwell"),
+        (facts(store(4, slow_score=84), *(store(i, state="Offline") for i in (1, 2, 3))), "too_few_others"),
         (facts(store(4, slow_score=84, leader_count=0)), "no_leaders_there"),
         (facts(store(4, slow_score=84), schedulers=()), "pd_warming_up"),
         (None, "pd_unreachable"),
@@ -138,6 +141,9 @@ def test_a_hot_region_stays_where_no_other_store_is_better() -> None:
     seen = HOT.model_copy(update={"evicting": (2,), "slow_evicting": (1,)})
     assert proposed(HOT_REGION, seen).code == "no_better_store"
     assert proposed(HOT_REGION, facts()).code == "no_longer_hot"
+    joint = PeerFacts(id=1, store_id=3, role="IncomingVoter")
+    changing = HOT.regions[0].model_copy(update={"peers": (*HOT.regions[0].peers, joint)})
+    assert proposed(HOT_REGION, HOT.model_copy(update={"regions": (changing,)})).code == "region_in_transition"
 
 
 def test_tombstones_are_removed_only_if_the_diagnosis_speaks_of_every_one() -> None:
@@ -146,6 +152,17 @@ def test_tombstones_are_removed_only_if_the_diagnosis_speaks_of_every_one() -> N
     more = facts(store(7, state="Tombstone"), store(9, state="Tombstone"), store(11, state="Tombstone"))
     assert proposed(TOMBSTONES, more).code == "other_tombstones"
     assert proposed(TOMBSTONES, facts()).code == "no_tombstones"
+
+
+def test_a_defect_of_the_reader_leaves_no_diagnosis_unanswered() -> None:
+    nothing = proposed(SLOW_STORE, KeyError("oops"))
+    assert (nothing.code, nothing.reason) == ("facts_failed", "PD gives no facts: KeyError")
+
+
+def test_what_the_catalogue_does_not_take_is_not_proposed() -> None:
+    nothing = proposed(SLOW_STORE, keep_s=30)
+    assert nothing.code == "not_in_catalogue"
+    assert "keep_s" in nothing.reason
 
 
 def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:

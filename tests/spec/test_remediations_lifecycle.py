@@ -286,6 +286,20 @@ def test_no_history_breaks_the_decider_or_opens_two_executions(moves: list[tuple
     assert not made.taken - set(TRANSITIONS)
 
 
+def test_of_two_plans_whose_time_comes_together_one_is_run_and_the_other_is_told_to_wait() -> None:
+    ledger = Ledger()
+    for rid in ("R-1", "R-2"):
+        for name in ("proposed", "medium", "approve"):
+            ledger.hears(inputs(rid, ledger.now_ms)[name], CONTROLS["frozen"])
+    said = ledger.passes(60)
+    assert [(type(x).__name__, getattr(x, "remediation_id", "")) for x in said] == [
+        ("ExecutionAuthorized", "R-1"),
+        ("ExecutionBlocked", "R-2"),
+    ]
+    assert isinstance(said[1], e.ExecutionBlocked)
+    assert said[1].code == "busy"
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(MOVES, max_size=15))
 def test_every_remediation_ends_when_time_alone_passes_and_execute_answers(moves: list[tuple[Any, ...]]) -> None:

@@ -194,3 +194,11 @@ def test_a_breaking_change_of_an_event_is_not_written_and_a_good_one_becomes_the
     path.write_text(json.dumps({**now, "fields": [f for f in now["fields"] if f["name"] != "facts"]}))
     assert generate.write(tmp_path) == [path.parent / "v2.avsc"]
     assert generate.check(tmp_path) == []
+
+
+def test_a_field_of_no_kind_that_avro_has_is_refused_when_its_schema_is_made() -> None:
+    class Odd(Event):
+        when: complex
+
+    with pytest.raises(TypeError, match="no Avro type for <class 'complex'>"):
+        schema_of(Odd)

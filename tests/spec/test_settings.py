@@ -183,6 +183,7 @@ def test_two_clusters_share_no_pd_and_no_alert_labels() -> None:
     [
         ({"default_mode": "on"}, "policy.default_mode"),
         ({"approval": {"medium": "auto"}}, "policy.approval"),
+        ({"approval": {"high": "one"}}, "policy.approval"),
         ({"version": 3}, "policy"),
         ({"notify": {"notable": "pager"}}, "policy.notify.notable"),
         ({"actions": {"evict_store_leaders": {"canary": ["nowhere"]}}}, "policy.actions.evict_store_leaders.canary"),

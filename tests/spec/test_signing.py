@@ -180,6 +180,26 @@ def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
         sign(public_of(KEY), claims())
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        {},
+        {"kty": "oct", "k": "c2VjcmV0"},
+        {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+        {"kty": "EC", "crv": "P-384", "x": "AQ", "y": "AQ"},
+        {"kty": "OKP", "crv": "X25519", "x": "AQ"},
+        {"kty": "OKP", "crv": "Ed25519"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "%%%"},
+        {"kty": "EC", "crv": "P-256", "x": "AQ"},
+    ],
+    ids=str,
+)
+def test_what_is_no_key_for_approvals_is_refused_and_not_repeated(key: dict[str, str]) -> None:
+    with pytest.raises(BadKey) as refused:
+        public_of(key)
+    assert not any(value in str(refused.value) for name, value in key.items() if name in "knxy")
+
+
 # -- how many people ------------------------------------------------------------------------------------------------
 
 

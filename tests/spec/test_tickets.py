@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import events as e
 from schemas.controls import Controls
 from schemas.processors import Record, Tick
-from schemas.text import page, plain
+from schemas.text import hh_mm, moment, page, params_text, plain, zoned
 from schemas.values import (
     AlertRef,
     Bounds,
@@ -29,7 +29,7 @@ from schemas.values import (
     SignedApproval,
 )
 from streams.pipeline import may_stand_on
-from streams.ticket_story import SENT_KEPT_MAX, CallWords
+from streams.ticket_story import CALL_WORDS, SENT_KEPT_MAX, CallWords
 from streams.tickets import Desk, Tickets
 
 T0 = 1_795_486_260_000  # 2026-11-24 02:11:00 UTC
@@ -355,6 +355,26 @@ def test_a_ticket_needs_no_remediation() -> None:
     assert "02:21 resolved: all its alerts are resolved" in told.line("Alerts")
 
 
+def test_that_alertmanager_left_alerts_out_is_said() -> None:
+    told = Told()
+    told.opens(incomplete=True)
+    assert told.line("Alerts").endswith("; incomplete: Alertmanager left some out")
+
+
+def test_a_ticket_of_a_release_that_kept_no_facts_is_gone_on_with() -> None:
+    told = Told()
+    told.opens()
+    kept = told.ticket().model_copy(update={"facts": "", "version": 3, "headline": "prod-eu-7: store 4 disk stall"})
+    told.state = told.rules.evolve(told.rules.initial("prod-eu-7"), kept, Head(event_id="x", at_ms=T0))
+    told.adopts()
+    assert (told.ticket().version, told.ticket().incident_id) == (4, INC)
+    told.say(e.IncidentClosed, code="resolved", text="")
+    assert not told.ticket().open
+    over = kept.model_copy(update={"open": False})
+    told.state = told.rules.evolve(told.rules.initial("prod-eu-7"), over, Head(event_id="x", at_ms=T0))
+    assert not next(iter(told.state.tickets.values())).story.is_open()
+
+
 def test_an_incident_that_fell_silent_says_so() -> None:
     told = Told()
     told.opens()
@@ -494,6 +514,16 @@ def test_waiting_for_approval_is_critical_and_says_how_to_answer() -> None:
     assert (told.ticket().status, told.ticket().tier) == ("WAITING FOR APPROVAL", "critical")
     assert told.line("Approved") == "asked 02:14, now first responder; 1 more; expires 02:24"
     assert told.line("For you").startswith(f"steward approve R-1093 --digest {DIGEST[:12]} --reason")
+
+
+def test_a_plan_that_acts_unless_it_is_stopped_says_when_and_how_to_stop_it() -> None:
+    told = Told()
+    told.opens()
+    told.proposes()
+    told.asks_approval(tier="LOW", rule="veto:10m", needed=0)
+    assert told.ticket().status == "WAITING FOR A VETO"
+    assert told.line("Approved") == "asked 02:14; acts 02:24 unless somebody denies it, plan 9f3c...e1"
+    assert told.line("For you") == "to stop it: steward deny R-1093 --reason ..."
 
 
 def test_an_automatic_approval_wakes_nobody() -> None:
@@ -781,6 +811,27 @@ def test_text_from_outside_is_one_plain_line(text: str) -> None:
     assert max(len(line) for line in text_of_it.split("\n")) <= 160
     assert all(c == "\n" or c.isprintable() for c in text_of_it)
     assert text_of_it.count("\n") <= 60
+
+
+def test_a_time_that_no_calendar_has_is_said_as_one_and_stops_no_ticket() -> None:
+    assert (hh_mm(10**18), zoned(10**18), moment(10**18)) == ("?", "?Z", "-")
+    told = Told()
+    told.opens(alert=alert().model_copy(update={"starts_at_ms": 10**18}))
+    assert told.line("Alerts").startswith("?Z TiKV_raft_append_log_duration_secs")
+
+
+def test_parameters_are_said_plainly_even_where_they_are_not_what_they_should_be() -> None:
+    assert params_text('{"keep_s":900,"store_id":4}') == "keep_s=900 store_id=4"
+    assert params_text("[4]") == "[4]"
+    assert params_text("{not json\x1b") == "{not json?"
+
+
+@pytest.mark.parametrize(
+    "call", [Call(name="add_cheese", args={"to": "4", "by": "7"}), Call(name="add_evict_leader", args={"to": "4"})]
+)
+def test_a_call_that_this_release_does_not_know_is_named_with_its_arguments(call: Call) -> None:
+    said = " ".join([call.name, *(f"{k}={call.args[k]}" for k in sorted(call.args))])
+    assert CALL_WORDS.as_sent(call) == CALL_WORDS.by_hand(call) == said
 
 
 def test_an_alert_cannot_draw_on_a_terminal() -> None:

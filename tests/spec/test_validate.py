@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ from schemas.events import ActionProposed, NothingProposed, ProposalRefused, Pro
 from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
 from schemas.policy import ActionPolicy, Policy
 from schemas.processors import Record
-from schemas.values import Bounds, Cause, Evidence, Head, Objection
+from schemas.values import Bounds, Cause, Evidence, Head, Objection, Tier
 from schemas.wire import body_of, digest_of
 from streams.validate import MAY_PASS, check, look_for
 from tests.actions.clusters import NOW, healthy, region, store, tombstone, with_store
@@ -213,6 +213,19 @@ def test_facts_of_another_cluster_are_refused() -> None:
     assert kinds(refused(proposed(), healthy(), pd_cluster_id=42)) == [("pd_wrong_cluster", "no")]
 
 
+def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_not_stays_so() -> None:
+    policy = POLICY.model_copy(update={"actions": {**POLICY.actions, "never_tried": ActionPolicy(mode="observe")}})
+    modes = {name: rule.mode for name, rule in policy.at_most("dry_run").actions.items()}
+    assert modes == {
+        "evict_store_leaders": "dry_run",
+        "transfer_region_leader": "dry_run",
+        "remove_tombstones": "dry_run",
+        "never_tried": "observe",
+    }
+    assert policy.at_most("dry_run").version == policy.version
+    assert policy.at_most("on") == policy
+
+
 def test_an_unpinned_cluster_is_only_observed() -> None:
     assert kinds(refused(proposed(), healthy(), pd_cluster_id=None)) == [("pd_cluster_not_pinned", "no")]
     assert validated(proposed(), healthy(), pd_cluster_id=None, policy=Policy()).mode == "observe"
@@ -358,3 +371,14 @@ def test_no_facts_at_all_validate_nothing(proposal: ActionProposed, code: str) -
 def test_the_quorum_rule_is_heard() -> None:
     ill = region(7, 1, 4, 5, down_store_ids=(5,))
     assert kinds(refused(proposed(), healthy(troubled=(ill,)))) == [("quorum_at_risk", "no")]
+
+
+class Unsafe(EvictStoreLeaders):
+    """Not in the catalogue: what no machine may do."""
+
+    risk: ClassVar[Tier] = "FORBIDDEN"  # type: ignore[assignment]
+
+
+def test_what_no_machine_may_do_is_refused_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "unsafe", Unsafe)
+    assert kinds(refused(proposed("unsafe"), healthy())) == [("forbidden", "never")]
