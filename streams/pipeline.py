@@ -16,16 +16,8 @@ from schemas.events import *
 from schemas.events import Event
 from schemas.topics import Topic
 
-OWNER = (
-    OwnerStarted,
-    GenesisMarked,
-    InputIgnored,
-    InputRejected,
-    BookClosed,
-    DayClosed,
-)  # of every decides and works topic
-
 # fmt: off
+OWNER = (OwnerStarted, GenesisMarked, InputIgnored, InputRejected, BookClosed, DayClosed)  # of every decides and works topic
 TOPICS = (  # name, sole writer, events
     Topic("alerts",        "monitors",     (AlertReceived,), keeps_all=False),  # foreign: checked by intake, never acted on in place
     Topic("signals",       "intake",       (AlertFired, AlertResolved)),        # right cluster, right partition, right schema

@@ -349,8 +349,10 @@ class Books(Generic[S]):
             event = admitted(raw, self.partitions).event
         except Unreadable:
             return None
-        readable = isinstance(event, DayClosed) and event.state_schema == self.saved().schema
-        return event.first_offset if readable and isinstance(event, DayClosed) else None
+        return event.first_offset if isinstance(event, DayClosed) and self._can_load(event) else None
+
+    def _can_load(self, event: BookClosed | DayClosed) -> bool:
+        return event.state_schema == self.saved().schema
 
     def restore(self, raw: Raw) -> None:
         """Fold one record of the own topic. One that can't be read or folded, or does not continue what stands before
@@ -392,7 +394,7 @@ class Books(Generic[S]):
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
         if isinstance(event, GenesisMarked):
             self.genesis = self.genesis or event
-        if self._closed_at_ms is None or self.begins(raw) is not None:
+        if self._closed_at_ms is None or (isinstance(event, DayClosed) and self._can_load(event)):
             self._closed_at_ms = head.at_ms
         if poison := poison_of(event, head):
             self.poisoned.setdefault(key, {})[poison.place] = poison
@@ -406,15 +408,14 @@ class Books(Generic[S]):
     def _open(self, raw: Raw, event: Event, head: Head) -> bool:
         """Does what counts of this cluster begin here: with its book, or with its very first event?"""
         key = event.cluster_id
-        if isinstance(event, BookClosed) and event.state_schema == self.saved().schema:
+        if isinstance(event, BookClosed) and self._can_load(event):
             try:
                 self.states[key] = self.saved().load(event.state)
             except ValueError as error:
                 self._break(key, raw, error)
         elif isinstance(event, DayClosed):
-            self.positions = {t: max(o, self.positions.get(t, 0)) for t, o in event.positions.items()} | {
-                t: o for t, o in self.positions.items() if t not in event.positions
-            }
+            for topic, position in event.positions.items():
+                self.positions[topic] = max(self.positions.get(topic, 0), position)
             for poison in event.poisoned:
                 self.poisoned.setdefault(poison.stops, {})[poison.place] = poison
             self.genesis = event.genesis

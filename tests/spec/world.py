@@ -48,8 +48,8 @@ DRY_RUN_POLICY: dict[str, Any] = {
     **ACTING_POLICY,
     "actions": {name: {"mode": "dry_run"} for name in ACTING_POLICY["actions"]},
 }
-# Of a World: enough for one repair, and quick.
 OWNED = tuple(line.role for line in PROCESSORS if line.verb != "maps")
+# Of a World: enough for one repair, and quick.
 SMALL: dict[str, Any] = {"stores": 4, "regions": 12, "partitions": 1, "poll_s": 5.0}
 TRUST = ("validate", "remediations", "execute")  # all that carries a proposal to its end
 
