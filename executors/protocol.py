@@ -76,10 +76,12 @@ class Cluster:
 
 
 def claim_or_refuse(
-    cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules
+    cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules, asked_ms: int = 0
 ) -> Claimed | ClaimRefused:
-    """Everything is checked again here, independently of who authorised it. The first refusal is said. Unknown: no."""
-    if refusal := _refusal(cluster, order, now_ms, controls, rules):
+    """Everything is checked again here, independently of who authorised it. The first refusal is said. Unknown: no.
+
+    `asked_ms`: when the order was appended; what has expired by either clock has expired."""
+    if refusal := _refusal(cluster, order, max(now_ms, asked_ms), controls, rules):
         code, text = refusal
         return ClaimRefused(cluster_id=order.cluster_id, remediation_id=order.remediation_id, code=code, text=text)
     return Claimed(

@@ -13,6 +13,7 @@ import signal
 import time
 
 from executors.execute import WindowPassed
+from infra.clock import boot_s
 
 _TIMER_ABSTIME = 1
 _SIGEV_SIGNAL = 0
@@ -42,12 +43,12 @@ class KernelWindow:
     """`window_s` from its making, on CLOCK_BOOTTIME. Make it before the intent is committed, arm it before the send."""
 
     def __init__(self, window_s: float, *, number: int = signal.SIGALRM) -> None:
-        self._ends_s = time.clock_gettime(time.CLOCK_BOOTTIME) + window_s
+        self._ends_s = boot_s() + window_s
         self._signal = number
         self._timer: ctypes.c_void_p | None = None
 
     def left_s(self) -> float:
-        return self._ends_s - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._ends_s - boot_s()
 
     def arm(self) -> None:
         """Raises WindowPassed where the window has ended already; OSError where the kernel gives no timer."""

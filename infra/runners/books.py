@@ -44,6 +44,7 @@ CLUSTER_ID_CHARS_MAX = 128
 LOOK_AGAIN_MS = 1000
 READS = {line.role: frozenset(line.reads) for line in PROCESSORS}
 OBEYS = frozenset({"execute"})  # an input that `remediations` could not take may have been the end of what runs
+OWN_TIME = frozenset(line.role for line in PROCESSORS if line.verb == "works")  # see Owner
 STOPS_EXECUTION = frozenset({"approvals"})  # an unreadable record there could be a person's no
 
 
@@ -213,7 +214,8 @@ class Draft(Generic[S]):
         self._add((InputRejected(cluster_id=said.cluster_id, code=said.code, text=said.text),), record.head.cause)
 
     def _took(self, raw: Raw) -> None:
-        self.now_ms = max(self.now_ms, raw.at_ms)
+        if self.books.role not in OWN_TIME:
+            self.now_ms = max(self.now_ms, raw.at_ms)
         self.positions[raw.topic] = raw.offset + 1
         self.inputs += 1
 
@@ -395,7 +397,7 @@ class Books(Generic[S]):
         if isinstance(event, GenesisMarked):
             self.genesis = self.genesis or event
         if self._closed_at_ms is None or (isinstance(event, DayClosed) and self._can_load(event)):
-            self._closed_at_ms = head.at_ms
+            self._closed_at_ms = max(raw.at_ms, head.at_ms)
         if poison := poison_of(event, head):
             self.poisoned.setdefault(key, {})[poison.place] = poison
         if not key.startswith("~"):
@@ -444,14 +446,14 @@ class Books(Generic[S]):
     def draft(self, controls: Controls, now_ms: int = 0) -> Draft[S]:
         return Draft(self, controls, max(self.now_ms, now_ms))
 
-    def accept(self, draft: Draft[S]) -> None:
-        """The draft is committed: from now on it is what was."""
+    def accept(self, draft: Draft[S], appended_ms: int = 0) -> None:
+        """The draft is committed: from now on it is what was. `appended_ms`: as the broker says; 0 where it doesn't."""
         self.states.update(draft.states)
         self.links.update(draft.links)
         self.positions.update(draft.positions)
         self.now_ms = max(self.now_ms, draft.now_ms)
         if draft.day or self._closed_at_ms is None:
-            self._closed_at_ms = draft.now_ms
+            self._closed_at_ms = max(draft.now_ms, appended_ms)
         for key, found in draft.poisoned.items():
             self.poisoned.setdefault(key, {}).update(found)
             if ticks := [p for p in found.values() if p.place.startswith("tick/")]:

@@ -120,23 +120,6 @@ def ends_of(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tupl
     return found
 
 
-class MonotonicLogClock:
-    """The last append time seen, and what has passed since on CLOCK_BOOTTIME (monotonic clocks stop in suspend)."""
-
-    def __init__(self) -> None:
-        self._append_ms, self._at_s = int(time.time() * 1000), time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    def now_ms(self) -> int:
-        return self._append_ms + int((time.clock_gettime(time.CLOCK_BOOTTIME) - self._at_s) * 1000)
-
-    def saw(self, append_ms: int) -> None:
-        if append_ms > self.now_ms():
-            self._append_ms, self._at_s = append_ms, time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    def elapsed_ms(self) -> int:
-        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
-
-
 @contextmanager
 def judged() -> Iterator[None]:
     """Every client error outside a transaction ends what asked: for good, or until the broker is back.

@@ -169,20 +169,6 @@ class MemoryOwnLog:
 
 
 @dataclass
-class MemoryClock:
-    log: MemoryLog
-
-    def now_ms(self) -> int:
-        return self.log.now_ms()
-
-    def saw(self, append_ms: int) -> None:
-        return None
-
-    def elapsed_ms(self) -> int:
-        return self.log.now_ms()
-
-
-@dataclass
 class MemoryControls:
     """Reads `controls` whole, always live, unless a spec cuts it off."""
 

@@ -74,16 +74,22 @@ class OwnLog(Protocol):
         ...
 
 
-class LogClock(Protocol):
-    """The log's time: the last append time seen, and what has passed since on the own monotonic clock."""
+class LogClock:
+    """The log's time: the last append time seen, and what has passed since by `own_ms`, a clock that nobody sets and
+    that goes on in suspend. Before one has been seen it is 0: no host's calendar is asked, for an owner whose calendar
+    is a day ahead would move its ledger's time by that for good."""
 
-    def now_ms(self) -> int: ...
+    def __init__(self, own_ms: Callable[[], int]) -> None:
+        self._own_ms = own_ms
+        self._ahead_ms: int | None = None
 
-    def saw(self, append_ms: int) -> None: ...
+    def now_ms(self) -> int:
+        return 0 if self._ahead_ms is None else self._own_ms() + self._ahead_ms
 
-    def elapsed_ms(self) -> int:
-        """What has passed on the own monotonic clock since whenever it began: for waits that no other clock may cut."""
-        ...
+    def saw(self, append_ms: int) -> None:
+        """It never goes back."""
+        ahead_ms = append_ms - self._own_ms()
+        self._ahead_ms = ahead_ms if self._ahead_ms is None else max(self._ahead_ms, ahead_ms)
 
 
 class ControlsPort(Protocol):
@@ -113,13 +119,16 @@ class _Asked:
 
 
 class Owner(Generic[S]):
-    """Runs until cancelled, fenced or told to rebuild. `on_commit` is for metrics."""
+    """Runs until cancelled, fenced or told to rebuild. `on_commit` is for metrics.
+
+    Who works has the log's time from its take-over, and its own since: a broker whose clock is ahead would make a look
+    that is old seem new, and a wait that has begun last for as long as it is ahead."""
 
     def __init__(
         self,
         books: Books[S],
         log: OwnLog,
-        clock: LogClock,
+        own_ms: Callable[[], int],
         controls: ControlsPort,
         *,
         works: Works[S] | None = None,
@@ -129,7 +138,7 @@ class Owner(Generic[S]):
         genesis: GenesisMarked | None = None,
         on_commit: Callable[[int, int], None] = lambda events, inputs: None,
     ) -> None:
-        self._books, self._log, self._clock, self._controls = books, log, clock, controls
+        self._books, self._log, self._clock, self._controls = books, log, LogClock(own_ms), controls
         self._works, self._consults, self._name, self._build = works, consults, name, build
         self._genesis, self._on_commit = genesis, on_commit
         self._inbox: list[Raw] = []
@@ -143,7 +152,6 @@ class Owner(Generic[S]):
         self._room.set()
         self._draining = False
         self._closing: _Closing | None = None
-        self._lanes_ahead_ms = 0
         self.ready = asyncio.Event()
 
     @property
@@ -167,7 +175,6 @@ class Owner(Generic[S]):
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft)
         self._books.genesis = self._books.genesis or self._genesis
-        self._lanes_ahead_ms = self._clock.now_ms() - self._clock.elapsed_ms()
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
             for cluster_id in sorted(self._resumed):
@@ -311,8 +318,9 @@ class Owner(Generic[S]):
 
     async def _commit(self, draft: Draft[S]) -> None:
         appended_ms = await self._log.commit(draft.stamped, draft.dead, draft.positions)
-        self._clock.saw(max(appended_ms, draft.now_ms))
-        self._books.accept(draft)
+        if not (self._works and self.ready.is_set()):
+            self._clock.saw(max(appended_ms, draft.now_ms))
+        self._books.accept(draft, appended_ms)
         self._on_commit(len(draft.stamped), draft.inputs)
 
     # lanes
@@ -372,9 +380,8 @@ class Owner(Generic[S]):
                 await event.wait()
         event.clear()  # only now: what stirred it while it was not asleep must not be missed
 
-    def lane_now_ms(self) -> int:
-        """The log's time at our start and what has passed since on our own clock: no other broker's clock moves it."""
-        return self._clock.elapsed_ms() + self._lanes_ahead_ms
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
 
     @property
     def leaving(self) -> bool:
@@ -396,7 +403,7 @@ class OwnLane(Generic[S]):
         return self._owner.books.state(self.cluster_id)
 
     def now_ms(self) -> int:
-        return self._owner.lane_now_ms()
+        return self._owner.now_ms()
 
     @property
     def leaving(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from infra.runners.books import Books
-from infra.runners.owner import ControlsPort, LogClock, Owner, OwnLog, Rebuild
+from infra.runners.owner import ControlsPort, Owner, OwnLog, Rebuild
 from schemas.events import GenesisMarked
 from schemas.processors import Decides, Works
 from streams.pipeline import Processor
@@ -35,7 +35,7 @@ class Around:
     open_log: Callable[[int, Callable[[], Any]], ClosableLog]  # of a partition, with the group's metadata as of then
     genesis: Callable[[int], GenesisMarked]  # of a partition
     controls: ControlsPort
-    clock: LogClock
+    own_ms: Callable[[], int]  # a clock that nobody sets, and that goes on in suspend
     partitions: int
     name: str
     build: str
@@ -119,7 +119,7 @@ class PartitionOwners:
     async def _own(self, partition: int) -> None:
         wait_s = 0.0
         while self._tasks.get(partition) is asyncio.current_task():
-            began_ms = self._around.clock.elapsed_ms()
+            began_ms = self._around.own_ms()
             log = self._around.open_log(partition, lambda: self._metadata)
             owner = self._running[partition] = self._owner(partition, log)
             try:
@@ -127,7 +127,7 @@ class PartitionOwners:
                 return
             except Rebuild as aborted:
                 # One that has worked for a while begins again at once; one that could not waits longer each time.
-                worked_ms = self._around.clock.elapsed_ms() - began_ms if owner.ready.is_set() else 0
+                worked_ms = self._around.own_ms() - began_ms if owner.ready.is_set() else 0
                 wait_s = 0.0 if worked_ms > AGAIN_S_MAX * 1000 else min(AGAIN_S_MAX, max(AGAIN_S, 2 * wait_s))
                 _log.warning(
                     "rebuilding", role=self._line.role, partition=partition, reason=str(aborted), again_in_s=wait_s
@@ -144,7 +144,7 @@ class PartitionOwners:
         return Owner(
             Books(line.role, line.writes[0], partition, around.partitions, rules, around.closes_every_ms),
             log,
-            around.clock,
+            around.own_ms,
             around.controls,
             works=works,
             consults=line.consults,

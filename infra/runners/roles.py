@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from infra.runners.kafka import KafkaOwnLog, KafkaSettings, MonotonicLogClock
+from infra.clock import boot_ms
+from infra.runners.kafka import KafkaOwnLog, KafkaSettings
 from infra.runners.owner import ControlsPort, Owner
 from infra.runners.owners import REVOKE_WAIT_S, Around, PartitionOwners
 from schemas.events import GenesisMarked
@@ -45,12 +46,11 @@ class OwnerRole:
     ) -> None:
         self._line, self._rules, self._settings = line, rules, settings
         self._topic_id, self._session_timeout_ms, self._member = topic_id, session_timeout_ms, member
-        self.clock = MonotonicLogClock()
         self._around = Around(
             self._log,
             self._genesis,
             controls,
-            self.clock,
+            boot_ms,
             settings.partitions,
             name,
             build,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.runners.books import Raw, admit
@@ -52,6 +53,8 @@ class Brokers:
         self.count, self.now_ms = count, now_ms
         self.unreachable: set[str] = set()  # topics of which nobody is told the ends
         self.usurped: list[str] = []  # commits of who did not own the partition
+        self.decided_ms: dict[tuple[str, int], int] = {}  # by (event_id, at_ms) of what somebody wanted committed
+        self.skew_ms = 0  # how far their clock has been off, at most
         self.aborting = 0.0  # the share of transactions that a broker does not let commit
         self.changed: dict[partitions.Partition, None] = {}  # since somebody last took it
         self._waiting: dict[object, dict[asyncio.Future[None], None]] = {}
@@ -105,6 +108,11 @@ class Brokers:
                 if (waiting := self._waiting.get(what)) is not None:
                     waiting.pop(future, None)
 
+    def clock_jumps(self, ahead_ms: int) -> None:
+        """All of theirs; to so much ahead of ours."""
+        self.cluster.clock_ahead_ms = ahead_ms
+        self.skew_ms = max(self.skew_ms, abs(ahead_ms))
+
     def go_down(self) -> None:
         self.cluster.go_down(self.now_ms())
         self.wake_all()
@@ -157,6 +165,14 @@ class ModelledLog(MemoryLog):
             self._ordered.sort(key=_order)
             self._all = [record for _, record in self._ordered]
         return self._all
+
+    def as_it_was(self) -> Sequence[Record]:
+        """All, each at the time when it was really appended, whatever the brokers' clock said."""
+        records = self.all()
+        if not self.brokers.skew_ms:
+            return records
+        happened_ms = self.brokers.cluster.happened_ms
+        return [replace(record, at_ms=happened_ms(order)) for order, record in self._ordered]
 
     def of_kind(self, kind: type[Event]) -> Sequence[Event]:
         """All of them so far; those of one partition in their order."""

@@ -155,7 +155,7 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
         still = still + 1 if _has_ended(world) else 0
     await world.passes(60)
     for _ in range(20):  # and what has just been said is answered
-        if world.now_ms() - world.log.all()[-1].at_ms > 5_000:
+        if world.now_ms() - world.log.as_it_was()[-1].at_ms > 5_000:
             break
         await world.passes(5)
 

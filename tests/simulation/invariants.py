@@ -42,7 +42,8 @@ class MeantStop:
 
 @dataclass(frozen=True)
 class History:
-    """What is left of one run. Times are ms of one clock, that of the broker and of the clusters' own records.
+    """What is left of one run. Times are ms of one clock, that of the clusters' own records, and of the broker where
+    its own has never been off.
 
     `ended`: faults have stopped, and all deadlines since then have passed: now what should end must have ended.
     """
@@ -61,6 +62,8 @@ class History:
     usurped: Sequence[str] = ()  # commits for a partition by who did not own it, where the brokers could see that
     meant: Sequence[MeantStop] = ()
     led_since_ms: Mapping[str, Sequence[float]] = field(default_factory=dict)  # cluster -> since when a PD leads anew
+    decided_ms: Mapping[tuple[str, int], int] = field(default_factory=dict)  # by a head's event_id and at_ms, if known
+    skew_ms: int = 0  # how far the broker's clock has been off, at most
     unheard_ms: Sequence[tuple[int, int]] = ()  # when nobody could read the controls
     audited: Sequence[tuple[str, int, int]] | None = None  # (topic, partition, offset) of each row of the audit
 
@@ -176,7 +179,7 @@ def no_unapproved_effect(history: History) -> Iterator[str]:
         asked = _asked(history, claimed)
         if asked is None:
             yield f"{claimed.remediation_id}: nobody was asked about this digest"
-        at_ms = _decided_ms(first[0][0], history.window_ms) if first else execution.at_ms
+        at_ms = _decided_ms(history, first[0][0]) if first else execution.at_ms
         people = {who for a in claimed.approvals if (who := _valid(history, claimed, a.jws, at_ms)) is not None}
         needed = max(PEOPLE.get(claimed.tier, 99), claimed.needed, asked.needed if asked else 0)
         if len(people - {claimed.proposed_by.casefold()}) < needed:
@@ -190,9 +193,14 @@ def no_unapproved_effect(history: History) -> Iterator[str]:
             yield f"{write}: there is no claim"
 
 
-def _decided_ms(record: Record, window_ms: int) -> int:
+def _decided_ms(history: History, record: Record) -> int:
     """A step is decided a moment before that is durable: when its head says, but no longer before than its window."""
-    return max(record.head.at_ms, record.at_ms - window_ms)
+    return max(_drafted_ms(history, record), record.at_ms - history.window_ms)
+
+
+def _drafted_ms(history: History, record: Record) -> int:
+    """Where it is not known otherwise: when its head says."""
+    return history.decided_ms.get((record.head.event_id, record.head.at_ms), record.head.at_ms)
 
 
 def _asked(history: History, claimed: e.Claimed) -> e.ApprovalAsked | None:
@@ -216,7 +224,7 @@ def _valid(history: History, claimed: e.Claimed, token: str, now_ms: int) -> str
         "digest": claimed.digest,
         "decision": "approve",
     }
-    if any(said.get(k) != v for k, v in wanted.items()) or now_ms > said["exp"]:
+    if any(said.get(k) != v for k, v in wanted.items()) or now_ms > said["exp"] + history.skew_ms:
         return None
     return str(said["person"]).strip().casefold()
 
@@ -290,7 +298,7 @@ def _too_early(
 ) -> Iterator[str]:
     if step is None:
         return
-    ends_ms = step[0].head.at_ms + int(step[1].window_s * 1000)  # it begins before its intent is durable
+    ends_ms = _drafted_ms(history, step[0]) + int(step[1].window_s * 1000)  # it begins before its intent is durable
     for write in history.writes:
         late = (write.remediation_id, write.attempt, write.step) == (
             probed.remediation_id,
@@ -487,7 +495,7 @@ def stop_wins(history: History) -> Iterator[str]:
     for execution in history.executions:
         for record, intended in execution.of(e.StepIntended):
             cluster = execution.claimed.cluster_id
-            now_ms = _decided_ms(record, history.window_ms)
+            now_ms = _decided_ms(history, record)
             kind = _stop_at(history, cluster, now_ms - HEARD_WITHIN_MS, now_ms)
             if (kind == "halt" and not _unheard(history, now_ms)) or (kind and intended.kind == "do"):
                 yield f"{execution.claimed.remediation_id}: step {intended.step} ({intended.kind}) under a {kind}"
@@ -561,10 +569,14 @@ def unknown_is_no(history: History) -> Iterator[str]:
         for record, event in execution.events:
             match event:
                 case e.Looked():
-                    looked_ms = record.head.at_ms  # by the same clock as that of the step: who takes over looks anew
+                    looked_ms = _drafted_ms(
+                        history, record
+                    )  # by the same clock as that of the step: who takes over looks anew
                 case e.StepIntended() if event.kind == "do" and looked_ms is None:
                     yield f"{claimed.remediation_id}: step {event.step} was intended without a look"
-                case e.StepIntended() if event.step == 1 and record.head.at_ms > (looked_ms or 0) + FACTS_KEPT_MS:
+                case e.StepIntended() if (
+                    event.step == 1 and _drafted_ms(history, record) > (looked_ms or 0) + FACTS_KEPT_MS
+                ):
                     yield f"{claimed.remediation_id}: step 1 was intended on a look that was {FACTS_KEPT_MS} ms old"
 
 

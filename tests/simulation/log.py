@@ -34,8 +34,8 @@ class Cluster:
 
     __slots__ = (
         "_groups",
+        "_happened_ms",
         "_limits",
-        "_orders",
         "_topics",
         "clock_ahead_ms",
         "coordinator",
@@ -48,7 +48,7 @@ class Cluster:
         self._topics: dict[str, list[Partition]] = {}
         self._limits: dict[str, int] = {}
         self._groups: dict[str, Group] = {}
-        self._orders = 0
+        self._happened_ms: list[int] = []  # by order
         self.coordinator = Coordinator()
         self.now_ms = 0
         self.on_change: Callable[[Partition | Group], object] = lambda what: None
@@ -133,7 +133,12 @@ class Cluster:
                 group.advance(now_ms)
 
     def append_ms(self) -> int:
+        """By the brokers' clock."""
         return self.now_ms + self.clock_ahead_ms
+
+    def happened_ms(self, order: int) -> int:
+        """When something was really appended."""
+        return self._happened_ms[order - 1]
 
     # what may befall it
 
@@ -203,8 +208,8 @@ class Cluster:
         self.on_change(what)
 
     def next_order(self) -> int:
-        self._orders += 1
-        return self._orders
+        self._happened_ms.append(self.now_ms)
+        return len(self._happened_ms)
 
     # all of it
 
@@ -222,5 +227,5 @@ class Cluster:
         """Everything that the brokers hold, in a settled order: equal histories give equal bytes."""
         partitions = [p.state() for _, topic in sorted(self._topics.items()) for p in topic]
         groups = [group.state() for _, group in sorted(self._groups.items())]
-        rest = (self.now_ms, self.clock_ahead_ms, self.down_ms, self._orders)
+        rest = (self.now_ms, self.clock_ahead_ms, self.down_ms, len(self._happened_ms))
         return repr((rest, self.coordinator.state(), groups, partitions)).encode()

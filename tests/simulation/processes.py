@@ -16,7 +16,6 @@ from bootstrap.roles import Hands, rules, stage
 from executors.execute import WindowPassed
 from infra.runners.maps import Mapped
 from infra.runners.own_log import LiveControls, PartitionLog
-from infra.runners.owner import LogClock
 from infra.runners.owners import REVOKE_WAIT_S, Around, PartitionOwners
 from infra.settings import Settings
 from schemas.chain import Stamped
@@ -46,6 +45,17 @@ def of_processes(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asy
     return task
 
 
+class Noted(PartitionLog):
+    """When something was decided is noted: its head says so by its owner's clock."""
+
+    async def commit(self, stamped: Sequence[Stamped], dead: Sequence[Stamped], positions: Mapping[str, int]) -> int:
+        assert isinstance(self.clients, ModelClients)
+        brokers = self.clients.process.brokers
+        for made in stamped:
+            brokers.decided_ms[made.head.event_id, made.head.at_ms] = brokers.now_ms()
+        return await super().commit(stamped, dead, positions)
+
+
 class Process:
     """Lives from its making until `die`. `points`: the share of its calls before which others come."""
 
@@ -55,13 +65,13 @@ class Process:
         lines: Sequence[Processor],
         settings: Settings,
         brokers: Brokers,
-        clock: LogClock,
         chance: Chance,
         points: float,
         hands: Callable[[Process], Hands],
         ended: Callable[[Process, BaseException | None], None],
     ) -> None:
-        self.name, self.lines, self.brokers, self.clock, self.chance = name, lines, brokers, clock, chance
+        self.name, self.lines, self.brokers, self.chance = name, lines, brokers, chance
+        self._began_ms = int(brokers.now_ms() - chance.between(0, 1e9))  # its host, long before
         self._points = points
         self.link = brokers.cluster.link()
         self.is_dead = False
@@ -110,7 +120,7 @@ class Process:
             return
         made = rules(line, self._settings, hands)
         around = Around(
-            lambda partition, metadata: PartitionLog(
+            lambda partition, metadata: Noted(
                 ModelClients(self), line.role, line.writes[0], partition, line.reads, metadata
             ),
             lambda partition: GenesisMarked(
@@ -121,7 +131,7 @@ class Process:
                 durable=True,
             ),
             self.controls,
-            self.clock,
+            self.own_ms,
             self.brokers.count,
             self.name,
             "simulated",
@@ -172,6 +182,9 @@ class Process:
                 found = member.poll(self.brokers.now_ms())
                 self.brokers.advance()
                 return found
+
+    def own_ms(self) -> int:
+        return self.brokers.now_ms() - self._began_ms
 
     def took(self, task: asyncio.Task[Any]) -> None:
         if self.is_dead:

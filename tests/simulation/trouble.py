@@ -167,6 +167,14 @@ class Trouble:
         await asyncio.sleep(chance.between(5, 60))
         self.world.brokers.aborting = 0.0
 
+    async def clock_jumps(self, chance: Chance) -> None:
+        """The brokers' clock, forward or back, for a while or for good."""
+        by_ms = chance.one_of((300, 3_000, 40_000, 600_000, 3_600_000))
+        self.world.brokers.clock_jumps(chance.one_of((by_ms, -by_ms)))
+        if chance.happens(0.6):
+            await asyncio.sleep(chance.between(1, 300))
+            self.world.brokers.clock_jumps(0)
+
     async def somebody_hangs(self, chance: Chance) -> None:
         """A transaction of a foreign producer stays open, and hides what comes after it."""
         await self._brokers_answer()
@@ -413,7 +421,7 @@ class Trouble:
         await self._brokers_answer()
         raw = self.world.log.append("controls", event.cluster_id, bytes(value))
         place = f"controls/0@{raw.offset}"
-        self.world.meant.append(MeantStop(place, "freeze", CLUSTER, raw.at_ms))
+        self.world.meant.append(MeantStop(place, "freeze", CLUSTER, self.world.now_ms()))
         await asyncio.sleep(chance.between(20, 300))
         self.world.lift_input(place)
 
@@ -592,6 +600,7 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("brokers_are_away", 0.5),
     ("markers_are_late", 0.7),
     ("transactions_are_aborted", 0.7),
+    ("clock_jumps", 0.7),
     ("somebody_hangs", 0.7),
     ("somebody_resets_offsets", 0.3),
     ("audit_is_killed", 0.5),

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bootstrap.roles import Hands
 from executors.execute import Reply, Writer
-from infra.runners.memory import MemoryClock
 from infra.runners.owner import NotSafe
 from schemas.facts import Facts, FactsReader, Look
 from schemas.processors import Fenced, Record
@@ -155,7 +154,6 @@ class Simulated(World):
             self.groups[group],
             self.settings,
             self.brokers,
-            MemoryClock(self.log),
             Chance(f"{self.seed}/{group}-{number}/{self.starts[instance]}"),
             self.points,
             lambda process: self._hands_of(process, self.ahead_ms[number]),
@@ -244,6 +242,9 @@ class Simulated(World):
         others = [name for name in there if not by.get(name, "").startswith("steward/")]
         return replace(
             super().history(),
+            records=self.log.as_it_was(),
+            decided_ms=self.brokers.decided_ms,
+            skew_ms=self.brokers.skew_ms,
             others={CLUSTER: others},
             left={CLUSTER: there},
             meant=tuple(self.meant),

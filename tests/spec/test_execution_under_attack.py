@@ -14,7 +14,7 @@ from console.journal import Journal
 from executors.execute import Execute
 from executors.protocol import Cluster as Lane
 from executors.protocol import Rules, claim_or_refuse
-from infra.runners.memory import MemoryClock, MemoryControls
+from infra.runners.memory import MemoryControls
 from pdsim.faults import DroppedBefore, Garbage
 from schemas import events as e
 from schemas.controls import Controls, evolve
@@ -333,27 +333,52 @@ def test_one_slow_look_at_the_controls_gives_no_approved_repair_up() -> None:
 def test_another_brokers_clock_shortens_no_wait_of_a_take_over() -> None:
     """An input of a broker whose clock is half a minute ahead comes just when a claim is taken over."""
 
-    class Ahead(World):
-        ahead_ms = 0
-
-        def clock(self) -> MemoryClock:
-            world = self
-
-            class Jumps(MemoryClock):
-                def now_ms(self) -> int:
-                    return self.log.now_ms() + world.ahead_ms
-
-            return Jumps(self.log)
-
     async def spec(world: World) -> None:
-        assert isinstance(world, Ahead)
         await approved(world)
         await world.kill_after("execute", e.StepIntended)
         began_s = world.now_s()
         world.start("execute")
         await world.passes(1)
-        world.ahead_ms = 26_000
+        world.log.now_ms = lambda: world.now_ms() + 26_000
+        world.orders(e.CancelAsked, world.found(e.ApprovalAsked)[-1])
         await world.until(lambda: world.one(e.TakenOver))
         assert world.now_s() - began_s >= 20
 
-    live(spec, kind=Ahead, intruder=True, **SMALL)
+    live(spec, intruder=True, **SMALL)
+
+
+@pytest.mark.parametrize("from_kind", [e.Claimed, e.StepIntended, e.StepTaken, e.ChangeUndone])
+def test_a_broker_whose_clock_is_a_day_ahead_holds_up_no_undo(from_kind: type[e.Event]) -> None:
+    async def spec(world: World) -> None:
+        await approved(world)
+        while not world.found(from_kind):
+            await world.log.changed()
+        world.log.now_ms = lambda: world.now_ms() + 86_400_000
+        began_s = world.now_s()
+        await world.concluded(400)
+        assert world.now_s() - began_s < EVICT["keep_s"] + 120
+        assert world.applied() == [ADD, REMOVE]
+        assert world.pd.schedulers.evicted == {}
+
+    live(spec, intruder=True, **SMALL)
+
+
+def test_a_look_is_as_old_as_it_is_whatever_a_brokers_clock_says() -> None:
+    """Between the look and the first step minutes pass, and the look was appended by a broker that is ahead by more."""
+
+    async def spec(world: World) -> None:
+        await approved(world)
+        while not world.found(e.Claimed):
+            await world.log.changed()
+        world.log.now_ms = lambda: world.now_ms() + 600_000
+        while not world.found(e.Looked):
+            await world.log.changed()
+        world.controls.cut_off = True
+        await world.passes(10)
+        world.controls.cut_off = False
+        await world.until(lambda: world.found(e.StepIntended) or None)
+        looks = [r for r in world.log.all() if isinstance(r.event, e.Looked)]
+        steps = [r for r in world.log.all() if isinstance(r.event, e.StepIntended)]
+        assert steps[0].at_ms - looks[-1].at_ms < 5_000
+
+    live(spec, intruder=True, **{**SMALL, "poll_s": 1.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.runners.owner import LogClock
 from schemas import events as e
 from schemas.chain import edge
 from tests.spec.world import CLUSTER, SMALL, World, live
@@ -61,5 +62,44 @@ def test_what_was_not_answered_yet_is_read_again_by_the_next_owner() -> None:
         world.start("incidents")
         await world.passes(3)
         assert answers(world) == [("InputIgnored", 1)]
+
+    live(spec, **SMALL)
+
+
+def test_time_is_the_brokers_from_the_start_on_whatever_the_hosts_calendar_says() -> None:
+    """Known only once something has been appended; then it is what has passed since."""
+    own_ms = 7_000
+    clock = LogClock(lambda: own_ms)
+    assert clock.now_ms() == 0
+    clock.saw(1_000_000)
+    own_ms += 50
+    assert clock.now_ms() == 1_000_050
+    clock.saw(1_000_040)  # a broker that is behind
+    assert clock.now_ms() == 1_000_050
+    clock.saw(1_000_070)
+    own_ms += 5
+    assert clock.now_ms() == 1_000_075
+
+
+def test_books_that_have_only_begun_are_not_closed_at_once() -> None:
+    async def spec(world: World) -> None:
+        world.start("incidents")
+        await world.passes(30)
+        assert world.found(e.OwnerStarted)
+        assert not world.found(e.DayClosed)
+
+    live(spec, **SMALL)
+
+
+def test_who_decides_follows_the_brokers_clock_and_who_works_its_own() -> None:
+    async def spec(world: World) -> None:
+        world.start("incidents", "diagnose", "intake")
+        await world.passes(2)
+        world.log.now_ms = lambda: world.now_ms() + 3_600_000
+        world.alert("TiKV_server_report_failure_msg_total")
+        await world.until(lambda: world.found(e.DiagnosisAbstained) or None)
+        ahead_s = {r.topic: (r.head.at_ms - world.now_ms()) / 1000 for r in world.log.all()}
+        assert ahead_s["incidents"] > 3_500
+        assert ahead_s["diagnoses"] < 1
 
     live(spec, **SMALL)

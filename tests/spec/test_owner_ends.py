@@ -10,7 +10,7 @@ import pytest
 
 import infra.runners.owner
 from infra.runners.books import Books, Raw, fold_control
-from infra.runners.memory import MemoryClock, MemoryControls, MemoryLog, MemoryOwnLog
+from infra.runners.memory import MemoryControls, MemoryLog, MemoryOwnLog
 from infra.runners.owner import Owner, Rebuild
 from schemas import events as e
 from schemas.chain import Stamped, edge, identified
@@ -71,7 +71,7 @@ def owner(role: str, rules: Owes, log_kind: type[MemoryOwnLog] = MemoryOwnLog, n
     books: Books[int] = Books(role, line.writes[0], 0, 1, rules)
     books.states["c"] = 0
     own = log_kind(log, role, line.writes[0], 0, line.reads)
-    return Owner(books, own, MemoryClock(log), MemoryControls(log), works=rules)
+    return Owner(books, own, log.now_ms, MemoryControls(log), works=rules)
 
 
 async def test_a_cancel_that_comes_while_it_unwinds_is_not_swallowed() -> None:

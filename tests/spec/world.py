@@ -17,7 +17,7 @@ from executors.execute import Reply, WindowPassed, Writer
 from executors.pd import PdWriter
 from infra.pd import PdEndpoint, PdReader
 from infra.runners.books import Books
-from infra.runners.memory import JumpingLoop, MemoryClock, MemoryControls, MemoryLog, MemoryOwnLog, run_maps
+from infra.runners.memory import JumpingLoop, MemoryControls, MemoryLog, MemoryOwnLog, run_maps
 from infra.runners.owner import Owner, Rebuild
 from infra.settings import Settings
 from pdsim.faults import Faults
@@ -176,9 +176,6 @@ class World:
     def own_log(self, line: Processor, partition: int) -> MemoryOwnLog:
         return MemoryOwnLog(self.log, line.role, line.writes[0], partition, line.reads)
 
-    def clock(self) -> MemoryClock:
-        return MemoryClock(self.log)
-
     async def _own(self, line: Processor, partition: int, hands: Hands) -> None:
         while True:
             made = rules(line, self.settings, hands)
@@ -187,7 +184,7 @@ class World:
             owner: Owner[Any] = Owner(
                 books,
                 self.own_log(line, partition),
-                self.clock(),
+                self.now_ms,
                 self.controls,
                 works=made if line.verb == "works" else None,  # type: ignore[arg-type]
                 consults=line.consults,
