@@ -143,6 +143,8 @@ async def _peace(trouble: Trouble, chance: Chance) -> None:
         world.lift_input(meant.place)
     for store in (1, 2, 3, 4):
         world.pd.revive_store(store)
+    if chance.happens(0.3):
+        world.cut_heads()
     while trouble.dead:
         await trouble.restart()
     if chance.happens(0.2):

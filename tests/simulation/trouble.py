@@ -175,6 +175,10 @@ class Trouble:
             await asyncio.sleep(chance.between(1, 300))
             self.world.brokers.clock_jumps(0)
 
+    async def heads_are_cut(self, chance: Chance) -> None:
+        await asyncio.sleep(chance.between(0, 300))
+        self.world.cut_heads()
+
     async def somebody_hangs(self, chance: Chance) -> None:
         """A transaction of a foreign producer stays open, and hides what comes after it."""
         await self._brokers_answer()
@@ -601,6 +605,7 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("markers_are_late", 0.7),
     ("transactions_are_aborted", 0.7),
     ("clock_jumps", 0.7),
+    ("heads_are_cut", 0.7),
     ("somebody_hangs", 0.7),
     ("somebody_resets_offsets", 0.3),
     ("audit_is_killed", 0.5),

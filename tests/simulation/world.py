@@ -24,7 +24,7 @@ from infra.runners.owner import NotSafe
 from schemas.facts import Facts, FactsReader, Look
 from schemas.processors import Fenced, Record
 from schemas.values import Call
-from streams.pipeline import ACT, OBSERVE, Processor
+from streams.pipeline import ACT, OBSERVE, TOPICS, Processor
 from tests.simulation.audit import Auditor, ModelTable, Where
 from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
@@ -231,6 +231,28 @@ class Simulated(World):
         (self.pd.restart_pd if restarted else self.pd.change_pd_leader)(self.now_s())
         self.led_since_ms.append(self.now_s() * 1000)
 
+    def cut_heads(self) -> None:
+        """Retention, of what nobody needs any more: it stands before the closed books, all who read it have answered
+        it, and the audit has it."""
+        audited = None if self.table is None else self.table.positions()
+        for topic, number in ((topic.name, n) for topic in TOPICS if topic.partitions != 1 for n in self._partitions()):
+            place = (topic, number)
+            needed = [self.brokers.cluster.partition(place).stable]
+            for line in LINES:
+                if line.verb == "maps" and topic in line.reads:
+                    needed.append((self.brokers.cluster.group(line.role).offsets.get(place) or (0,))[0])
+                elif line.verb != "maps":
+                    books = self.folded(line.role, number)
+                    needed += [books.positions.get(topic, 0)] if topic in line.reads else []
+                    needed += [books.since] if topic in line.writes else []
+            if audited is not None:
+                needed.append(audited.get(place, 0))
+            if min(needed) > self.brokers.cluster.partition(place).start:
+                self.log.cut_head(place, min(needed))
+
+    def _partitions(self) -> range:
+        return range(self.log.partitions)
+
     # what is left
 
     def found(self, kind: type[E], topic: str = "") -> list[E]:
@@ -260,7 +282,8 @@ class Simulated(World):
         """What the audit has of events; it keeps dead letters too, and what nobody can read."""
         if self.table is None:
             return None
-        others = {r[:3] for r in self.brokers.cluster.records()} - {_place(r) for r in self.log.all()}
+        cut = {(*place, raw.offset) for place, raws in self.log.cut.items() for raw in raws}
+        others = (cut | {r[:3] for r in self.brokers.cluster.records()}) - {_place(r) for r in self.log.all()}
         return [row for row in self.table.rows if row not in others]
 
     def mark(self) -> str:
