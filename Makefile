@@ -38,7 +38,7 @@ test-contract: $(INSTALLED) ## the contract suites alone; PD_URL, CLICKHOUSE_URL
 	@$(BIN)/python -m pytest -m contract $(PYTEST_ARGS)
 
 coverage: $(INSTALLED) ## lines and branches of the pure core under its pure tests: 100 %, but for lines that say why not
-	@$(BIN)/python -m pytest -q -m pure --cov --cov-context=test $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m pure --cov --cov-context=test --hypothesis-seed=0 $(PYTEST_ARGS)
 
 mutate: $(INSTALLED) ## one change at a time to a file of the core: make mutate FILE=executors/protocol.py, after make coverage
 	@$(call run,tests.mutation) $(FILE)

@@ -26,6 +26,8 @@ PARTITIONS = 3
 SLOW = 4
 SESSION_S = 10
 ON_ITS_WAY_S = 20  # a step whose intent was durable before may be sent within its window
+BURST = 8  # kills, and then for a while what is done gets on
+LULL_S = 30
 BROKER_EACH = 15  # kills of processes to one of a broker
 CLEAR_S = 8  # by then an incident whose alerts have ended is closed
 NOTHING_COMES_S = 60  # for so long an alert fires of which nothing is proposed
@@ -41,6 +43,7 @@ MOMENTS: dict[str, tuple[str, ...]] = {  # at which a process of this role is ki
     "notify": ("NotificationStarted",),
     "intake": ("AlertReceived",),
 }
+ALL_MOMENTS = tuple((role, kind) for role, kinds in MOMENTS.items() for kind in kinds)
 ACTS = acting(60)
 CLOSED_EVERY_S = 60  # the books, so that those who are killed begin with them
 
@@ -95,13 +98,14 @@ class Chaos:
         kills: int,
         seconds: float = 0,
         broker: LocalKafka | None = None,
-        pause_s: tuple[float, float] = (2, 8),
+        pause_s: tuple[float, float] = (1, 6),
+        lull_s: float = LULL_S,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.stack, self.fleet, self.chance, self.say = stack, Fleet(stack), Chance(seed), say
         self.watch = Watch(stack, PARTITIONS)
         self.report = Report(seed)
-        self._kills, self._seconds, self._pause_s = kills, seconds, pause_s
+        self._kills, self._seconds, self._pause_s, self._lull_s = kills, seconds, pause_s, lull_s
         self._broker = broker
         self._continue: list[tuple[float, Name]] = []
         self._approved: set[str] = set()
@@ -135,18 +139,25 @@ class Chaos:
         turn = 0
         while self.report.kills.total() < self._kills or time.monotonic() < ends_s:
             name = self._turn(turn)
+            if turn % BURST == 0:
+                role, kind = ALL_MOMENTS[turn // BURST % len(ALL_MOMENTS)]
+                name = role, name[1]
+                self._moment(kind, self._lull_s)
+            else:
+                self._for(self.chance.between(*self._pause_s))
+                if self.chance.happens(0.6):
+                    self._moment(self.chance.one_of(MOMENTS[name[0]]), 5)
             turn += 1
-            self._for(self.chance.between(*self._pause_s))
-            if self.chance.happens(0.6):
-                kind = self.chance.one_of(MOMENTS[name[0]])
-                before, until_s = self.watch.seen[kind], time.monotonic() + 8
-                while self.watch.seen[kind] == before and time.monotonic() < until_s:
-                    self._for(0.05)
             self._strike(name, self.watch.last)
             if self.chance.happens(0.3):
                 self._pd_loses_an_answer()
             if self._broker is not None and turn % BROKER_EACH == 0:
                 self._broker_falls(self._broker)
+
+    def _moment(self, kind: str, within_s: float) -> None:
+        before, until_s = self.watch.seen[kind], time.monotonic() + within_s
+        while self.watch.seen[kind] == before and time.monotonic() < until_s:
+            self._for(0.05)
 
     def _roll(self) -> None:
         """A rolling restart under load: each process goes in its turn, the next once its successor is there."""
@@ -307,7 +318,7 @@ class Chaos:
         records = self.watch.all()
         self._wait("the audit to be whole", lambda: self._audited() >= len(records), 120)
         history = self._history(self.watch.all())
-        self.report.wrong = judge(history)
+        self.report.wrong += judge(history)
         self.report.records, self.report.writes = len(history.records), len(history.writes)
         self.report.closings = sum(type(r.event).__name__ == "DayClosed" for r in history.records)
         self.report.ended = sum(type(r.event).__name__ == "RemediationClosed" for r in history.records)

@@ -12,11 +12,11 @@ from infra.runners.books import Raw, admit
 from infra.settings import load
 from schemas.events import Unreadable
 from schemas.processors import Record
-from streams.pipeline import BY_NAME
+from streams.pipeline import BY_NAME, OWNER
 from tests.integration.stack import Stack
 
 QUIET_POLLS = 8
-HOUSEKEEPING = ("InputIgnored", "OwnerStarted", "GenesisMarked")
+HOUSEKEEPING = frozenset(kind.__name__ for kind in OWNER)
 
 
 class Watch:

@@ -15,7 +15,7 @@ KILLS = 12
 @pytest.mark.kafka
 def test_a_repair_ends_well_whoever_is_killed_meanwhile(kafka: str, tmp_path: Path) -> None:
     with stack(tmp_path, kafka, partitions=PARTITIONS, more=ACTS, close_books_every_s=CLOSED_EVERY_S) as made:
-        report = Chaos(made, 12, kills=KILLS, pause_s=(1, 4), say=print).run()
+        report = Chaos(made, 12, kills=KILLS, pause_s=(1, 4), lull_s=10, say=print).run()
 
     assert report.wrong == [], report.text()
     assert report.kills.total() == KILLS
