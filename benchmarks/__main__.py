@@ -20,6 +20,7 @@ from benchmarks.restart import run_restart
 from benchmarks.rows import Broker, Row, Say, Size
 from benchmarks.start import run_help
 from benchmarks.storm import run_restore, run_storm
+from infra.garbage import look_seldom
 from infra.local.kafka import LocalKafka
 from infra.local.process import DidNotStart, NotAvailable
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the rows as JSON on stdout, everything else on stderr")
     given = parser.parse_args(arguments)
     progress = Console(stderr=True, highlight=False)
+    look_seldom()  # as production does; raw clients have it too
     try:
         with kafka() as bootstrap:
             broker = Broker({"bootstrap.servers": bootstrap, "log_level": 2}, f"bench-{secrets.token_hex(3)}.")

@@ -34,6 +34,7 @@ async def run_roles(
 
     from bootstrap.edges import Edges
     from bootstrap.production import kafka_settings
+    from infra.garbage import look_seldom
     from infra.process import Process, Role
     from infra.publisher import Publisher
     from infra.runners.kafka import KafkaControls
@@ -88,6 +89,7 @@ async def run_roles(
     process.closing.append(lambda: asyncio.to_thread(metrics.close))
     where = metrics.serve(_metrics_listen(settings, roles))
     log.info("running", roles=list(roles), metrics=where, broker=verdict.text)
+    look_seldom()
     await process.run(stop)
 
 
