@@ -70,8 +70,7 @@ class Publisher:
             if acknowledged.done():
                 return  # whoever waited has left
             if error is None:
-                # librdkafka's own broker has no append time, and reports a made-up one.
-                at_ms = message.timestamp()[1] if self._settings.isolated else now_ms
+                at_ms = self._settings.appended_ms(message)
                 acknowledged.set_result((message.partition() or 0, message.offset() or 0, at_ms))
             else:
                 acknowledged.set_exception(self._judged(error))

@@ -47,6 +47,11 @@ class KafkaSettings:
     def name_of(self, topic: str) -> str:
         return topic.removeprefix(self.prefix)
 
+    def appended_ms(self, acknowledged: Message) -> int:
+        """When it was appended, by the broker's clock. librdkafka's own broker has none, and makes a time up: there it
+        is when it was heard of, by this host's calendar."""
+        return acknowledged.timestamp()[1] if self.isolated else int(time.time() * 1000)
+
     def consumer(self, **more: Any) -> Consumer:
         return Consumer(
             {
@@ -203,7 +208,7 @@ class KafkaWriter:
         if error is not None:
             self._failed.append(error)
         else:
-            self._appended_ms = max(self._appended_ms, message.timestamp()[1])
+            self._appended_ms = max(self._appended_ms, self._settings.appended_ms(message))
 
     async def send_offsets(self, offsets: Mapping[Place, int], metadata: Any) -> None:
         sent = [TopicPartition(self._settings.topic(t), p, o) for (t, p), o in offsets.items()]

@@ -1,11 +1,15 @@
 """The broker inside librdkafka: it has our topics, carries records, and says how full it is."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.embedded import LIMITS, OVERHEAD_BYTES, PARTITION_BYTES_MAX, EmbeddedBroker
+from infra.runners.kafka import KafkaOwnLog
+from schemas.chain import edge
+from schemas.events import GenesisMarked
 from streams.pipeline import PROCESSORS, TOPICS, dead_letters
 from tests.integration.test_publisher import eventually
 
@@ -51,6 +55,19 @@ async def test_the_fullest_partition_is_known_before_its_head_is_cut(broker: Emb
     write(9000)
     await eventually(lambda: broker.fullest().share > 1)
     assert _low(broker) > 0, "the head was cut, as LIMITS says, and the bound had passed 1 by then"
+
+
+async def test_an_owner_over_it_goes_by_the_hosts_calendar(broker: EmbeddedBroker) -> None:
+    """It has no append time. What it says of one (1234 ms after 1970) made every fact 57 years old to who works."""
+    member = Consumer({**broker.settings.client, "group.id": "emb.diagnose"})
+    log = KafkaOwnLog(broker.settings, "diagnose", "diagnoses", 0, ("incidents",), member.consumer_group_metadata)
+    await log.fence()
+    began_ms = int(time.time() * 1000)
+    said = GenesisMarked(cluster_id="~0", topic_id="", partitions=3, transactional_id="emb.diagnose-0", durable=False)
+    appended_ms = await log.commit([edge(said, "e", 0)], [], {})
+    assert began_ms <= appended_ms <= time.time() * 1000
+    await log.close()
+    member.close()
 
 
 def _low(broker: EmbeddedBroker) -> int:
