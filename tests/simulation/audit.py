@@ -41,6 +41,10 @@ class ModelTable:
 
     def positions(self) -> dict[Place, int]:
         self._may_be_away()
+        return self.held()
+
+    def held(self) -> dict[Place, int]:
+        """Behind the last row of each partition."""
         found: dict[Place, int] = {}
         for topic, partition, offset in self.rows:
             found[topic, partition] = max(found.get((topic, partition), 0), offset + 1)

@@ -234,7 +234,7 @@ class Simulated(World):
     def cut_heads(self) -> None:
         """Retention, of what nobody needs any more: it stands before the closed books, all who read it have answered
         it, and the audit has it."""
-        audited = None if self.table is None else self.table.positions()
+        audited = None if self.table is None else self.table.held()
         for topic, number in ((topic.name, n) for topic in TOPICS if topic.partitions != 1 for n in self._partitions()):
             place = (topic, number)
             needed = [self.brokers.cluster.partition(place).stable]
