@@ -95,6 +95,7 @@ class Claim:
         )
 
     def due_ms(self, change: int) -> int:
-        """When a temporary change has been kept for long enough."""
+        """When a temporary change that was made has been kept for long enough."""
         made = self.done(change)
-        return made.taken_at_ms + self.changes()[change].keep_s * 1000 if made else 0
+        assert made is not None
+        return made.taken_at_ms + self.changes()[change].keep_s * 1000

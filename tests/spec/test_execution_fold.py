@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
 
 import pytest
 
-from executors.changes import Claim
+from executors import changes, protocol
+from executors.changes import Claim, Step
 from executors.protocol import Cluster, evolve
 from schemas import events as e
-from schemas.values import Head
+from schemas.values import Head, Sample
+from streams import remediations
 from tests.actions.clusters import NOW, healthy
 from tests.spec.test_protocol_properties import EVICT, claimed
 
 ABOUT: dict[str, Any] = {"cluster_id": "prod", "remediation_id": "R"}
 CHANGE = EVICT.plan(healthy())[0]
+FOLDED = [
+    kind
+    for module in (changes, protocol, remediations)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+]
 
 
 def after(*events: e.Event, cluster: Cluster | None = None) -> Cluster:
@@ -75,3 +84,58 @@ def test_a_step_that_was_answered_keeps_the_time_of_its_answer_when_it_is_looked
 
 def test_what_is_said_of_no_open_claim_changes_nothing() -> None:
     assert after(intended(1)) == Cluster("prod")
+
+
+@pytest.mark.parametrize("kind", FOLDED, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_nothing_that_is_folded_or_asked_can_be_changed_in_place(kind: type) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(object.__new__(kind), "changed", 1)  # noqa: B010
+
+
+def test_of_a_claim_that_has_just_begun_nothing_is_known() -> None:
+    found = claim_after()
+    nothing = {f.name: getattr(found, f.name) for f in fields(Claim) if f.name not in ("claimed", "attempt")}
+    assert nothing == {
+        "facts": None,
+        "before": None,
+        "looked_at_ms": 0,
+        "steps": (),
+        "aborting": None,
+        "samples": (),
+        "gone": {},
+        "gone_as": {},
+        "settled": frozenset(),
+        "errors": 0,
+    }
+
+
+def test_of_a_step_all_is_kept_that_was_said_of_it() -> None:
+    assert claim_after(intended(1)).steps == (
+        Step(
+            number=1,
+            kind="do",
+            change=0,
+            call=CHANGE.do,
+            undo=CHANGE.undo,
+            keep_s=60,
+            intended_at_ms=NOW + 1000,
+            window_s=15,
+            attempt=1,
+            answer=None,
+            taken_at_ms=0,
+            code="",
+            finding=None,
+        ),
+    )
+
+
+def test_the_last_twenty_samples_are_kept() -> None:
+    samples = [Sample(at_ms=NOW + n, figures={"leaders": 1.0}) for n in range(25)]
+    found = claim_after(*(e.Sampled(**ABOUT, attempt=1, sample=sample) for sample in samples))
+    assert found.samples == tuple(samples[5:])
+
+
+def test_how_a_thousand_orders_were_answered_is_kept_beside_the_one_that_is_claimed() -> None:
+    answered = {f"R{n}": "expired" for n in range(1002)}
+    found = after(claimed(EVICT, healthy(), "on"), cluster=Cluster("prod", answered=answered))
+    assert list(found.answered) == [*list(answered)[2:], "R"]
