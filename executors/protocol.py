@@ -53,7 +53,6 @@ class Rules:
     owner: str  # names this process in TakenOver
     keys: Mapping[str, Mapping[str, str]]  # kid -> public JWK
     pinned: Mapping[str, int]  # cluster -> PD cluster id
-    cluster_tiers: Mapping[str, int] = field(default_factory=dict)
     mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
     window_s: float = 15.0
     proxy_margin_s: float = 5.0  # PD's follower may hold a request for 3 s before it passes it on
@@ -336,8 +335,7 @@ class _Here:
         plan = self.claim.claimed.plan
         if facts.pd_cluster_id != plan.pd_cluster_id:
             return self.conclude("not_started", "wrong_cluster", f"PD says it is cluster {facts.pd_cluster_id}")
-        tier = self.rules.cluster_tiers.get(facts.cluster_id, 1)
-        limits = Limits(policy=self.seen.controls.policy.limits, cluster_tier=tier, now_ms=self.now_ms)
+        limits = Limits(policy=self.seen.controls.policy.limits, now_ms=self.now_ms)
         if found := objections(self.action, facts, limits):
             text = "; ".join(o.text for o in found)
             return self.conclude("not_started", found[0].code, text, objections=found)
@@ -367,7 +365,7 @@ class _Here:
                 return Rest(self.now_ms + int(self.rules.poll_s * 1000))
             if not self.claim.may_have_effect() and self._is_old(self.claim.looked_at_ms):
                 return self.look_again()
-            snapshot = self.action.snapshot(self.claim.facts) if self.claim.facts else ""
+            assert self.claim.facts is not None
             return Send(
                 StepIntended(
                     **self._ids(),
@@ -380,7 +378,7 @@ class _Here:
                     keep_s=change.keep_s,
                     window_s=self.rules.window_s,
                     before=self.claim.claimed.plan.premises,
-                    snapshot=snapshot,
+                    snapshot=self.action.snapshot(self.claim.facts),
                 )
             )
         return None
@@ -425,15 +423,15 @@ class _Here:
         """Sample until PD has ended what was set going, and then three times more."""
         if self._all_rehearsed():
             return self.conclude("rehearsed", "dry_run", "everything but the calls")
-        made_ms = max((s.taken_at_ms for s in self.claim.steps), default=0)
+        made_ms = max(s.taken_at_ms for s in self.claim.steps)
         facts = self._fresh(after_ms=made_ms)  # what was read before the call was made shows nothing of it
         if facts is None:
             return Look()
-        last = self.claim.samples[-1].at_ms if self.claim.samples else 0
-        if self.seen.looked_at_ms <= last:
+        last = self.claim.samples[-1] if self.claim.samples else None
+        if last and self.seen.looked_at_ms <= last.at_ms:
             return self._rest_then_look()
         done = self.action.is_done(facts)
-        if not done and last and self.seen.looked_at_ms < last + PROGRESS_S * 1000:
+        if last and not done and self.seen.looked_at_ms < last.at_ms + PROGRESS_S * 1000:
             return self._rest_then_look()
         sample = self._sample(facts)
         figures = {**sample.figures, "done": float(done)}
