@@ -277,6 +277,54 @@ def test_what_is_there_again_is_ours_where_pd_has_led_for_less_time_than_it_was_
     assert isinstance(moved(run), Send) == ours
 
 
+def test_a_call_that_was_given_up_is_looked_for_once_more_when_a_late_effect_would_have_shown() -> None:
+    run = after_the(1, e.StepProbed, fate="lost before")
+    assert run.claim is not None
+    run.seen = replace(run.seen, controls=CONTROLS["frozen"])
+    settled_ms = run.claim.steps[0].intended_at_ms + 30_000
+    looked(run, settled_ms)
+    assert moved(run) == Rest(settled_ms + 1)
+    run.now_ms += 1
+    assert moved(run) == Look(), "what was begun before then says nothing"
+    looked(run, settled_ms + 1)
+    assert isinstance(moved(run).events[0], e.Concluded)
+
+
+@pytest.mark.parametrize(("unheard_ms", "code"), [(14_999, ""), (15_000, "controls_not_live")])
+def test_controls_that_can_not_be_read_for_a_window_stop_what_runs(unheard_ms: int, code: str) -> None:
+    run = after_the(1, e.Sampled)
+    run.seen = run.seen.hearing(CONTROLS["not live"], run.now_ms - unheard_ms)
+    said = moved(run)
+    assert [x.code for x in said.events if isinstance(said, Say)] == [code] if code else not isinstance(said, Say)
+
+
+def test_a_freeze_of_this_cluster_alone_stops_what_runs() -> None:
+    run = after_the(1, e.Sampled)
+    run.seen = replace(run.seen, controls=replace(LIVE, stops={("freeze", "prod"): Stop("freeze", "anna", "t", 0)}))
+    assert [x.code for x in moved(run).events] == ["frozen"]
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "age_ms", "fresh"), [(2, 6000, True), (2, 6001, False), (1, 5000, True), (1, 5001, False)]
+)
+def test_a_look_is_acted_on_for_three_pauses_and_for_five_seconds_at_least(
+    poll_s: float, age_ms: int, fresh: bool
+) -> None:
+    run = Execution(EVICT, healthy())
+    looked(run, NOW + 1000)
+    assert run.claim is not None
+    move = next_move(run.claim, run.seen, run.now_ms + age_ms, replace(RULES, poll_s=poll_s))
+    assert isinstance(move, Say) == fresh
+    assert fresh or move == Look()
+
+
+def test_what_was_seen_before_a_look_that_failed_is_not_acted_on() -> None:
+    run = Execution(EVICT, healthy())
+    looked(run, NOW + 1000)
+    run.seen = replace(run.seen, no_facts=("pd_unreachable", "t"), no_facts_since_ms=run.now_ms)
+    assert moved(run) == Look()
+
+
 def test_under_a_halt_what_is_owed_stays_and_the_controls_are_read_again_with_the_next_look() -> None:
     run = after_the(3, e.Sampled)
     run.hears(e.ExecutionAborting(**ABOUT, attempt=1, code="cancelled", text="t"))
@@ -346,18 +394,21 @@ def test_what_was_made_last_is_taken_back_first_and_of_what_is_refused_each_chan
     assert isinstance(move, Send)
 
 
-def test_what_is_concluded_of_an_undo_that_is_refused_says_the_last_refusal_and_what_is_owed() -> None:
-    no = [
-        replace_code(taken, code)
-        for step, code in ((3, "first"), (4, "second"), (5, "third"))
-        for taken in took(step, 1, "refused", "undo")
+@pytest.mark.parametrize(("second", "last", "owed"), [("accepted", 1, TWO), ("refused", 0, TWO[:1])])
+def test_what_is_concluded_of_an_undo_that_is_refused_says_the_last_refusal_and_what_is_owed(
+    second: str, last: int, owed: tuple[Change, ...]
+) -> None:
+    refusals = [
+        event.model_copy(update={"code": f"the {step}th"}) if isinstance(event, e.StepTaken) else event
+        for step in (3, 4, 5)
+        for event in took(step, last, "refused", "undo")
     ]
-    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting(), *no)
+    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, second), aborting(), *refusals)
     (concluded,) = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES).events  # type: ignore[union-attr]
     assert isinstance(concluded, e.Concluded)
     assert (concluded.outcome, concluded.code) == ("unknown", "undo_refused")
-    assert concluded.text == "PD refuses to take it back: third"
-    assert concluded.owed == TWO
+    assert concluded.text == "PD refuses to take it back: the 5th"
+    assert concluded.owed == owed
 
 
 def test_what_could_not_be_taken_back_is_tried_again_every_minute_in_the_end() -> None:
@@ -370,10 +421,6 @@ def test_what_could_not_be_taken_back_is_tried_again_every_minute_in_the_end() -
 
 def aborting() -> e.ExecutionAborting:
     return e.ExecutionAborting(**ABOUT, attempt=1, code="cancelled", text="t")
-
-
-def replace_code(event: e.Event, code: str) -> e.Event:
-    return event.model_copy(update={"code": code}) if isinstance(event, e.StepTaken) else event
 
 
 def test_samples_that_got_worse_bring_the_undo_at_once_although_it_would_be_kept() -> None:

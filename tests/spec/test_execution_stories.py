@@ -14,7 +14,7 @@ import pytest
 from executors.protocol import Send, next_move
 from schemas import events as e
 from schemas.values import Call, Change, Sample
-from tests.actions.clusters import NOW
+from tests.actions.clusters import NOW, region
 from tests.spec.test_protocol_properties import ACTIONS, CONTROLS, RULES, Execution
 
 
@@ -101,6 +101,10 @@ def half_of_it_is_there(run: Told) -> None:
 def a_store_fails(run: Told) -> None:
     stores = (s.model_copy(update={"state": "Disconnected"} if s.id == 1 else {}) for s in run.base.stores)
     run.base = run.base.model_copy(update={"stores": tuple(stores)})
+
+
+def a_peer_fails(run: Told) -> None:
+    run.base = run.base.model_copy(update={"troubled": (region(7, 1, 2, 3, down_store_ids=(3,)),)})
 
 
 def controls(name: str) -> Happening:
@@ -449,6 +453,33 @@ STORIES = {
         sends=("lost before",),
         then={"StepProbed 1": controls("frozen")},
     ),
+    "a call is given up for good after one that was never sent": Story(
+        "evict",
+        (
+            *INTENDED,
+            "0.054 StepTaken step=1 answer=never_sent",
+            "0.055 StepIntended step=2 kind=do call=add_evict_leader undo=remove_evict_leader keep_s=60",
+            "0.056 StepTaken step=2 answer=may_have_run",
+            "20.107 StepProbed step=2 finding=not_started",
+            "30.107 Concluded outcome=not_started code=frozen text=freeze errors=2",
+        ),
+        sends=("no answer", "lost before"),
+        then={"StepProbed 1": controls("frozen")},
+    ),
+    "PD refuses it after a call that was lost": Story(
+        "evict",
+        (
+            *INTENDED,
+            "0.054 StepTaken step=1 answer=may_have_run",
+            "20.105 StepProbed step=1 finding=not_started",
+            "20.106 Looked before=@20.054",
+            "20.107 StepIntended step=2 kind=do call=add_evict_leader undo=remove_evict_leader keep_s=60",
+            "20.108 StepTaken step=2 answer=refused",
+            "20.109 ExecutionAborting code=refused text=",
+            "30.105 Concluded outcome=failed_without_effect code=refused text= before=@20.054 errors=2",
+        ),
+        sends=("lost before", "refused"),
+    ),
     "somebody sets it after it was gone": Story(
         "evict",
         (
@@ -635,6 +666,20 @@ STORIES = {
             "12.259 Concluded outcome=worse code=fewer_stores_up text=stores before=@0.001 after=@0.104* samples=1",
         ),
         then={"Sampled 1": a_store_fails},
+    ),
+    "a peer fails on the way": Story(
+        "evict",
+        (
+            *MADE,
+            "0.155 Sampled sample=@0.104*",
+            "2.155 ExecutionAborting code=more_down_peers text=down",
+            "2.156 StepIntended step=2 kind=undo call=remove_evict_leader",
+            "2.157 StepTaken step=2 answer=accepted",
+            "2.258 ChangeUndone settled=False pd_leader=pd-0 looked_at_ms=@2.207",
+            "12.258 ChangeUndone settled=True",
+            "12.259 Concluded outcome=worse code=more_down_peers text=down before=@0.001 after=@0.104* samples=1",
+        ),
+        then={"Sampled 1": a_peer_fails},
     ),
     "a store fails while it is kept": Story(
         "evict",
