@@ -129,6 +129,13 @@ def test_of_a_step_all_is_kept_that_was_said_of_it() -> None:
     )
 
 
+def test_who_takes_over_forgets_what_was_seen_before_where_nothing_may_have_been_done() -> None:
+    seen = Sample(at_ms=NOW, figures={"leaders": 1.0})
+    looked = e.Looked(**ABOUT, attempt=1, facts=healthy(), before=seen)
+    over = e.TakenOver(**ABOUT, attempt=2, owner="me")
+    assert [claim_after(looked, *step, over).before for step in ((), (intended(1),))] == [None, seen]
+
+
 def test_the_last_twenty_samples_are_kept() -> None:
     samples = [Sample(at_ms=NOW + n, figures={"leaders": 1.0}) for n in range(25)]
     found = claim_after(*(e.Sampled(**ABOUT, attempt=1, sample=sample) for sample in samples))
