@@ -11,9 +11,9 @@ import pytest
 from schemas import events as e
 from schemas.controls import Controls
 from schemas.policy import LimitsPolicy
-from schemas.values import Evidence, Objection, SignedApproval
+from schemas.values import Evidence, Head, Objection, SignedApproval
 from streams.remediations import Acting, Remediation
-from tests.spec.test_remediations_lifecycle import CONTROLS, LIVE, POLICY, START_MS, Ledger, inputs, plan
+from tests.spec.test_remediations_lifecycle import CONTROLS, LIVE, POLICY, RULES, START_MS, Ledger, inputs, plan
 
 
 def ruled(**approval: Any) -> Controls:
@@ -52,6 +52,10 @@ def word(ledger: Ledger, name: str, rid: str, person: str) -> e.Event:
         case "not started":
             ended: dict[str, Any] = {"outcome": "not_started", "code": "drifted", "objections": said("no")}
             return known["succeeded"].model_copy(update=ended)
+        case "deny another plan":
+            return inputs(rid, ledger.now_ms, person, version=2)["deny"]
+        case "taken over":
+            return e.TakenOver(cluster_id="c", remediation_id=rid, attempt=2, owner="x")
         case "another incident closed":
             return known["incident closed"].model_copy(update={"incident_id": "I2"})
     return known[name]
@@ -81,7 +85,8 @@ def line(event: e.Event) -> str:
 ABOUT: dict[type[e.Event], tuple[str, ...]] = {
     e.RemediationOpened: tuple(e.RemediationOpened.model_fields),
     e.ProposalAskedAgain: tuple(set(e.ProposalAskedAgain.model_fields) - {"attempt", "remediation_id"}),
-    e.ApprovalRejected: ("approval_id",),
+    e.ApprovalRejected: ("approval_id", "text"),
+    e.ExecutionBlocked: ("text",),
     e.ApprovalAsked: tuple(set(e.ApprovalAsked.model_fields) - {"needed", "rule", "expires_at_ms"}),
     e.ExecutionAuthorized: tuple(set(e.ExecutionAuthorized.model_fields) - {"approvals", "expires_at_ms"}),
 }
@@ -99,7 +104,7 @@ def short(value: Any) -> str:
         case int() if value > START_MS - 10**6:
             return f"@{(value - START_MS) / 1000:.3f}"
         case str() if " " in value:
-            return f"'{value:.16}'"
+            return f"'{value:.40}'"
     return str(value)
 
 
@@ -107,7 +112,7 @@ LIVES = {
     "nobody validates it": """
         proposed -> RemediationOpened
         +119.999
-        +0.001 -> RemediationClosed code=validation_overdue text='nobody has valid'
+        +0.001 -> RemediationClosed code=validation_overdue text='nobody has validated it in time'
         """,
     "it waits and is asked again": """
         proposed -> RemediationOpened
@@ -158,14 +163,14 @@ LIVES = {
         +479.999
         +0.001 -> ApprovalEscalated step=1 asked=leads expires_at_ms=@960.000
         +479.999
-        +0.001 -> RemediationClosed code=expired text='nobody answered;'
+        +0.001 -> RemediationClosed code=expired text='nobody answered; asked were first respon'
         """,
     "nobody answers, of three": """
         proposed -> RemediationOpened
         medium/short -> ApprovalAsked rule=one needed=1 expires_at_ms=@30.000
         +30 -> ApprovalEscalated step=1 asked=b expires_at_ms=@60.000
         +30 -> ApprovalEscalated step=2 asked=c expires_at_ms=@90.000
-        +30 -> RemediationClosed code=expired text='nobody answered;'
+        +30 -> RemediationClosed code=expired text='nobody answered; asked were a, b, c'
         """,
     "one agrees": """
         proposed -> RemediationOpened
@@ -173,11 +178,11 @@ LIVES = {
         approve -> ApprovalCounted approval=anna counted=1 needed=1
             -> ExecutionAuthorized approvals=(anna) expires_at_ms=@600.000
         +59.999
-        +0.001 -> RemediationFlagged code=unclaimed text='no executor has '
+        +0.001 -> RemediationFlagged code=unclaimed text='no executor has claimed it'
         +3600
         claimed -> ExecutionStarted
         +3599.999
-        +0.001 -> RemediationFlagged code=long_running text='the execution is'
+        +0.001 -> RemediationFlagged code=long_running text='the execution is still open after an hou'
         +3600
         succeeded -> RemediationClosed code=succeeded text=
         """,
@@ -185,7 +190,7 @@ LIVES = {
         proposed -> RemediationOpened
         high -> ApprovalAsked rule=two needed=2 expires_at_ms=@480.000
         approve -> ApprovalCounted approval=anna counted=1 needed=2
-        approve -> ApprovalRejected person=anna code=already_counted text='anna has approve'
+        approve -> ApprovalRejected person=anna code=already_counted
         R bo: approve -> ApprovalCounted approval=bo counted=2 needed=2
             -> ExecutionAuthorized approvals=(anna,bo) expires_at_ms=@600.000
         claimed -> ExecutionStarted
@@ -194,16 +199,16 @@ LIVES = {
     "somebody agrees with another plan": """
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
-        forgotten -> ApprovalRejected person=anna code=wrong_digest text='the plan that wa'
-        R playbook: approve -> ApprovalRejected person=playbook code=self_approval text='playbook propose'
+        forgotten -> ApprovalRejected person=anna code=wrong_digest
+        R playbook: approve -> ApprovalRejected person=playbook code=self_approval
         """,
     "nobody needs to agree": """
         proposed -> RemediationOpened
         low -> ApprovalAsked rule=auto needed=0 expires_at_ms=@480.000
             -> ExecutionAuthorized approvals=() expires_at_ms=@600.000
         claim refused -> RemediationClosed code=claim_busy text=
-        approve -> ApprovalRejected person=anna code=closed text='it has ended: cl'
-        R-9: approve -> ApprovalRejected remediation_id=R-9 person=anna code=unknown_remediation text='no such remediat'
+        approve -> ApprovalRejected person=anna code=closed
+        R-9: approve -> ApprovalRejected remediation_id=R-9 person=anna code=unknown_remediation
         """,
     "a policy asks a person where none was needed": """
         proposed -> RemediationOpened
@@ -225,35 +230,35 @@ LIVES = {
         +9.999
         +0.001 -> ApprovalEscalated step=1 asked=leads expires_at_ms=@40.000
         +29.999
-        +0.001 -> RemediationClosed code=expired text='nobody answered;'
+        +0.001 -> RemediationClosed code=expired text='nobody answered; asked were first respon'
         """,
     "somebody objects": """
         proposed -> RemediationOpened
         low/veto -> ApprovalAsked rule=veto:10s needed=0 expires_at_ms=@10.000
         deny -> RemediationClosed code=denied text='by anna: t' note=t
-        deny -> ApprovalRejected person=anna code=closed text='it has ended: de'
+        deny -> ApprovalRejected person=anna code=closed
         """,
     "only observed": """
         proposed -> RemediationOpened
-        observed -> RemediationClosed code=mode_observe text='evict_store_lead'
+        observed -> RemediationClosed code=mode_observe text='evict_store_leaders only observes on c'
         """,
     "a freeze": """
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
-            -> ExecutionBlocked code=frozen text='freeze by anna: '
+            -> ExecutionBlocked code=frozen
         +1/frozen
-        +1/halted -> ExecutionBlocked code=halted text='halt by anna: t'
+        +1/halted -> ExecutionBlocked code=halted
         +1/halted
-        +597/frozen -> ExecutionBlocked code=frozen text='freeze by anna: '
-        +0.001 -> RemediationClosed code=expired text='blocked for too '
+        +597/frozen -> ExecutionBlocked code=frozen
+        +0.001 -> RemediationClosed code=expired text='blocked for too long: frozen'
         """,
     "a freeze that ends before the approval": """
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         +10
         approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
-            -> ExecutionBlocked code=frozen text='freeze by anna: '
+            -> ExecutionBlocked code=frozen
         +590 -> ExecutionAuthorized approvals=(anna) expires_at_ms=@610.000
         +10/frozen
         +0.001/frozen
@@ -261,14 +266,14 @@ LIVES = {
     "a freeze of what nobody needs to agree to": """
         proposed -> RemediationOpened
         low/frozen -> ApprovalAsked rule=auto needed=0 expires_at_ms=@480.000
-            -> ExecutionBlocked code=frozen text='freeze by anna: '
+            -> ExecutionBlocked code=frozen
         +2280/frozen
-        +0.001/frozen -> RemediationClosed code=expired text='blocked for too '
+        +0.001/frozen -> RemediationClosed code=expired text='blocked for too long: frozen'
         """,
     "a freeze of what nobody needs to agree to, that ends": """
         proposed -> RemediationOpened
         low/frozen -> ApprovalAsked rule=auto needed=0 expires_at_ms=@480.000
-            -> ExecutionBlocked code=frozen text='freeze by anna: '
+            -> ExecutionBlocked code=frozen
         +2280 -> ExecutionAuthorized approvals=() expires_at_ms=@2880.000
         """,
     "a policy that comes later": """
@@ -277,20 +282,20 @@ LIVES = {
         approve/new policy -> ApprovalCounted approval=anna counted=1 needed=1
             -> ProposalAskedAgain attempt=2
         +119.999
-        +0.001 -> RemediationClosed code=validation_overdue text='nobody has valid'
+        +0.001 -> RemediationClosed code=validation_overdue text='nobody has validated it in time'
         """,
     "a policy that comes while it is blocked": """
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
-            -> ExecutionBlocked code=frozen text='freeze by anna: '
+            -> ExecutionBlocked code=frozen
         +1/new policy -> ProposalAskedAgain attempt=2
         """,
     "controls that can't be read know of no policy": """
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         approve/not live -> ApprovalCounted approval=anna counted=1 needed=1
-            -> ExecutionBlocked code=controls_not_live text='the controls are'
+            -> ExecutionBlocked code=controls_not_live
         """,
     "another is at work": """
         proposed -> RemediationOpened
@@ -300,15 +305,15 @@ LIVES = {
         R-2: proposed -> RemediationOpened
         R-2: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         R-2: approve -> ApprovalCounted remediation_id=R-2 approval=anna counted=1 needed=1
-            -> ExecutionBlocked remediation_id=R-2 code=busy text='R is authorised '
+            -> ExecutionBlocked remediation_id=R-2 code=busy
         claimed -> ExecutionStarted
         +1
         unknown -> ClusterQuarantined text=
-        +1 -> ExecutionBlocked remediation_id=R-2 code=quarantined text='R ended UNKNOWN:'
+        +1 -> ExecutionBlocked remediation_id=R-2 code=quarantined
         lifted -> RemediationClosed code=resolved text='by anna: t'
-        +1 -> ExecutionBlocked remediation_id=R-2 code=cooldown text='the last executi' until_ms=@902.000
+        +1 -> ExecutionBlocked remediation_id=R-2 code=cooldown until_ms=@902.000
         +898.999
-        +0.001 -> RemediationClosed remediation_id=R-2 code=expired text='blocked for too '
+        +0.001 -> RemediationClosed remediation_id=R-2 code=expired text='blocked for too long: cooldown'
         """,
     "the last one has just ended": """
         proposed -> RemediationOpened
@@ -321,7 +326,7 @@ LIVES = {
         R-2: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         +5
         R-2: approve/quick -> ApprovalCounted remediation_id=R-2 approval=anna counted=1 needed=1
-            -> ExecutionBlocked remediation_id=R-2 code=cooldown text='the last executi' until_ms=@60.000
+            -> ExecutionBlocked remediation_id=R-2 code=cooldown until_ms=@60.000
         +54.999/quick
         +0.001/quick -> ExecutionAuthorized approvals=(anna) expires_at_ms=@605.000
         """,
@@ -348,16 +353,16 @@ LIVES = {
         R-2: cancel -> CancelOrdered remediation_id=R-2 person=anna reason=t
         R-2: did-it-myself -> CancelOrdered remediation_id=R-2 person=anna reason=t
         R-2: undo -> UndoOrdered remediation_id=R-2 person=anna reason=t
-        R-2: deny -> ApprovalRejected remediation_id=R-2 person=anna code=wrong_state text='it is running: t'
-        R-2: approve -> ApprovalRejected remediation_id=R-2 person=anna code=not_asked text='it is running: n'
-        R-2: resolve -> ApprovalRejected remediation_id=R-2 person=anna code=wrong_state text='it is running: t'
+        R-2: deny -> ApprovalRejected remediation_id=R-2 person=anna code=wrong_state
+        R-2: approve -> ApprovalRejected remediation_id=R-2 person=anna code=not_asked
+        R-2: resolve -> ApprovalRejected remediation_id=R-2 person=anna code=wrong_state
         """,
     "a cancel before": """
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
-        undo -> ApprovalRejected person=anna code=wrong_state text='it is asked: tha'
+        undo -> ApprovalRejected person=anna code=wrong_state
         cancel -> RemediationClosed code=cancelled text='by anna: t' note=t
-        cancel -> ApprovalRejected person=anna code=closed text='it has ended: ca'
+        cancel -> ApprovalRejected person=anna code=closed
         """,
     "it is done by hand": """
         proposed -> RemediationOpened
@@ -368,8 +373,42 @@ LIVES = {
         proposed -> RemediationOpened
         medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
         approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
-            -> ExecutionBlocked code=frozen text='freeze by anna: '
+            -> ExecutionBlocked code=frozen
+        deny another plan/frozen -> ApprovalRejected person=anna code=wrong_digest
         deny/frozen -> RemediationClosed code=denied text='by anna: t' note=t
+        """,
+    "it is cancelled while it is blocked": """
+        proposed -> RemediationOpened
+        medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ExecutionBlocked code=frozen
+        cancel/frozen -> RemediationClosed code=cancelled text='by anna: t' note=t
+        """,
+    "it is done by hand while it is blocked": """
+        proposed -> RemediationOpened
+        medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ExecutionBlocked code=frozen
+        did-it-myself/frozen -> RemediationClosed code=by_hand text='by anna: t' note=t
+        """,
+    "the first of two approvals runs out": """
+        proposed -> RemediationOpened
+        high -> ApprovalAsked rule=two needed=2 expires_at_ms=@480.000
+        approve -> ApprovalCounted approval=anna counted=1 needed=2
+        +480 -> ApprovalEscalated step=1 asked=leads expires_at_ms=@960.000
+        +120.001
+        R bo: approve -> ApprovalCounted approval=bo counted=2 needed=2
+            -> RemediationClosed code=expired text='blocked for too long: approvals ran out'
+        """,
+    "a policy that comes after it has escalated": """
+        proposed -> RemediationOpened
+        medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        +480 -> ApprovalEscalated step=1 asked=leads expires_at_ms=@960.000
+        approve/new policy -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ProposalAskedAgain attempt=2
+        medium2 -> ApprovalAsked rule=one needed=1 expires_at_ms=@960.000
+        +480 -> ApprovalEscalated step=1 asked=leads expires_at_ms=@1440.000
+        +480 -> RemediationClosed code=expired text='nobody answered; asked were first respon'
         """,
     "how it ended is not known": """
         proposed -> RemediationOpened
@@ -379,12 +418,13 @@ LIVES = {
         claimed -> ExecutionStarted
         unknown -> ClusterQuarantined text=
         +100000
-        cancel -> ApprovalRejected person=anna code=wrong_state text='it is unknown: t'
+        cancel -> ApprovalRejected person=anna code=wrong_state
         resolve -> ResolutionOrdered outcome=worse person=anna reason=t approval=anna
         lifted -> RemediationClosed code=resolved text='by anna: t'
         """,
     "what executors say of what they were not asked": """
         proposed -> RemediationOpened
+        taken over
         claimed
         claim refused
         succeeded
@@ -396,9 +436,17 @@ LIVES = {
         proposed -> RemediationOpened
         R-2: proposed -> RemediationOpened
         R-2: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        R-4: proposed -> RemediationOpened
+        R-4: deferred -> ProposalDeferred remediation_id=R-4 until_ms=@20.000 gives_up_ms=@1800.000 objections=(wait)
+        R-5: proposed -> RemediationOpened
+        R-5: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        R-5: approve/frozen -> ApprovalCounted remediation_id=R-5 approval=anna counted=1 needed=1
+            -> ExecutionBlocked remediation_id=R-5 code=frozen
         another incident closed
-        incident closed -> RemediationClosed code=incident_closed text='the incident has'
-            -> RemediationClosed remediation_id=R-2 code=incident_closed text='the incident has'
+        incident closed -> RemediationClosed code=incident_closed text='the incident has ended: '
+            -> RemediationClosed remediation_id=R-2 code=incident_closed text='the incident has ended: '
+            -> RemediationClosed remediation_id=R-4 code=incident_closed text='the incident has ended: '
+            -> RemediationClosed remediation_id=R-5 code=incident_closed text='the incident has ended: '
         R-3: proposed -> RemediationOpened
         R-3: low -> ApprovalAsked rule=auto needed=0 expires_at_ms=@480.000
             -> ExecutionAuthorized approvals=() expires_at_ms=@600.000
@@ -502,6 +550,22 @@ def test_of_what_has_just_been_opened_nothing_is_known() -> None:
         blocked_until_ms=0,
         flagged=frozenset(),
     )
+
+
+def test_a_quarantine_outlasts_the_end_of_others_and_ends_with_its_own() -> None:
+    ledger = Ledger()
+    for step in ("proposed", "medium", "approve", "claimed", "unknown", "R-2: proposed", "R-2: refused"):
+        lines(ledger, step)
+    assert (ledger.state.quarantine, ledger.state.closed) == ("R", {"R-2": "no"})
+    lines(ledger, "lifted")
+    assert (ledger.state.quarantine, ledger.state.ended_ms) == ("", START_MS)
+
+
+def test_housekeeping_changes_nothing() -> None:
+    ledger = Ledger()
+    lines(ledger, "proposed")
+    ignored = e.InputRejected(cluster_id="c", code="x", text="t")
+    assert RULES.evolve(ledger.state, ignored, Head(event_id="x", at_ms=START_MS)) == ledger.state
 
 
 def test_the_last_thousand_ends_are_kept_beside_the_newest() -> None:
