@@ -103,7 +103,7 @@ class Remediations:
                 return here.validated(event)
             case e.ProposalRefused():
                 return here.refused(event)
-            case e.Approved() | e.Denied() | e.CancelAsked() | e.UndoAsked() | e.DoneByHand() | e.OutcomeResolved():
+            case _ if isinstance(event, Word):
                 return here.heard(event)
             case e.IncidentClosed():
                 return here.incident_closed(event)

@@ -120,9 +120,9 @@ def test_over_a_ledger_that_is_broken_nothing_is_done_and_half_a_minute_later_it
 NOT_STARTED: dict[str, tuple[Any, Any, Any]] = {
     "another PD cluster": ({"pd_cluster_id": 42}, "wrong_cluster", "PD says it is cluster 42"),
     "what the preflight objects to": (
-        {"stores": with_store(with_store(healthy(), store(1, state="Down")), store(2, state="Down")).stores},
+        {"stores": with_store(healthy(), store(1, state="Down")).stores, "evicting": (4,)},
         "store_not_up",
-        "store 1 is Down; store 2 is Down",
+        "store 1 is Down; somebody evicts store 4 already: our undo would end theirs",
     ),
     "premises that do not hold any more": (
         {"stores": with_store(healthy(), store(4, address="other", status_address="other")).stores},
