@@ -195,6 +195,19 @@ def test_what_is_not_allowed_any_more_when_the_first_step_is_due_is_aborted() ->
     assert (aborting.code, aborting.text) == ("policy_changed", "planned under policy 1, in force is 2")
 
 
+def test_a_look_that_is_too_old_when_the_first_step_is_due_is_taken_again() -> None:
+    run = Execution(EVICT, healthy())
+    while not any(isinstance(x, e.Looked) for x in run.events):
+        run.step("well")
+    assert run.claim is not None
+    run.now_ms = run.claim.looked_at_ms + 6000
+    assert isinstance(moved(run), Send)
+    run.now_ms += 1
+    assert moved(run) == Look()
+    looked(run, run.now_ms)
+    assert isinstance(moved(run).events[0], e.Looked)
+
+
 # -- when -----------------------------------------------------------------------------------------------------------
 
 
