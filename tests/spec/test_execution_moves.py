@@ -269,6 +269,13 @@ def test_what_is_kept_for_a_time_ends_with_it_to_the_millisecond_although_pd_is_
     assert isinstance(moved(run), Send)
 
 
+def test_what_is_kept_is_watched_by_looks_that_are_young() -> None:
+    run = after_the(3, e.Sampled)
+    assert moved(run) == Rest(run.seen.looked_at_ms + 2000)
+    run.now_ms = run.seen.looked_at_ms + 6001
+    assert moved(run) == Look()
+
+
 def test_what_is_gone_is_looked_at_once_more_just_when_it_has_stayed_away_for_long_enough() -> None:
     run = after_the(1, e.ChangeUndone)
     assert run.claim is not None
