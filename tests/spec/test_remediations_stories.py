@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from textwrap import dedent
 from typing import Any
 
@@ -12,7 +12,9 @@ from schemas import events as e
 from schemas.controls import Controls
 from schemas.policy import LimitsPolicy
 from schemas.values import Evidence, Head, Objection, SignedApproval
+from streams import remediations
 from streams.remediations import Acting, Remediation
+from tests.spec.test_execution_fold import kinds_of
 from tests.spec.test_remediations_lifecycle import CONTROLS, LIVE, POLICY, RULES, START_MS, Ledger, inputs, plan
 
 
@@ -559,6 +561,13 @@ def test_a_quarantine_outlasts_the_end_of_others_and_ends_with_its_own() -> None
     assert (ledger.state.quarantine, ledger.state.closed) == ("R", {"R-2": "no"})
     lines(ledger, "lifted")
     assert (ledger.state.quarantine, ledger.state.ended_ms) == ("", START_MS)
+
+
+@pytest.mark.parametrize("kind", kinds_of(remediations), ids=lambda kind: kind.__name__)
+def test_nothing_that_is_folded_or_asked_can_be_changed_in_place(kind: type) -> None:
+    assert lines(Ledger(), "proposed")  # `make mutate` tries the tests that run the file
+    with pytest.raises(FrozenInstanceError):
+        setattr(object.__new__(kind), "changed", 1)  # noqa: B010
 
 
 def test_housekeeping_changes_nothing() -> None:
