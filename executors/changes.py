@@ -90,7 +90,7 @@ class Claim:
             for c in reversed(range(len(self.changes())))
             if self.done(c)
             and self.changes()[c].undo is not None
-            and (all_of_them or self.changes()[c].keep_s > 0)
+            and (all_of_them or self.changes()[c].keep_s)
             and c not in self.settled
         )
 
