@@ -292,6 +292,7 @@ LIVES = {
         approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1
             -> ExecutionBlocked code=frozen
         +1/new policy -> ProposalAskedAgain attempt=2
+        medium2 -> ApprovalAsked rule=one needed=1 expires_at_ms=@481.000
         """,
     "controls that can't be read know of no policy": """
         proposed -> RemediationOpened
