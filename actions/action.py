@@ -28,10 +28,9 @@ class Undo(StrEnum):
 
 
 class Limits(Model):
-    """What a preflight judges by besides the facts: limits, the cluster's tier (1: the dearest), the time."""
+    """What a preflight judges by besides the facts: the policy's limits, and the time."""
 
     policy: LimitsPolicy
-    cluster_tier: int
     now_ms: int
 
 

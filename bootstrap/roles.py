@@ -78,7 +78,6 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
                     owner=hands.owner,
                     keys=hands.keys or {},
                     pinned={name: c.pd_cluster_id for name, c in settings.clusters.items()},
-                    cluster_tiers={name: c.tier for name, c in settings.clusters.items()},
                     mode_max=hands.mode_max,
                     window_s=margins.window_s,
                     proxy_margin_s=margins.proxy_margin_s,

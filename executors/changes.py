@@ -90,11 +90,12 @@ class Claim:
             for c in reversed(range(len(self.changes())))
             if self.done(c)
             and self.changes()[c].undo is not None
-            and (all_of_them or self.changes()[c].keep_s > 0)
+            and (all_of_them or self.changes()[c].keep_s)
             and c not in self.settled
         )
 
     def due_ms(self, change: int) -> int:
-        """When a temporary change has been kept for long enough."""
+        """When a temporary change that was made has been kept for long enough."""
         made = self.done(change)
-        return made.taken_at_ms + self.changes()[change].keep_s * 1000 if made else 0
+        assert made is not None
+        return made.taken_at_ms + self.changes()[change].keep_s * 1000

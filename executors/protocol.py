@@ -53,7 +53,6 @@ class Rules:
     owner: str  # names this process in TakenOver
     keys: Mapping[str, Mapping[str, str]]  # kid -> public JWK
     pinned: Mapping[str, int]  # cluster -> PD cluster id
-    cluster_tiers: Mapping[str, int] = field(default_factory=dict)
     mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
     window_s: float = 15.0
     proxy_margin_s: float = 5.0  # PD's follower may hold a request for 3 s before it passes it on
@@ -338,8 +337,7 @@ class _Here:
         plan = self.claim.claimed.plan
         if facts.pd_cluster_id != plan.pd_cluster_id:
             return self.conclude("not_started", "wrong_cluster", f"PD says it is cluster {facts.pd_cluster_id}")
-        tier = self.rules.cluster_tiers.get(facts.cluster_id, 1)
-        limits = Limits(policy=self.seen.controls.policy.limits, cluster_tier=tier, now_ms=self.now_ms)
+        limits = Limits(policy=self.seen.controls.policy.limits, now_ms=self.now_ms)
         if found := objections(self.action, facts, limits):
             text = "; ".join(o.text for o in found)
             return self.conclude("not_started", found[0].code, text, objections=found)
@@ -369,7 +367,7 @@ class _Here:
                 return Rest(self.now_ms + int(self.rules.poll_s * 1000))
             if not self.claim.may_have_effect() and self._is_old(self.claim.looked_at_ms):
                 return self.look_again()
-            snapshot = self.action.snapshot(self.claim.facts) if self.claim.facts else ""
+            assert self.claim.facts is not None
             return Send(
                 StepIntended(
                     **self._ids(),
@@ -382,7 +380,7 @@ class _Here:
                     keep_s=change.keep_s,
                     window_s=self.rules.window_s,
                     before=self.claim.claimed.plan.premises,
-                    snapshot=snapshot,
+                    snapshot=self.action.snapshot(self.claim.facts),
                 )
             )
         return None
@@ -395,7 +393,7 @@ class _Here:
         ends_ms = self._can_arrive_until(step)
         if self.now_ms <= ends_ms:
             return Rest(ends_ms + 1)
-        facts = self._fresh(after_ms=ends_ms)
+        facts = self._fresh_after(ends_ms)
         if facts is None:  # PD can't be read: the claim stays open, and bars the cluster, until it can
             return Look()
         finding = self.action.probe(step.call, facts)
@@ -427,15 +425,15 @@ class _Here:
         """Sample until PD has ended what was set going, and then three times more."""
         if self._all_rehearsed():
             return self.conclude("rehearsed", "dry_run", "everything but the calls")
-        made_ms = max((s.taken_at_ms for s in self.claim.steps), default=0)
-        facts = self._fresh(after_ms=made_ms)  # what was read before the call was made shows nothing of it
+        made_ms = max(s.taken_at_ms for s in self.claim.steps)
+        facts = self._fresh_after(made_ms)  # what was read before the call was made shows nothing of it
         if facts is None:
             return Look()
-        last = self.claim.samples[-1].at_ms if self.claim.samples else 0
-        if self.seen.looked_at_ms <= last:
+        last = self.claim.samples[-1] if self.claim.samples else None
+        if last and self.seen.looked_at_ms <= last.at_ms:
             return self._rest_then_look()
         done = self.action.is_done(facts)
-        if not done and last and self.seen.looked_at_ms < last + PROGRESS_S * 1000:
+        if last and not done and self.seen.looked_at_ms < last.at_ms + PROGRESS_S * 1000:
             return self._rest_then_look()
         sample = self._sample(facts)
         figures = {**sample.figures, "done": float(done)}
@@ -492,7 +490,7 @@ class _Here:
             return Say((self._concluded("unknown", "undo_refused", f"PD refuses to take it back: {refused[-1].code}"),))
         if last is None or last.had_no_effect():
             return self._undo_again(index, last)
-        facts = self._fresh(after_ms=last.taken_at_ms)
+        facts = self._fresh_after(last.taken_at_ms)
         if facts is None:
             return Look()
         finding = self.action.probe(change.undo, facts)
@@ -575,7 +573,7 @@ class _Here:
         stays = any(
             self.claim.done(c) and self.claim.changes()[c].undo is None for c in range(len(self.claim.changes()))
         )
-        worse = code in ("more_down_peers", "fewer_stores_up", "worse")
+        worse = code in ("more_down_peers", "fewer_stores_up")
         taken_back: Outcome = "succeeded" if verdict == "succeeded" else "no_better"
         return self.conclude("worse" if worse else "failed_partly" if stays else taken_back, code, text)
 
@@ -590,13 +588,12 @@ class _Here:
     def _late_look(self) -> Say | Look | Rest | None:
         """A request that was given up, and whose effect a look did not find, may still sit in somebody's buffer."""
         for step in self.claim.steps:
-            given_up = step.kind == "do" and step.answer in (None, "may_have_run") and step.finding == "not_started"
-            if not given_up or step.undo is None:
+            if step.finding != "not_started" or step.undo is None:
                 continue
             settled_ms = self._can_arrive_until(step) + self.seen.controls.policy.limits.settling_s * 1000
             if self.now_ms <= settled_ms:
                 return Rest(settled_ms + 1)
-            facts = self._fresh(after_ms=settled_ms)
+            facts = self._fresh_after(settled_ms)
             if facts is None:
                 return Look()
             finding = self.action.probe(step.call, facts)
@@ -665,20 +662,21 @@ class _Here:
         """The end of its window, and of what a follower of PD may hold it for."""
         return step.window_ends_ms() + int(self.rules.proxy_margin_s * 1000)
 
-    def _fresh(self, after_ms: int = 0) -> Facts | None:
-        """The latest look, if it is young enough to act on and was begun after `after_ms`; on the lane's own clock."""
-        facts, began_ms = self.seen.facts, self.seen.looked_at_ms
-        if facts is None or self.seen.no_facts:
-            return None
-        return None if self._is_old(began_ms) or began_ms <= after_ms else facts
+    def _fresh(self) -> Facts | None:
+        """The latest look, if it is young enough to act on; on the lane's own clock."""
+        return None if self.seen.no_facts or self._is_old(self.seen.looked_at_ms) else self.seen.facts
+
+    def _fresh_after(self, ms: int) -> Facts | None:
+        """The same, if it was begun after this."""
+        return self._fresh() if self.seen.looked_at_ms > ms else None
 
     def _is_old(self, at_ms: int) -> bool:
         return self.now_ms - at_ms > max(3 * self.rules.poll_s, 5) * 1000
 
     def _rest_then_look(self, until_ms: int | None = None) -> Look | Rest:
-        """Until the next look is due; or until that moment, where the last look was before it."""
+        """Until the next look is due; or until that moment, if it is before."""
         wake = self.seen.looked_at_ms + int(self.rules.poll_s * 1000)
-        if until_ms is not None and until_ms > self.seen.looked_at_ms:
+        if until_ms is not None:
             wake = min(wake, until_ms)
         return Look() if self.now_ms >= wake else Rest(wake)
 

@@ -27,6 +27,15 @@ RUN_FLAG_S = 3600  # an execution that is open for so long is flagged
 AUTHORISED_S = 600  # an authorisation not claimed by then is refused by execute
 CLOSED_KEPT = 1000
 
+Word = e.Approved | e.Denied | e.CancelAsked | e.UndoAsked | e.DoneByHand | e.OutcomeResolved
+DECISIONS: dict[type[e.Event], str] = {  # what a person has signed with it; with how it ended, where that is the word
+    e.Approved: "approve",
+    e.Denied: "deny",
+    e.CancelAsked: "cancel",
+    e.UndoAsked: "undo",
+    e.DoneByHand: "by_hand",
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -68,7 +77,7 @@ class Acting:
     ended_ms: int = 0  # when the last execution ended
 
     def executing(self) -> Remediation | None:
-        return next((r for r in self.open.values() if r.state in ("authorised", "running", "unknown")), None)
+        return next((r for r in self.open.values() if r.state in ("authorised", "running")), None)
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Remediations:
                 return here.validated(event)
             case e.ProposalRefused():
                 return here.refused(event)
-            case e.Approved() | e.Denied() | e.CancelAsked() | e.UndoAsked() | e.DoneByHand() | e.OutcomeResolved():
+            case _ if isinstance(event, Word):
                 return here.heard(event)
             case e.IncidentClosed():
                 return here.incident_closed(event)
@@ -107,7 +116,7 @@ class Remediations:
         return _evolve(state, event, head.at_ms)
 
     def wakes_at(self, state: Acting) -> int | None:
-        times = [t for r in state.open.values() if (t := _wakes_at(r, state)) is not None]
+        times = [t for r in state.open.values() if (t := _wakes_at(r)) is not None]
         return min(times) if times else None
 
 
@@ -143,9 +152,9 @@ def _evolve(state: Acting, event: e.Event, at: int) -> Acting:
         case e.ProposalDeferred():
             r = replace(r, until_ms=event.until_ms, gives_up_ms=event.gives_up_ms)
         case e.ProposalAskedAgain():
-            r = replace(r, attempt=event.attempt, ask=None, approvals=(), blocked="", since_ms=at)
+            r = replace(r, attempt=event.attempt, ask=None, approvals=(), blocked="")
         case e.ApprovalAsked():
-            r = replace(r, ask=event, step=0, expires_at_ms=event.expires_at_ms, approvals=())
+            r = replace(r, ask=event, step=0, expires_at_ms=event.expires_at_ms)
         case e.ApprovalEscalated():
             r = replace(r, step=event.step, expires_at_ms=event.expires_at_ms)
         case e.ApprovalCounted():
@@ -161,7 +170,7 @@ def _kept(closed: Mapping[str, str], event: e.RemediationClosed) -> dict[str, st
     return dict(list(closed.items())[-CLOSED_KEPT:]) | {event.remediation_id: event.code}
 
 
-def _wakes_at(r: Remediation, state: Acting) -> int | None:
+def _wakes_at(r: Remediation) -> int | None:
     match r.state:
         case "proposed":
             return r.since_ms + VALIDATION_S * 1000
@@ -291,14 +300,11 @@ class _Here:
         )
         if people or veto_s(rule):
             return (ask,)
-        asked = _evolve(self.state, ask, self.now_ms)
-        return (ask, *replace(self, state=asked).authorise(asked.open[r.id]))
+        return (ask, *self.authorise(replace(r, ask=ask)))
 
     # people
 
-    def heard(
-        self, event: e.Approved | e.Denied | e.CancelAsked | e.UndoAsked | e.DoneByHand | e.OutcomeResolved
-    ) -> Sequence[e.Event]:
+    def heard(self, event: Word) -> Sequence[e.Event]:
         """A person's word: counted only where its signature says exactly this, here, now."""
         approval = event.approval
         r = self.state.open.get(event.remediation_id)
@@ -347,7 +353,8 @@ class _Here:
             return (self._reject(event, "not_asked", f"it is {r.state}: nobody is asked to approve it now"),)
         if event.approval.person in {a.person for a in r.approvals}:
             return (self._reject(event, "already_counted", f"{event.approval.person} has approved it already"),)
-        count = counted((*r.approvals, event.approval))
+        agreed = replace(r, approvals=(*r.approvals, event.approval))
+        count = counted(agreed.approvals)
         heard = e.ApprovalCounted(
             cluster_id=event.cluster_id,
             remediation_id=r.id,
@@ -357,22 +364,15 @@ class _Here:
         )
         if count < r.ask.needed:
             return (heard,)
-        agreed = _evolve(self.state, heard, self.now_ms)
-        return (heard, *replace(self, state=agreed).authorise(agreed.open[r.id]))
+        return (heard, *self.authorise(agreed))
 
-    def _judge(self, event: e.Event, r: Remediation) -> tuple[str, str] | None:
-        decision = {
-            e.Approved: "approve",
-            e.Denied: "deny",
-            e.CancelAsked: "cancel",
-            e.UndoAsked: "undo",
-            e.DoneByHand: "by_hand",
-        }.get(type(event)) or f"resolve:{getattr(event, 'outcome', '')}"
-        digest = r.ask.digest if r.ask and decision in ("approve", "deny") else ""
-        if decision == "approve" and getattr(event, "digest", "") != digest:
+    def _judge(self, event: Word, r: Remediation) -> tuple[str, str] | None:
+        decision = f"resolve:{event.outcome}" if isinstance(event, e.OutcomeResolved) else DECISIONS[type(event)]
+        digest = r.ask.digest if r.ask and isinstance(event, e.Approved | e.Denied) else ""
+        if isinstance(event, e.Approved) and event.digest != digest:
             return "wrong_digest", "the plan that was approved is not the one that is asked about"
         return judge(
-            event.approval,  # type: ignore[attr-defined]
+            event.approval,
             environment=self.settings.environment,
             pd_cluster_id=r.ask.plan.pd_cluster_id if r.ask else 0,
             remediation_id=r.id,
@@ -395,7 +395,7 @@ class _Here:
         late = [a.person for a in r.approvals if a.expires_at_ms < self.now_ms]
         if late or self.now_ms > self._patience_ends(r):
             return (self._close(r, "expired", f"blocked for too long: {r.blocked or 'approvals ran out'}"),)
-        if block := self._blocked(r):
+        if block := self._blocked():
             code, text, until = block
             if code == r.blocked and until <= r.blocked_until_ms:
                 return ()
@@ -425,7 +425,7 @@ class _Here:
             ),
         )
 
-    def _blocked(self, r: Remediation) -> tuple[str, str, int] | None:
+    def _blocked(self) -> tuple[str, str, int] | None:
         cluster = self.state.cluster_id
         if stop := self.controls.refuses_forward(cluster):
             return (*stop, 0)
@@ -474,9 +474,9 @@ class _Here:
     def time_passes(self) -> Sequence[e.Event]:
         said: list[e.Event] = []
         for r in self.state.open.values():
-            at = _wakes_at(r, self.state)
+            at = _wakes_at(r)
             if at is not None and at <= self.now_ms:
-                here = self if not said else replace(self, state=_after_all(self.state, said, self.now_ms))
+                here = replace(self, state=_after_all(self.state, said, self.now_ms))
                 said += here.overdue(here.state.open[r.id])
         return said
 
@@ -547,13 +547,12 @@ class _Here:
     def _flag(self, r: Remediation, code: str, text: str) -> e.RemediationFlagged:
         return e.RemediationFlagged(cluster_id=self.state.cluster_id, remediation_id=r.id, code=code, text=text)
 
-    def _reject(self, event: e.Event, code: str, text: str) -> e.ApprovalRejected:
-        approval: SignedApproval = event.approval  # type: ignore[attr-defined]
+    def _reject(self, event: Word, code: str, text: str) -> e.ApprovalRejected:
         return e.ApprovalRejected(
             cluster_id=self.state.cluster_id,
-            remediation_id=event.remediation_id,  # type: ignore[attr-defined]
-            approval_id=approval.approval_id,
-            person=approval.person,
+            remediation_id=event.remediation_id,
+            approval_id=event.approval.approval_id,
+            person=event.approval.person,
             code=code,
             text=text,
         )

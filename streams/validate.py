@@ -66,7 +66,7 @@ def check(
         return (_refused(proposal, (never("bad_parameters", str(error)),)),)
     if not isinstance(facts, Facts):
         return (_refused(proposal, (*_uncited(proposal, action), _no_facts(facts, now_ms))),)
-    limits = Limits(policy=policy.limits, cluster_tier=cluster_tier, now_ms=now_ms)
+    limits = Limits(policy=policy.limits, now_ms=now_ms)
     mode = policy.mode(action.name, proposal.cluster_id)
     found = (
         *_uncited(proposal, action),

@@ -9,7 +9,7 @@ from schemas.facts import Facts, OperatorFacts, PeerFacts, RegionFacts, StoreFac
 from schemas.policy import LimitsPolicy
 
 NOW = 1_800_000_000_000
-LIMITS = Limits(policy=LimitsPolicy(), cluster_tier=2, now_ms=NOW)
+LIMITS = Limits(policy=LimitsPolicy(), now_ms=NOW)
 
 
 def store(store_id: int, **changed: Any) -> StoreFacts:

@@ -65,6 +65,11 @@ def test_an_authorisation_is_claimed_up_to_the_last_moment_of_its_life() -> None
     assert isinstance(claim_or_refuse(CLUSTER, order(), EXPIRES, LIVE, RULES), e.Claimed)
 
 
+def test_an_action_that_is_run_on_this_cluster_alone_is_claimed() -> None:
+    canary = adopted(actions={EVICT.name: {"mode": "on", "canary": ["prod"]}})
+    assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, canary, RULES), e.Claimed)
+
+
 Changes = tuple[Cluster, e.ExecutionAuthorized, int, Controls, Any]
 RIGHT: Changes = (CLUSTER, order(), NOW, LIVE, RULES)
 REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
@@ -160,6 +165,22 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "mode",
         "the mode in force is dry_run",
         lambda: (*RIGHT[:3], adopted(actions={EVICT.name: {"mode": "dry_run"}}), RULES),
+    ),
+    "a rehearsal of an action that only observes now": (
+        "mode",
+        "the mode in force is observe",
+        lambda: (
+            CLUSTER,
+            order({"policy_rules": ("approval.medium=one", "mode=dry_run")}, mode="dry_run"),
+            NOW,
+            adopted(actions={}),
+            RULES,
+        ),
+    ),
+    "an action that is run on other clusters alone": (
+        "mode",
+        "the mode in force is dry_run",
+        lambda: (*RIGHT[:3], adopted(actions={EVICT.name: {"mode": "on", "canary": ["stage"]}}), RULES),
     ),
     "an order that only observes": (
         "mode",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from executors.changes import Claim
+from executors import changes, protocol
+from executors.changes import Claim, Step
 from executors.protocol import Cluster, evolve
 from schemas import events as e
-from schemas.values import Head
+from schemas.values import Head, Sample
 from tests.actions.clusters import NOW, healthy
 from tests.spec.test_protocol_properties import EVICT, claimed
 
@@ -75,3 +78,75 @@ def test_a_step_that_was_answered_keeps_the_time_of_its_answer_when_it_is_looked
 
 def test_what_is_said_of_no_open_claim_changes_nothing() -> None:
     assert after(intended(1)) == Cluster("prod")
+
+
+def kinds_of(*modules: ModuleType) -> list[type]:
+    return [
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize("kind", kinds_of(changes, protocol), ids=lambda kind: kind.__name__)
+def test_nothing_that_is_folded_or_asked_can_be_changed_in_place(kind: type) -> None:
+    assert claim_after(intended(1)).may_have_effect()  # `make mutate` tries the tests that run the file
+    with pytest.raises(FrozenInstanceError):
+        setattr(object.__new__(kind), "changed", 1)  # noqa: B010
+
+
+def test_of_a_claim_that_has_just_begun_nothing_is_known() -> None:
+    found = claim_after()
+    nothing = {f.name: getattr(found, f.name) for f in fields(Claim) if f.name not in ("claimed", "attempt")}
+    assert nothing == {
+        "facts": None,
+        "before": None,
+        "looked_at_ms": 0,
+        "steps": (),
+        "aborting": None,
+        "samples": (),
+        "gone": {},
+        "gone_as": {},
+        "settled": frozenset(),
+        "errors": 0,
+    }
+
+
+def test_of_a_step_all_is_kept_that_was_said_of_it() -> None:
+    assert claim_after(intended(1)).steps == (
+        Step(
+            number=1,
+            kind="do",
+            change=0,
+            call=CHANGE.do,
+            undo=CHANGE.undo,
+            keep_s=60,
+            intended_at_ms=NOW + 1000,
+            window_s=15,
+            attempt=1,
+            answer=None,
+            taken_at_ms=0,
+            code="",
+            finding=None,
+        ),
+    )
+
+
+def test_who_takes_over_forgets_what_was_seen_before_where_nothing_may_have_been_done() -> None:
+    seen = Sample(at_ms=NOW, figures={"leaders": 1.0})
+    looked = e.Looked(**ABOUT, attempt=1, facts=healthy(), before=seen)
+    over = e.TakenOver(**ABOUT, attempt=2, owner="me")
+    assert [claim_after(looked, *step, over).before for step in ((), (intended(1),))] == [None, seen]
+
+
+def test_the_last_twenty_samples_are_kept() -> None:
+    samples = [Sample(at_ms=NOW + n, figures={"leaders": 1.0}) for n in range(25)]
+    found = claim_after(*(e.Sampled(**ABOUT, attempt=1, sample=sample) for sample in samples))
+    assert found.samples == tuple(samples[5:])
+
+
+def test_how_a_thousand_orders_were_answered_is_kept_beside_the_one_that_is_claimed() -> None:
+    answered = {f"R{n}": "expired" for n in range(1002)}
+    found = after(claimed(EVICT, healthy(), "on"), cluster=Cluster("prod", answered=answered))
+    assert list(found.answered) == [*list(answered)[2:], "R"]

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from executors.protocol import Look, Rest, Say, next_move
+import pytest
+
+from actions import calls
+from executors.changes import Claim
+from executors.protocol import Look, Rest, Say, Seen, Send, next_move
 from schemas import events as e
-from tests.actions.clusters import healthy
-from tests.spec.test_protocol_properties import CONTROLS, EVICT, RULES, TRANSFER, Execution
+from schemas.controls import Stop
+from schemas.values import Change, Sample
+from tests.actions.clusters import NOW, healthy, store, with_store
+from tests.spec.test_execution_claims import adopted
+from tests.spec.test_execution_fold import ABOUT, after
+from tests.spec.test_protocol_properties import (
+    ACTIONS,
+    BURY,
+    CONTROLS,
+    EVICT,
+    LIVE,
+    RULES,
+    TRANSFER,
+    Execution,
+    claimed,
+)
 
 
 def moved(run: Execution) -> Any:
@@ -62,3 +80,376 @@ def test_what_takes_longer_than_the_policy_allows_is_aborted_and_not_a_moment_ea
     (aborting,) = move.events
     assert isinstance(aborting, e.ExecutionAborting)
     assert aborting.code == "deadline"
+
+
+def test_who_begins_knows_the_controls_alone() -> None:
+    begun = Seen(controls=LIVE)
+    assert {f.name: getattr(begun, f.name) for f in fields(begun)} == {
+        "controls": LIVE,
+        "facts": None,
+        "looked_at_ms": 0,
+        "ended_ms": 0,
+        "no_facts": None,
+        "no_facts_since_ms": 0,
+        "unheard_since_ms": 0,
+        "owner_since_ms": 0,
+        "resumed": False,
+    }
+
+
+def test_since_when_the_controls_can_not_be_read_is_known_until_they_can() -> None:
+    heard = Seen(controls=LIVE).hearing(LIVE, NOW)
+    lost = heard.hearing(CONTROLS["not live"], NOW + 1)
+    still = lost.hearing(CONTROLS["not live"], NOW + 2)
+    again = still.hearing(LIVE, NOW + 3)
+    assert [x.unheard_since_ms for x in (heard, lost, still, again)] == [0, NOW + 1, NOW + 1, 0]
+    assert lost.controls == CONTROLS["not live"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_over_a_ledger_that_is_broken_nothing_is_done_and_half_a_minute_later_it_is_looked_whether_it_still_is(
+    resumed: bool,
+) -> None:
+    run = Execution(EVICT, healthy())
+    run.seen = replace(run.seen, controls=replace(LIVE, broken="t"), resumed=resumed)
+    assert moved(run) == Rest(run.now_ms + 30_000)
+
+
+# -- before the first step ------------------------------------------------------------------------------------------
+
+NOT_STARTED: dict[str, tuple[Any, Any, Any]] = {
+    "another PD cluster": ({"pd_cluster_id": 42}, "wrong_cluster", "PD says it is cluster 42"),
+    "what the preflight objects to": (
+        {"stores": with_store(healthy(), store(1, state="Down")).stores, "evicting": (4,)},
+        "store_not_up",
+        "store 1 is Down; somebody evicts store 4 already: our undo would end theirs",
+    ),
+    "premises that do not hold any more": (
+        {"stores": with_store(healthy(), store(4, address="other", status_address="other")).stores},
+        "drifted",
+        "store:4.address was 10.0.4.4:20160, is other",
+    ),
+    "more than was approved": (
+        {"stores": with_store(healthy(), store(4, leader_count=67)).stores, "regions_total": 400},
+        "bound_exceeded",
+        "regions: 67, approved were at most 66; leaders: 67, approved were at most 66",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", NOT_STARTED)
+def test_it_is_not_started_for(why: str) -> None:
+    changed, code, text = NOT_STARTED[why]
+    run = Execution(EVICT, healthy())
+    facts = run.facts().model_copy(update=changed)
+    run.seen = replace(run.seen, facts=facts, looked_at_ms=run.now_ms)
+    move = moved(run)
+    assert isinstance(move, Say)
+    (concluded,) = move.events
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code, concluded.text) == ("not_started", code, text)
+    assert "; ".join(o.text for o in concluded.objections) == (text if code == "store_not_up" else "")
+    assert concluded.facts == facts
+
+
+@pytest.mark.parametrize(("waited_ms", "ends"), [(0, False), (60_000, False), (60_001, True)])
+def test_facts_that_can_not_be_had_for_a_minute_end_it_before_the_first_step(waited_ms: int, ends: bool) -> None:
+    run = Execution(EVICT, healthy())
+    run.seen = replace(run.seen, no_facts=("pd_unreachable", "t"), no_facts_since_ms=run.now_ms - waited_ms)
+    move = moved(run)
+    if not ends:
+        assert move == Look()
+        return
+    (concluded,) = move.events
+    assert (concluded.outcome, concluded.code, concluded.text) == ("not_started", "pd_unreachable", "t")
+
+
+def test_without_the_controls_nothing_is_begun_and_they_are_read_again_with_the_next_look() -> None:
+    run = Execution(EVICT, healthy())
+    run.seen = run.seen.hearing(CONTROLS["not live"], run.now_ms)
+    assert moved(run) == Rest(run.now_ms + 2000)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_what_is_relied_on_and_what_is_lost_is_on_record_before_it_is_done(name: str) -> None:
+    action, facts = ACTIONS[name]
+    run = Execution(action, facts)
+    while not run.sent:
+        run.step("well")
+    assert run.seen.facts is not None
+    looked = next(x for x in run.events if isinstance(x, e.Looked))
+    assert looked.facts == run.seen.facts
+    assert looked.before.figures == action.figures(run.seen.facts)
+    assert run.sent[0].before == action.relies_on(facts)
+    assert run.sent[0].snapshot == action.snapshot(run.seen.facts)
+    assert bool(run.sent[0].snapshot) == (action is BURY)
+
+
+def test_what_is_not_allowed_any_more_when_the_first_step_is_due_is_aborted() -> None:
+    run = Execution(EVICT, healthy())
+    while not any(isinstance(x, e.Looked) for x in run.events):
+        run.step("well")
+    run.seen = replace(run.seen, controls=adopted(version=2))
+    (aborting,) = moved(run).events
+    assert isinstance(aborting, e.ExecutionAborting)
+    assert (aborting.code, aborting.text) == ("policy_changed", "planned under policy 1, in force is 2")
+
+
+def test_a_look_that_is_too_old_when_the_first_step_is_due_is_taken_again() -> None:
+    run = Execution(EVICT, healthy())
+    while not any(isinstance(x, e.Looked) for x in run.events):
+        run.step("well")
+    assert run.claim is not None
+    run.now_ms = run.claim.looked_at_ms + 6000
+    assert isinstance(moved(run), Send)
+    run.now_ms += 1
+    assert moved(run) == Look()
+    looked(run, run.now_ms)
+    assert isinstance(moved(run).events[0], e.Looked)
+
+
+# -- when -----------------------------------------------------------------------------------------------------------
+
+
+def after_the(nth: int, kind: type[e.Event], name: str = "evict", fate: str = "well", looks: str = "well") -> Execution:
+    """Until so many of these have been said; the calls end so, and the looks."""
+    run = Execution(*ACTIONS[name])
+    for _ in range(500):
+        if sum(isinstance(x, kind) for x in run.events) == nth:
+            return run
+        run.step(fate if isinstance(moved(run), Send) else looks)
+    raise AssertionError(run.events[-3:])
+
+
+def looked(run: Execution, at_ms: int, settled: bool = True) -> None:
+    run.now_ms = at_ms
+    run.seen = replace(run.seen, facts=run.facts(settled), looked_at_ms=at_ms, ended_ms=at_ms)
+
+
+def test_a_call_without_an_answer_is_looked_for_when_it_can_no_longer_arrive() -> None:
+    run = after_the(1, e.StepTaken, fate="lost before")
+    assert run.claim is not None
+    ends_ms = run.claim.steps[0].intended_at_ms + 20_000
+    looked(run, ends_ms)
+    assert moved(run) == Rest(ends_ms + 1)
+    run.now_ms += 1
+    assert moved(run) == Look(), "what was begun before then says nothing"
+    looked(run, ends_ms + 1)
+    assert isinstance(moved(run), Say)
+
+
+def test_what_can_not_be_told_is_unknown_after_two_minutes_and_not_a_moment_earlier() -> None:
+    run = after_the(1, e.StepTaken, "bury", fate="lost before")
+    assert run.claim is not None
+    run.base = run.base.model_copy(update={"stores": tuple(s for s in run.base.stores if s.id != 8)})
+    last_ms = run.claim.steps[0].intended_at_ms + 140_000
+    looked(run, last_ms)
+    assert moved(run) == Rest(last_ms + 2000)
+    looked(run, last_ms + 1)
+    assert isinstance(moved(run).events[1], e.Concluded)
+
+
+def test_while_pd_is_at_work_it_is_said_every_quarter_of_a_minute_how_far_it_is() -> None:
+    run = after_the(1, e.Sampled, looks="unsettled")
+    assert run.claim is not None
+    last_ms = run.claim.samples[-1].at_ms
+    looked(run, last_ms + 14_999, settled=False)
+    assert moved(run) == Rest(last_ms + 16_999)
+    looked(run, last_ms + 15_000, settled=False)
+    assert isinstance(moved(run).events[0], e.Sampled)
+
+
+def test_what_is_kept_for_a_time_ends_with_it_to_the_millisecond_although_pd_is_still_at_work() -> None:
+    run = after_the(1, e.Sampled, looks="unsettled")
+    assert run.claim is not None
+    due_ms = run.claim.steps[0].taken_at_ms + 60_000
+    looked(run, due_ms - 1, settled=False)
+    assert isinstance(moved(run), Say)
+    looked(run, due_ms, settled=False)
+    assert isinstance(moved(run), Send)
+
+
+def test_what_is_kept_is_watched_by_looks_that_are_young() -> None:
+    run = after_the(3, e.Sampled)
+    assert moved(run) == Rest(run.seen.looked_at_ms + 2000)
+    run.now_ms = run.seen.looked_at_ms + 6001
+    assert moved(run) == Look()
+
+
+def test_what_is_gone_is_looked_at_once_more_just_when_it_has_stayed_away_for_long_enough() -> None:
+    run = after_the(1, e.ChangeUndone)
+    assert run.claim is not None
+    settled_ms = run.claim.gone[0] + 10_000
+    looked(run, settled_ms - 1000)
+    assert moved(run) == Rest(settled_ms)
+    looked(run, settled_ms)
+    assert moved(run).events[0].settled
+
+
+@pytest.mark.parametrize(("later_ms", "ours"), [(0, False), (1, True)])
+def test_what_is_there_again_is_ours_where_pd_has_led_for_less_time_than_it_was_seen_to_be_gone(
+    later_ms: int, ours: bool
+) -> None:
+    run = after_the(1, e.ChangeUndone)
+    assert run.claim is not None
+    run.present, run.led_since_ms = True, run.claim.gone[0] + later_ms
+    looked(run, run.claim.gone[0] + 9000)
+    assert isinstance(moved(run), Send) == ours
+
+
+def test_a_call_that_was_given_up_is_looked_for_once_more_when_a_late_effect_would_have_shown() -> None:
+    run = after_the(1, e.StepProbed, fate="lost before")
+    assert run.claim is not None
+    run.seen = replace(run.seen, controls=CONTROLS["frozen"])
+    settled_ms = run.claim.steps[0].intended_at_ms + 30_000
+    looked(run, settled_ms)
+    assert moved(run) == Rest(settled_ms + 1)
+    run.now_ms += 1
+    assert moved(run) == Look(), "what was begun before then says nothing"
+    looked(run, settled_ms + 1)
+    assert isinstance(moved(run).events[0], e.Concluded)
+
+
+@pytest.mark.parametrize(("unheard_ms", "code"), [(14_999, ""), (15_000, "controls_not_live")])
+def test_controls_that_can_not_be_read_for_a_window_stop_what_runs(unheard_ms: int, code: str) -> None:
+    run = after_the(1, e.Sampled)
+    run.seen = run.seen.hearing(CONTROLS["not live"], run.now_ms - unheard_ms)
+    said = moved(run)
+    assert [x.code for x in said.events if isinstance(said, Say)] == [code] if code else not isinstance(said, Say)
+
+
+def test_a_freeze_of_this_cluster_alone_stops_what_runs() -> None:
+    run = after_the(1, e.Sampled)
+    run.seen = replace(run.seen, controls=replace(LIVE, stops={("freeze", "prod"): Stop("freeze", "anna", "t", 0)}))
+    assert [x.code for x in moved(run).events] == ["frozen"]
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "age_ms", "fresh"), [(2, 6000, True), (2, 6001, False), (1, 5000, True), (1, 5001, False)]
+)
+def test_a_look_is_acted_on_for_three_pauses_and_for_five_seconds_at_least(
+    poll_s: float, age_ms: int, fresh: bool
+) -> None:
+    run = Execution(EVICT, healthy())
+    looked(run, NOW + 1000)
+    assert run.claim is not None
+    move = next_move(run.claim, run.seen, run.now_ms + age_ms, replace(RULES, poll_s=poll_s))
+    assert isinstance(move, Say) == fresh
+    assert fresh or move == Look()
+
+
+def test_what_was_seen_before_a_look_that_failed_is_not_acted_on() -> None:
+    run = Execution(EVICT, healthy())
+    looked(run, NOW + 1000)
+    run.seen = replace(run.seen, no_facts=("pd_unreachable", "t"), no_facts_since_ms=run.now_ms)
+    assert moved(run) == Look()
+
+
+def test_under_a_halt_what_is_owed_stays_and_the_controls_are_read_again_with_the_next_look() -> None:
+    run = after_the(3, e.Sampled)
+    run.hears(e.ExecutionAborting(**ABOUT, attempt=1, code="cancelled", text="t"))
+    run.seen = replace(run.seen, controls=replace(LIVE, stops={("halt", "prod"): Stop("halt", "anna", "t", 0)}))
+    assert moved(run) == Rest(run.now_ms + 2000)
+
+
+def test_a_rehearsal_that_was_cut_off_is_gone_on_with() -> None:
+    run = Execution(EVICT, healthy(), mode="dry_run")
+    while not isinstance(moved(run), Send):
+        run.step("well")
+    intended = moved(run).intended
+    run.hears(intended)
+    assert moved(run) == Say((e.StepTaken(**ABOUT, attempt=1, step=1, answer="rehearsed"),))
+
+
+# -- a plan of two changes ------------------------------------------------------------------------------------------
+
+TWO = (
+    Change(do=calls.add_evict_leader(4), undo=calls.remove_evict_leader(4), keep_s=60),
+    Change(do=calls.add_evict_leader(5), undo=calls.remove_evict_leader(5), keep_s=60),
+)
+
+
+def of_two(*events: e.Event) -> Claim:
+    """A claim of a plan with two changes, looked at, and what came after, each a second later."""
+    one = claimed(EVICT, healthy(), "on")
+    plan = one.plan.model_copy(update={"changes": TWO})
+    looked = e.Looked(**ABOUT, attempt=1, facts=healthy(), before=Sample(at_ms=NOW, figures=EVICT.figures(healthy())))
+    claim = after(one.model_copy(update={"plan": plan}), looked, *events).claim
+    assert claim is not None
+    return claim
+
+
+def took(step: int, change: int, answer: Any, kind: Any = "do") -> tuple[e.StepIntended, e.StepTaken]:
+    call = TWO[change].do if kind == "do" else TWO[change].undo
+    assert call is not None
+    intended = e.StepIntended(**ABOUT, attempt=1, step=step, change=change, kind=kind, call=call, window_s=15)
+    return intended, e.StepTaken(**ABOUT, attempt=1, step=step, answer=answer)
+
+
+@pytest.mark.parametrize("seconds", [10, 50])
+@pytest.mark.parametrize("controls", [LIVE, adopted(version=2)], ids=["the policy", "another policy"])
+def test_once_the_first_change_is_made_the_second_follows_however_old_the_look_is(controls: Any, seconds: int) -> None:
+    claim = of_two(*took(1, 0, "never_sent"), *took(2, 0, "never_sent"), *took(3, 0, "accepted"))
+    move = next_move(claim, Seen(controls=controls), NOW + seconds * 1000, RULES)
+    assert isinstance(move, Send)
+    assert (move.intended.step, move.intended.change, move.intended.call) == (4, 1, TWO[1].do)
+
+
+def test_what_was_made_last_is_taken_back_first_and_of_what_is_refused_each_change_has_its_own_count() -> None:
+    made = (*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting())
+    claim = of_two(*made, *took(3, 1, "refused", "undo"), *took(4, 1, "refused", "undo"))
+    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    assert isinstance(move, Send)
+    assert (move.intended.step, move.intended.change, move.intended.call) == (5, 1, TWO[1].undo)
+    gone = e.ChangeUndone(**ABOUT, attempt=1, change=1, settled=True)
+    claim = of_two(
+        *made, *took(3, 1, "refused", "undo"), *took(4, 1, "refused", "undo"), *took(5, 1, "accepted", "undo"), gone
+    )
+    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    assert isinstance(move, Send)
+    assert (move.intended.step, move.intended.change, move.intended.call) == (6, 0, TWO[0].undo)
+    refused = (*took(6, 0, "refused", "undo"), *took(7, 0, "refused", "undo"))
+    claim = of_two(*made, *took(3, 1, "accepted", "undo"), gone, *refused)
+    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    assert isinstance(move, Send)
+
+
+@pytest.mark.parametrize(("second", "last", "owed"), [("accepted", 1, TWO), ("refused", 0, TWO[:1])])
+def test_what_is_concluded_of_an_undo_that_is_refused_says_the_last_refusal_and_what_is_owed(
+    second: str, last: int, owed: tuple[Change, ...]
+) -> None:
+    refusals = [
+        event.model_copy(update={"code": f"the {step}th"}) if isinstance(event, e.StepTaken) else event
+        for step in (3, 4, 5)
+        for event in took(step, last, "refused", "undo")
+    ]
+    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, second), aborting(), *refusals)
+    (concluded,) = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES).events  # type: ignore[union-attr]
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code) == ("unknown", "undo_refused")
+    assert concluded.text == "PD refuses to take it back: the 5th"
+    assert concluded.owed == owed
+
+
+def test_what_could_not_be_taken_back_is_tried_again_every_minute_in_the_end() -> None:
+    away = [event for step in range(3, 16) for event in took(step, 1, "never_sent", "undo")]
+    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting(), *away)
+    last_ms = claim.steps[-1].taken_at_ms
+    assert next_move(claim, Seen(controls=LIVE), last_ms + 59_999, RULES) == Rest(last_ms + 60_000)
+    assert isinstance(next_move(claim, Seen(controls=LIVE), last_ms + 60_000, RULES), Send)
+
+
+def aborting() -> e.ExecutionAborting:
+    return e.ExecutionAborting(**ABOUT, attempt=1, code="cancelled", text="t")
+
+
+def test_samples_that_got_worse_bring_the_undo_at_once_although_it_would_be_kept() -> None:
+    bad = [
+        e.Sampled(**ABOUT, attempt=1, sample=Sample(at_ms=NOW + n, figures={**figures, "down_peers": 1.0, "done": 1.0}))
+        for n in range(3)
+        if (figures := EVICT.figures(healthy()))
+    ]
+    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), *bad)
+    move = next_move(claim, Seen(controls=LIVE), NOW + 10_000, RULES)
+    assert isinstance(move, Send)
+    assert move.intended.kind == "undo"

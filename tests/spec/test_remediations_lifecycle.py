@@ -249,6 +249,11 @@ def test_each_open_state_has_a_deadline_or_waits_for_a_person() -> None:
         assert RULES.wakes_at(ledger_in(state).state) is not None or state == "unknown"
 
 
+def test_every_open_state_can_be_closed_and_every_step_leads_to_a_state() -> None:
+    assert {after(state, "RemediationClosed") for state in OPEN} == {"closed"}
+    assert set(TRANSITIONS.values()) == set(get_args(State))
+
+
 def test_an_impossible_step_is_a_bug() -> None:
     with pytest.raises(KeyError):
         after("proposed", "ExecutionAuthorized")

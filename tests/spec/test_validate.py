@@ -342,7 +342,7 @@ def test_no_facts_however_odd_validate_a_plan_with_an_objection(
         assert answer.objections
         return
     action = parse(proposal.action, proposal.params)
-    assert objections(action, facts, Limits(policy=POLICY.limits, cluster_tier=cluster_tier, now_ms=NOW)) == ()
+    assert objections(action, facts, Limits(policy=POLICY.limits, now_ms=NOW)) == ()
     assert drifted(answer.plan, facts, action) == []
     assert exceeds(answer.plan.bounds, answer.reach) == []
     assert answer.tier != "FORBIDDEN"
