@@ -19,6 +19,7 @@ KEY = make_key()
 OTHER = make_key()
 KEYS = {kid_of(KEY): public_of(KEY)}
 NOW = 1_700_000_000_000
+DAY_MS = 24 * 3600 * 1000
 DIGEST = "9f3c" + "0" * 60
 HERE: dict[str, Any] = {
     "environment": "test",
@@ -97,6 +98,24 @@ def test_a_true_signature_over_something_else_does_not_count(more: dict[str, Any
     assert refusal(approval(**more)) == code
 
 
+@pytest.mark.parametrize(
+    ("more", "now_ms", "code"),
+    [
+        ({"exp": NOW + DAY_MS}, NOW, None),
+        ({"exp": NOW + DAY_MS + 1}, NOW, "wrong_claims"),
+        ({"exp": NOW}, NOW, "wrong_claims"),
+        ({"exp": NOW + 1}, NOW + 1, None),
+        ({"exp": NOW + 1}, NOW + 2, "expired"),
+        ({}, NOW - 300_000, None),
+        ({}, NOW - 300_001, "from_the_future"),
+    ],
+)
+def test_the_first_and_the_last_moment_at_which_an_approval_counts(
+    more: dict[str, Any], now_ms: int, code: str | None
+) -> None:
+    assert refusal(approval(**more), now_ms=now_ms) == code
+
+
 def test_an_unknown_key_does_not_count() -> None:
     assert refusal(approval(OTHER)) == "unknown_key"
 
@@ -172,6 +191,18 @@ def test_a_cancel_needs_no_plan() -> None:
     given = approval(decision="cancel", digest="")
 
     assert refusal(given, decision="cancel", digest="", pd_cluster_id=0) is None
+
+
+def test_a_cancel_of_a_plan_that_there_is_must_be_of_that_plan() -> None:
+    given = approval(decision="cancel")
+
+    assert refusal(given, decision="cancel") is None
+    assert refusal(given, decision="cancel", pd_cluster_id=78, digest="") == "wrong_cluster"
+    assert refusal(given, decision="cancel", pd_cluster_id=0, digest="0" * 64) == "wrong_digest"
+
+
+def test_who_proposed_it_may_still_stop_it() -> None:
+    assert refusal(approval(decision="cancel", person="playbook"), decision="cancel") is None
 
 
 def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
