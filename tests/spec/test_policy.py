@@ -51,10 +51,10 @@ def test_what_nobody_has_said_is_on_the_safe_side() -> None:
 def test_every_number_of_a_policy_has_bounds(
     of: type[LimitsPolicy | ApprovalPolicy], name: str, within: tuple[float, ...], beyond: tuple[float, ...]
 ) -> None:
-    assert [getattr(of(**{name: number}), name) for number in within] == list(within)  # type: ignore[arg-type]
+    assert [getattr(of(**{name: number}), name) for number in within] == list(within)
     for number in beyond:
         with pytest.raises(ValidationError, match=name):
-            of(**{name: number})  # type: ignore[arg-type]
+            of(**{name: number})
 
 
 @pytest.mark.parametrize("rule", ["auto", "veto:5m", "veto:0s", "veto:9999s", "one", "two", "never"])
@@ -73,7 +73,7 @@ def test_the_rules_that_there_are(rule: str) -> None:
 def test_no_rule_lets_more_than_low_act_without_a_person_nor_high_with_one(tier: str, rules: list[str]) -> None:
     for rule in rules:
         with pytest.raises(ValidationError, match=tier):
-            ApprovalPolicy(**{tier: rule})  # type: ignore[arg-type]
+            ApprovalPolicy(**{tier: rule})
 
 
 def test_the_default_may_rehearse_and_never_acts() -> None:
