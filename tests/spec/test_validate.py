@@ -193,7 +193,24 @@ def test_all_objections_are_listed_with_the_facts_judged() -> None:
     ]
 
 
-@pytest.mark.parametrize("code", sorted(MAY_PASS))
+PASSING = (
+    "pd_breaker_open",
+    "pd_busy",
+    "pd_error",
+    "pd_inconsistent",
+    "pd_leader_changed",
+    "pd_no_leader",
+    "pd_timeout",
+    "pd_unreachable",
+    "pd_warming_up",
+)
+
+
+def test_what_may_pass_is_told_here_once_more() -> None:
+    assert sorted(MAY_PASS) == list(PASSING)
+
+
+@pytest.mark.parametrize("code", PASSING)
 def test_a_pd_that_cannot_be_read_now_is_waited_for(code: str) -> None:
     (why,) = refused(proposed(), NoFacts(code, "PD is away"))
     assert (why.kind, why.until_ms, why.text) == ("wait", NOW + 30_000, "PD is away")
@@ -247,7 +264,10 @@ def greedy() -> Iterator[None]:
 
 @pytest.mark.usefixtures("greedy")
 def test_a_plan_beyond_its_own_bounds_is_refused() -> None:
-    assert kinds(refused(proposed("greedy"), healthy())) == [("bound_exceeded", "no")] * 2
+    answer = judged(proposed("greedy"), healthy())
+    assert isinstance(answer, ProposalRefused)
+    assert kinds(answer.objections) == [("bound_exceeded", "no")] * 2
+    assert answer.facts == healthy()
 
 
 # no facts, however odd
