@@ -11,7 +11,18 @@ from joserfc import jwk, jws
 
 from console.keys import make_key
 from schemas.approvals import counted, enough, judge, people_needed
-from schemas.signing import TYPE, BadKey, BadSignature, Claims, kid_of, public_of, sign, verify
+from schemas.signing import (
+    DECISIONS,
+    JWS_CHARS_MAX,
+    TYPE,
+    BadKey,
+    BadSignature,
+    Claims,
+    kid_of,
+    public_of,
+    sign,
+    verify,
+)
 from schemas.values import SignedApproval, Tier, canonical_json
 from streams.rules.approval import needed
 
@@ -165,6 +176,68 @@ def test_another_kind_of_token_by_the_same_key_is_no_approval() -> None:
     with pytest.raises(BadSignature) as error:
         verify(token, KEYS)
     assert error.value.code == "wrong_algorithm"
+
+
+def signed(payload: str) -> str:
+    """Junk, truly signed."""
+    header = {"alg": "Ed25519", "kid": kid_of(KEY), "typ": TYPE}
+    return jws.serialize_compact(header, payload, jwk.OKPKey.import_key(dict(KEY)), algorithms=["Ed25519"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tier": "LOW"},
+        {"iat": str(NOW)},
+        {"exp": float(NOW)},
+        {"pd_cluster_id": -1},
+        {"pd_cluster_id": "77"},
+        {"environment": ""},
+        {"remediation_id": ""},
+        {"person": ""},
+        {"approval_id": ""},
+        {"digest": None},
+        {"decision": "yes"},
+        {"decision": "approved"},
+        {"decision": "disapprove"},
+        {"decision": "resolve:"},
+        {"decision": "resolve:UP"},
+    ],
+    ids=str,
+)
+def test_a_truly_signed_payload_that_is_no_approval_does_not_count(changed: dict[str, Any]) -> None:
+    said = claims().model_dump()
+    assert verify(signed(canonical_json(said)), KEYS) == claims()
+
+    with pytest.raises(BadSignature) as error:
+        verify(signed(canonical_json({**said, **changed})), KEYS)
+    assert error.value.code == "wrong_claims"
+
+
+@pytest.mark.parametrize("decision", [*DECISIONS, "resolve:no_better"])
+def test_what_can_be_decided(decision: str) -> None:
+    assert verify(sign(KEY, claims(decision=decision)), KEYS).decision == decision
+
+
+@pytest.mark.parametrize("payload", ["", "[]", "junk", "[" * 9_000])
+def test_a_truly_signed_payload_that_is_no_record_does_not_count(payload: str) -> None:
+    with pytest.raises(BadSignature) as error:
+        verify(signed(payload), KEYS)
+    assert error.value.code == "wrong_claims"
+
+
+def test_a_token_has_a_longest() -> None:
+    over = len(sign(KEY, claims(reason="x" * 12_000))) - JWS_CHARS_MAX
+    length = 12_000 - over * 3 // 4
+    longest = max(
+        (t for n in range(-9, 9) if len(t := sign(KEY, claims(reason="x" * (length + n)))) <= JWS_CHARS_MAX), key=len
+    )
+    assert len(longest) > JWS_CHARS_MAX - 3
+    assert verify(longest, KEYS)
+
+    with pytest.raises(BadSignature) as error:
+        verify(sign(KEY, claims(reason="x" * (length + 9))), KEYS)
+    assert error.value.code == "malformed"
 
 
 @pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "....", "é.é.é", "x" * 20_000, "e30.e30.e30"])
