@@ -123,6 +123,27 @@ def test_the_mode_is_the_policys() -> None:
     assert validated(proposed(cluster_id="other"), away).mode == "dry_run"  # outside the canary list
 
 
+HOT = SEEN.model_copy(update={"entities": ("region:180", "store:2")})
+
+
+@pytest.mark.parametrize(
+    ("changed", "tier", "reason"),
+    [
+        ({}, "LOW", "transfer_region_leader is LOW at least"),
+        ({"confidence": 0.1}, "LOW", "transfer_region_leader is LOW at least"),
+        ({"disputed": True}, "MEDIUM", "playbook and model disagree"),
+        ({"by": "model", "confidence": 0.9}, "LOW", "transfer_region_leader is LOW at least"),
+        ({"by": "model", "confidence": 0.5}, "MEDIUM", "a model less sure than 0.8"),
+    ],
+)
+def test_who_proposes_it_and_how_sure_they_are_goes_into_the_tier(
+    changed: dict[str, Any], tier: Tier, reason: str
+) -> None:
+    transfer = proposed("transfer_region_leader", '{"region_id":180,"to_store_id":2}', evidence=(HOT,), **changed)
+    answer = validated(transfer, healthy())
+    assert (answer.tier, answer.tier_reasons) == (tier, (reason,))
+
+
 def test_other_events_have_no_answer() -> None:
     nothing = NothingProposed(
         cluster_id="prod", incident_id="I", remediation_id="R", code="x", reason="y", by="playbook"
