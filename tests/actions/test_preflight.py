@@ -292,6 +292,40 @@ def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wa
     ]
 
 
+@pytest.mark.parametrize(
+    ("action", "facts", "text"),
+    [
+        (
+            EVICT,
+            other_stores(store(4, written_bytes_per_s=21.5e6)),
+            "store 4 takes 21.5 MB/s of writes, at most 20",
+        ),
+        (
+            TRANSFER,
+            healthy(regions=(region(180, 1, 2, 3, written_bytes=1_290_000_000),)),
+            "region 180 takes 21.5 MB/s of writes, at most 20",
+        ),
+        (
+            EVICT,
+            other_stores(store(2, is_busy=True), max_replicas=5),
+            "too few stores could lead instead (1, 3, 5; 5 replicas a region)",
+        ),
+        (
+            EVICT,
+            other_stores(*(store(n, is_busy=True) for n in (1, 2, 3, 5))),
+            "too few stores could lead instead (none; 3 replicas a region)",
+        ),
+        (
+            EVICT,
+            other_stores(*(store(n, leader_count=0) for n in (2, 3, 5))),
+            "store 4 leads 50% of all regions, at most 34%",
+        ),
+    ],
+)
+def test_an_objection_names_the_numbers(action: Action, facts: Facts, text: str) -> None:
+    assert text in [o.text for o in objections(action, facts, LIMITS)]
+
+
 @pytest.mark.parametrize(("code", "spoil"), EVICTIONS)
 def test_why_leaders_are_not_evicted(code: str, spoil: Callable[[Facts], Facts]) -> None:
     assert code in codes(EVICT, spoil(healthy()))
