@@ -73,6 +73,14 @@ def test_the_stops_in_force(
     assert (held.refuses_forward("other") or ("",))[0] == (elsewhere or ("",))[0]
 
 
+def test_a_halt_of_one_cluster_would_stop_its_undos() -> None:
+    """Nothing says one today; who reads the controls does not count on that."""
+    held = replace(LIVE, stops={("halt", "prod"): Stop("halt", "ben", "smoke", 1)})
+
+    assert held.refuses_undo("prod") == held.refuses_forward("prod") == HALTED
+    assert held.refuses_undo("other") is None
+
+
 def test_a_stop_says_who_and_when_and_is_listed_where_it_was_put() -> None:
     held = said(freeze("prod"), halt(), freeze())
 
