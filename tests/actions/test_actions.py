@@ -16,7 +16,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
-from schemas.values import Bounds, Call, Change, Plan, Reach, Sample
+from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -363,6 +363,16 @@ def test_an_eviction_by_somebody_else_drifts() -> None:
     assert drifted(plan, healthy(pd_cluster_id=1), EVICT) == [f"PD cluster was {plan.pd_cluster_id}, is 1"]
     assert drifted(plan, with_store(healthy(), store(4, address="other:1")), EVICT)
     assert drifted(plan, with_store(healthy(), store(4, leader_count=41)), EVICT) == []
+
+
+def test_a_premise_that_only_the_plan_or_only_the_action_knows_does_not_hold() -> None:
+    """Of another release, say, which relied on more or on less."""
+    plan = plan_of(EVICT, healthy())
+    other = plan.model_copy(update={"premises": (*plan.premises[1:], Premise(name="store:4.labels", value="ssd"))})
+    assert drifted(other, healthy(), EVICT) == [
+        "store:4.address was not relied on, is 10.0.4.4:20160",
+        "store:4.labels was ssd, is not looked at",
+    ]
 
 
 class PlansByCount(EvictStoreLeaders):

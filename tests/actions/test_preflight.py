@@ -306,6 +306,16 @@ def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wa
             "region 180 takes 21.5 MB/s of writes, at most 20",
         ),
         (
+            TRANSFER,
+            other_stores(store(1, written_bytes_per_s=30e6)),
+            "store 1 takes 30.0 MB/s of writes, at most 20",
+        ),
+        (
+            TRANSFER,
+            other_stores(store(2, written_bytes_per_s=30e6)),
+            "store 2 takes 30.0 MB/s of writes, at most 20",
+        ),
+        (
             EVICT,
             other_stores(store(2, is_busy=True), max_replicas=5),
             "too few stores could lead instead (1, 3, 5; 5 replicas a region)",
