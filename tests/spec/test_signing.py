@@ -84,6 +84,13 @@ def test_a_true_approval_of_this_plan_counts() -> None:
     assert refusal(approval()) is None
 
 
+def test_what_is_signed_is_the_same_in_every_version() -> None:
+    """Should this change, no approval that is under way counts any more."""
+    header, payload, _ = (base64.urlsafe_b64decode(part + "==") for part in sign(KEY, claims()).split("."))
+    assert json.loads(header) == {"alg": "Ed25519", "kid": kid_of(KEY), "typ": "steward-approval+jwt"}
+    assert payload.decode() == canonical_json(claims().model_dump())
+
+
 def test_a_p256_key_signs_too() -> None:
     key = {str(k): str(v) for k, v in jwk.ECKey.generate_key("P-256").as_dict(private=True).items()}
 
@@ -233,6 +240,7 @@ def test_a_token_has_a_longest() -> None:
         (t for n in range(-9, 9) if len(t := sign(KEY, claims(reason="x" * (length + n)))) <= JWS_CHARS_MAX), key=len
     )
     assert len(longest) > JWS_CHARS_MAX - 3
+    assert JWS_CHARS_MAX == 16_384
     assert verify(longest, KEYS)
 
     with pytest.raises(BadSignature) as error:
