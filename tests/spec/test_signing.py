@@ -286,6 +286,14 @@ def test_who_proposed_it_may_still_stop_it() -> None:
     assert refusal(approval(decision="cancel", person="playbook"), decision="cancel") is None
 
 
+def test_a_key_without_a_name_is_named_by_its_thumbprint() -> None:
+    nameless = {name: value for name, value in KEY.items() if name != "kid"}
+    thumbprint = jwk.OKPKey.import_key(nameless).thumbprint()
+
+    assert kid_of(nameless) == public_of(nameless)["kid"] == thumbprint
+    assert kid_of({**nameless, "kid": "anna-1"}) == public_of({**nameless, "kid": "anna-1"})["kid"] == "anna-1"
+
+
 def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
     assert "d" not in public_of(KEY)
     with pytest.raises(BadKey):
