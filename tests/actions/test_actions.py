@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from math import nan
+from typing import Any, ClassVar
 
 import pytest
 
 from actions import calls
-from actions.action import Action, Undo, health, params_json, params_schema
+from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
 from actions.card import card, describe
 from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
@@ -16,7 +17,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
-from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample
+from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -24,6 +25,12 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES)]
+
+
+class UnderstatedLow(EvictStoreLeaders):
+    """Not in the catalogue: says that its risk is less than its kind of undo allows."""
+
+    risk: ClassVar[Tier] = "LOW"  # type: ignore[assignment]
 
 
 def plan_of(action: Action, facts: Facts) -> Plan:
@@ -206,6 +213,35 @@ def test_abort_when_the_cluster_gets_worse(action: Action, facts: Facts) -> None
 
 def test_stores_that_a_new_pd_leader_calls_disconnected_abort_nothing_yet() -> None:
     assert EVICT.abort_if(sample(), sample(stores_up=0, pd_settled=0)) is None
+
+
+def test_a_sample_that_does_not_say_whether_pd_had_settled_is_believed() -> None:
+    before, now = (Sample(at_ms=0, figures={"down_peers": 0, "stores_up": up}) for up in (5, 4))
+    assert EVICT.abort_if(before, now) == ("fewer_stores_up", "stores up 5 -> 4")
+    assert EVICT.abort_if(now, before) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "settled"),
+    [
+        ({"pd_leader_age_s": 60.0}, True),
+        ({"pd_leader_age_s": 59.9}, False),
+        ({"pd_leader_age_s": nan}, False),
+        ({"schedulers": ()}, False),
+        ({"pd_leader_age_s": 59.9, "schedulers": ()}, False),
+    ],
+    ids=str,
+)
+def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str, Any], settled: bool) -> None:
+    assert is_settled(healthy(**changed)) == settled
+    assert health(healthy(**changed))["pd_settled"] == settled
+
+
+@pytest.mark.parametrize(
+    ("action", "least"), [(TRANSFER, "LOW"), (EVICT, "MEDIUM"), (BURY, "HIGH"), (UnderstatedLow(store_id=4), "MEDIUM")]
+)
+def test_how_it_is_undone_gives_a_tier_that_nothing_lowers(action: Action, least: str) -> None:
+    assert least_tier(action) == least
 
 
 @pytest.mark.parametrize(("action", "facts"), EACH)
