@@ -18,6 +18,7 @@ from schemas.signing import (
     BadKey,
     BadSignature,
     Claims,
+    kid_in,
     kid_of,
     public_of,
     sign,
@@ -160,7 +161,7 @@ def test_a_changed_payload_is_a_forgery() -> None:
 
     with pytest.raises(BadSignature) as error:
         verify(f"{header}.{payload}.{signature}", KEYS)
-    assert error.value.code == "forged"
+    assert (error.value.code, bool(error.value.text)) == ("forged", True)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA"])
@@ -171,7 +172,7 @@ def test_a_token_does_not_choose_its_own_algorithm(algorithm: str) -> None:
 
     with pytest.raises(BadSignature) as error:
         verify(token, KEYS)
-    assert error.value.code == "wrong_algorithm"
+    assert (error.value.code, bool(error.value.text)) == ("wrong_algorithm", True)
 
 
 def test_another_kind_of_token_by_the_same_key_is_no_approval() -> None:
@@ -218,7 +219,7 @@ def test_a_truly_signed_payload_that_is_no_approval_does_not_count(changed: dict
 
     with pytest.raises(BadSignature) as error:
         verify(signed(canonical_json({**said, **changed})), KEYS)
-    assert error.value.code == "wrong_claims"
+    assert (error.value.code, bool(error.value.text)) == ("wrong_claims", True)
 
 
 @pytest.mark.parametrize("decision", [*DECISIONS, "resolve:no_better"])
@@ -248,10 +249,29 @@ def test_a_token_has_a_longest() -> None:
     assert error.value.code == "malformed"
 
 
-@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "....", "é.é.é", "x" * 20_000, "e30.e30.e30"])
-def test_junk_is_refused_and_never_raises_anything_else(token: str) -> None:
-    with pytest.raises(BadSignature):
-        verify(token, KEYS)
+NO_KID = base64.urlsafe_b64encode(b'{"alg":"Ed25519"}').rstrip(b"=").decode()
+KID_7 = base64.urlsafe_b64encode(b'{"alg":"Ed25519","kid":7}').rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ("", "not a compact JWS"),
+        ("a.b", "not a compact JWS"),
+        ("a.b.c", "not a compact JWS"),
+        ("....", "not a compact JWS"),
+        ("é.é.é", "not a compact JWS"),
+        ("x" * 20_000, "not a compact JWS"),
+        ("e30.e30.e30", "not a compact JWS"),
+        (f"{NO_KID}.e30.e30", "it names no key"),
+        (f"{KID_7}.e30.e30", "it names no key"),
+    ],
+)
+def test_junk_is_refused_and_never_raises_anything_else(token: str, text: str) -> None:
+    for read in (kid_in, lambda t: verify(t, KEYS)):
+        with pytest.raises(BadSignature) as error:
+            read(token)
+        assert (error.value.code, error.value.text, str(error.value)) == ("malformed", text, f"malformed: {text}")
 
 
 @pytest.mark.parametrize("field", ["approval_id", "person", "via", "kid", "decided_at_ms", "expires_at_ms", "reason"])
@@ -288,7 +308,7 @@ def test_who_proposed_it_may_still_stop_it() -> None:
 
 def test_a_key_without_a_name_is_named_by_its_thumbprint() -> None:
     nameless = {name: value for name, value in KEY.items() if name != "kid"}
-    thumbprint = jwk.OKPKey.import_key(nameless).thumbprint()
+    thumbprint = jwk.OKPKey.import_key({**nameless}).thumbprint()
 
     assert kid_of(nameless) == public_of(nameless)["kid"] == thumbprint
     assert kid_of({**nameless, "kid": "anna-1"}) == public_of({**nameless, "kid": "anna-1"})["kid"] == "anna-1"
@@ -296,7 +316,7 @@ def test_a_key_without_a_name_is_named_by_its_thumbprint() -> None:
 
 def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
     assert "d" not in public_of(KEY)
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey, match="a public key can't sign"):
         sign(public_of(KEY), claims())
 
 
@@ -317,6 +337,7 @@ def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
 def test_what_is_no_key_for_approvals_is_refused_and_not_repeated(key: dict[str, str]) -> None:
     with pytest.raises(BadKey) as refused:
         public_of(key)
+    assert "approvals are signed with" in str(refused.value) or str(refused.value) == "not a JSON Web Key"
     assert not any(value in str(refused.value) for name, value in key.items() if name in "knxy")
 
 
