@@ -27,10 +27,18 @@ WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tom
 EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES)]
 
 
-class UnderstatedLow(EvictStoreLeaders):
+class Understated(EvictStoreLeaders):
     """Not in the catalogue: says that its risk is less than its kind of undo allows."""
 
     risk: ClassVar[Tier] = "LOW"  # type: ignore[assignment]
+
+
+class UnderstatedLoss(Understated):
+    undo: ClassVar[Undo] = Undo.IRREVERSIBLE
+
+
+class Overstated(TransferRegionLeader):
+    risk: ClassVar[Tier] = "HIGH"  # type: ignore[assignment]
 
 
 def plan_of(action: Action, facts: Facts) -> Plan:
@@ -238,10 +246,22 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("action", "least"), [(TRANSFER, "LOW"), (EVICT, "MEDIUM"), (BURY, "HIGH"), (UnderstatedLow(store_id=4), "MEDIUM")]
+    ("action", "least"),
+    [
+        (TRANSFER, "LOW"),
+        (EVICT, "MEDIUM"),
+        (BURY, "HIGH"),
+        (Understated(store_id=4), "MEDIUM"),
+        (UnderstatedLoss(store_id=4), "HIGH"),
+        (Overstated(region_id=180, to_store_id=2), "HIGH"),
+    ],
 )
 def test_how_it_is_undone_gives_a_tier_that_nothing_lowers(action: Action, least: str) -> None:
     assert least_tier(action) == least
+
+
+def test_the_ways_in_which_something_is_undone_are_named() -> None:
+    assert [*Undo] == ["reversible", "temporary", "irreversible"]
 
 
 @pytest.mark.parametrize(("action", "facts"), EACH)

@@ -76,6 +76,21 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
             say(call)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones"),
+        (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
+        (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
+        (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
+    ],
+)
+def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
+    with pytest.raises(BadCall) as bad:
+        render(call)
+    assert says in str(bad.value)
+
+
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(st.sampled_from(["store_id", "region_id", "to_store_id"]), st.text()),
