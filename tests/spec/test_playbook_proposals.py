@@ -168,7 +168,6 @@ def test_a_hot_region_is_led_by_the_calmest_of_its_healthy_followers() -> None:
         ({"store": {"is_busy": True}}, 1),
         ({"store": {"available_bytes": 100 * GIB}}, 1),
         ({"store": {"state": "Offline"}}, 1),
-        ({"store": {"written_bytes_per_s": 10e6}}, 1),  # no less than half of what the leader takes
         ({"store": {"written_bytes_per_s": 3e6}}, 1),  # no calmer: the lower id
         ({"store": {"written_bytes_per_s": 3e6, "leader_count": 39}}, 2),
         ({"evicting": (2,)}, 1),
@@ -183,6 +182,15 @@ def test_a_follower_that_is_not_well_does_not_lead_a_hot_region(changed: dict[st
     hot = HOT.regions[0].model_copy(update=changed.pop("region", {}))
     seen = HOT.model_copy(update={"stores": tuple(by_id.values()), "regions": (hot,), **changed})
     assert proposed(HOT_REGION, seen).params == f'{{"region_id":180,"to_store_id":{to}}}'
+
+
+def test_a_hot_region_moves_only_where_less_than_half_of_the_writes_are() -> None:
+    def seen(bytes_per_s: float) -> Facts:
+        stores = [s.model_copy(update={"written_bytes_per_s": bytes_per_s}) if s.id == 2 else s for s in HOT.stores]
+        return HOT.model_copy(update={"stores": tuple(stores), "evicting": (1,)})
+
+    assert proposed(HOT_REGION, seen(10e6)).code == "no_better_store"
+    assert proposed(HOT_REGION, seen(10e6 - 1)).params == '{"region_id":180,"to_store_id":2}'
 
 
 def test_only_what_the_evidence_names_is_moved_and_only_to_what_it_names() -> None:

@@ -78,7 +78,7 @@ def test_an_event_of_ours_needs_its_head_and_one_from_outside_has_its_own_bytes_
 )
 def test_what_is_no_event_of_ours_is_told_apart(raw: bytes | None, code: str, reason: str) -> None:
     assert refusal(raw)[:2] == (code, "")
-    assert reason in refusal(raw)[2]
+    assert refusal(raw)[2].startswith(reason) or refusal(raw)[2].endswith(reason)
 
 
 def test_what_has_the_right_bytes_and_a_wrong_value_names_its_field() -> None:
@@ -118,10 +118,10 @@ def test_a_registrys_framing_is_read_where_it_fits_to_the_last_byte() -> None:
 
     assert read(b"\x00\x00\x00\x01\x07" + body).event == RECEIVED
     assert refusal(b"\x00\x00\x00\x01\x07" + body[:-1], read)[:2] == ("undecodable", "")
-    assert refusal(b"\x00\x00\x00\x01\x07" + body + b"x", read) == (
+    assert refusal(b"\x00\x01\x00\x00\x07" + body + b"x", read) == (
         "undecodable",
         "",
-        "registered schema 263: 1 bytes after the end of AlertReceived",
+        "registered schema 16777223: 1 bytes after the end of AlertReceived",
     )
     assert refusal(b"\x00" * (RAW_BYTES_MAX + 1), read)[0] == "too_large"
     assert refusal(b"\x00" * RAW_BYTES_MAX, read)[0] == "undecodable"
