@@ -343,6 +343,18 @@ def test_asked_again_the_same_is_proposed_under_a_new_id() -> None:
     lane = FakeLane(Propose(unreachable()))
     started, second = lane.give(again)
     assert isinstance(started, ProposalStarted)
+    assert started.diagnosis == DiagnosisAdopted(
+        cluster_id=CLUSTER,
+        incident_id=first.incident_id,
+        ask_id="",
+        by="playbook",
+        final=True,
+        cause=first.cause,
+        confidence=first.confidence,
+        summary=first.why,
+        evidence=first.evidence,
+        agreed=False,
+    )
     assert isinstance(second, ActionProposed)
     assert (second.action, second.params, second.attempt) == (first.action, first.params, 2)
     assert second.proposal_id != first.proposal_id
