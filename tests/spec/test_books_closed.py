@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Any
 
 import pytest
@@ -148,6 +148,13 @@ def test_a_state_has_another_schema_when_its_shape_or_its_fold_is_another() -> N
     assert {len(each) for each in schemas} == {16}
     assert schemas[0] == schemas[2], "a state that says nothing of its fold has the first"
     assert len(set(schemas)) == 3
+
+
+def test_the_order_of_its_fields_is_no_part_of_a_states_schema() -> None:
+    one = make_dataclass("State", [("b", int, 0), ("a", str, "")])
+    other = make_dataclass("State", [("a", str, ""), ("b", int, 0)])
+
+    assert Saved(one).schema == Saved(other).schema
 
 
 def test_what_has_no_place_in_a_state_is_not_written_down_as_something_else() -> None:
