@@ -427,6 +427,7 @@ def test_an_alert_after_the_end_opens_a_new_incident() -> None:
     told.firing(starts_s=3600)
     first, second = (e.incident_id for e in told.decided if isinstance(e, IncidentOpened))
     assert first != second
+    assert second == "INC-" + hashlib.sha256(f"c1|{FAMILY}|{T0 + 3_600_000}|2".encode()).hexdigest()[:8]
 
 
 # -- answers --------------------------------------------------------------------------------------------------------
@@ -607,6 +608,7 @@ def test_a_new_kind_of_alert_is_asked_about_but_not_in_a_storm() -> None:
     (asked,) = told.after(300)
     assert isinstance(asked, DiagnosisAsked)
     assert {a.name for a in asked.alerts} == {ONE, TWO, THREE}
+    assert asked.ask_id == f"{asked.incident_id}-2-playbook"
     assert adopted(told.made("playbook")).ask_id == asked.ask_id
     assert told.after(3600) == []
 
