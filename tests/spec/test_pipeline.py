@@ -45,6 +45,7 @@ def test_every_topic_has_one_writer(topic: Topic) -> None:
     writers = {line.role for line in LINES if topic.name in line.writes}
 
     assert writers == ({"gateway", "console"} if topic.name == "alerts" else {topic.writer})
+    assert (topic.writer == "monitors") == (topic.name == "alerts")
 
 
 def test_every_line_names_topics_that_there_are_and_a_module_that_there_is() -> None:
