@@ -41,7 +41,7 @@ class Action(Model):
     words; what clients notice; how to do it and undo it by hand.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     name: ClassVar[str]
     version: ClassVar[int]

@@ -25,7 +25,7 @@ DECISIONS = ("approve", "deny", "cancel", "undo", "by_hand")  # and resolve:OUTC
 class Claims(Model):
     """What a person said: of exactly this plan of this remediation on this cluster, and until when it counts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     environment: Annotated[str, Field(min_length=1)]
     pd_cluster_id: Annotated[int, Field(ge=0)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from math import nan
+from typing import Any, ClassVar
 
 import pytest
 
 from actions import calls
-from actions.action import Action, Undo, params_json, params_schema
+from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
 from actions.card import card, describe
 from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
@@ -16,7 +17,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
-from schemas.values import Bounds, Call, Change, Plan, Reach, Sample
+from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -24,6 +25,20 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES)]
+
+
+class Understated(EvictStoreLeaders):
+    """Not in the catalogue: says that its risk is less than its kind of undo allows."""
+
+    risk: ClassVar[Tier] = "LOW"  # type: ignore[assignment]
+
+
+class UnderstatedLoss(Understated):
+    undo: ClassVar[Undo] = Undo.IRREVERSIBLE
+
+
+class Overstated(TransferRegionLeader):
+    risk: ClassVar[Tier] = "HIGH"  # type: ignore[assignment]
 
 
 def plan_of(action: Action, facts: Facts) -> Plan:
@@ -47,6 +62,99 @@ def sample(**figures: float) -> Sample:
 
 
 # every action of the catalogue
+
+
+@pytest.mark.parametrize(
+    ("action", "title", "entities", "bounds", "reach"),
+    [
+        (
+            EVICT,
+            "Evict leaders from store 4 for 15 min",
+            ("store:4",),
+            Bounds(stores_max=1, regions_max=66, leaders_max=66),
+            Reach(stores=1, regions=40, leaders=40, leaders_share=0.2),
+        ),
+        (
+            TRANSFER,
+            "Move the leader of region 180 to store 2",
+            ("region:180", "store:2"),
+            Bounds(stores_max=2, regions_max=1, leaders_max=1),
+            Reach(stores=2, regions=1, leaders=1, leaders_share=0.005),
+        ),
+        (
+            BURY,
+            "Remove the records of tombstone stores 8, 9",
+            ("store:8", "store:9"),
+            Bounds(stores_max=2, regions_max=0, leaders_max=0),
+            Reach(stores=2, regions=0, leaders=0, leaders_share=0),
+        ),
+    ],
+)
+def test_what_an_approver_is_shown(
+    action: Action, title: str, entities: tuple[str, ...], bounds: Bounds, reach: Reach
+) -> None:
+    assert action.title() == title
+    assert action.entities() == entities
+    assert action.version == 1
+    assert action.bounds(WITH_TOMBSTONES) == bounds
+    assert action.reach(WITH_TOMBSTONES) == reach
+
+
+UNKNOWN = healthy(stores=0, regions=())
+
+
+@pytest.mark.parametrize(
+    ("action", "facts", "premises"),
+    [
+        (
+            EVICT,
+            healthy(),
+            {"store:4.address": "10.0.4.4:20160", "store:4.state": "Up", "store:4.evicting": "no"},
+        ),
+        (
+            EVICT,
+            healthy(slow_evicting=(4,), evicting=(5,)),
+            {"store:4.address": "10.0.4.4:20160", "store:4.state": "Up", "store:4.evicting": "yes"},
+        ),
+        (EVICT, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown", "store:4.evicting": "no"}),
+        (
+            TRANSFER,
+            healthy(),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "store:2.address": "10.0.4.2:20160",
+                "store:2.state": "Up",
+            },
+        ),
+        (
+            TRANSFER,
+            UNKNOWN,
+            {
+                "region:180.conf_ver": "unknown",
+                "region:180.version": "unknown",
+                "region:180.leader": "unknown",
+                "store:2.address": "unknown",
+                "store:2.state": "unknown",
+            },
+        ),
+        (
+            BURY,
+            with_store(healthy(), tombstone(9)),
+            {
+                "store:8.address": "unknown",
+                "store:8.state": "unknown",
+                "store:9.address": "10.0.4.9:20160",
+                "store:9.state": "Tombstone",
+                "tombstones": "9",
+            },
+        ),
+    ],
+)
+def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
+    """Word for word: an approval is for these."""
+    assert {p.name: p.value for p in action.relies_on(facts)} == premises
 
 
 @pytest.mark.parametrize("name", ["evict_store_leaders", "remove_tombstones", "transfer_region_leader"])
@@ -115,6 +223,47 @@ def test_stores_that_a_new_pd_leader_calls_disconnected_abort_nothing_yet() -> N
     assert EVICT.abort_if(sample(), sample(stores_up=0, pd_settled=0)) is None
 
 
+def test_a_sample_that_does_not_say_whether_pd_had_settled_is_believed() -> None:
+    before, now = (Sample(at_ms=0, figures={"down_peers": 0, "stores_up": up}) for up in (5, 4))
+    assert EVICT.abort_if(before, now) == ("fewer_stores_up", "stores up 5 -> 4")
+    assert EVICT.abort_if(now, before) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "settled"),
+    [
+        ({"pd_leader_age_s": 60.0}, True),
+        ({"pd_leader_age_s": 59.9}, False),
+        ({"pd_leader_age_s": nan}, False),
+        ({"schedulers": ()}, False),
+        ({"pd_leader_age_s": 59.9, "schedulers": ()}, False),
+    ],
+    ids=str,
+)
+def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str, Any], settled: bool) -> None:
+    assert is_settled(healthy(**changed)) == settled
+    assert health(healthy(**changed))["pd_settled"] == settled
+
+
+@pytest.mark.parametrize(
+    ("action", "least"),
+    [
+        (TRANSFER, "LOW"),
+        (EVICT, "MEDIUM"),
+        (BURY, "HIGH"),
+        (Understated(store_id=4), "MEDIUM"),
+        (UnderstatedLoss(store_id=4), "HIGH"),
+        (Overstated(region_id=180, to_store_id=2), "HIGH"),
+    ],
+)
+def test_how_it_is_undone_gives_a_tier_that_nothing_lowers(action: Action, least: str) -> None:
+    assert least_tier(action) == least
+
+
+def test_the_ways_in_which_something_is_undone_are_named() -> None:
+    assert [*Undo] == ["reversible", "temporary", "irreversible"]
+
+
 @pytest.mark.parametrize(("action", "facts"), EACH)
 def test_a_foreign_call_cannot_be_told(action: Action, facts: Facts) -> None:
     assert action.probe(Call(name="transfer_leader", args={"region_id": "1", "to_store_id": "1"}), facts) == "cant_tell"
@@ -142,6 +291,9 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("evict_store_leaders", '{"store_id":4,"keep_s":3601}', "keep_s"),
         ("evict_store_leaders", '{"store_id":4,"force":true}', "force"),
         ("transfer_region_leader", '{"region_id":180}', "to_store_id"),
+        ("transfer_region_leader", '{"to_store_id":2}', "region_id"),
+        ("transfer_region_leader", '{"region_id":0,"to_store_id":2}', "region_id"),
+        ("remove_tombstones", "{}", "store_ids"),
         ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[0]}', "store_ids.0"),
@@ -163,11 +315,44 @@ def test_an_unknown_action_names_those_there_are() -> None:
         named("drop_database")
 
 
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
+        ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
+        ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+    ],
+)
+def test_the_least_and_the_most_that_parameters_may_be(name: str, params: str) -> None:
+    assert params_json(parse(name, params)) == params
+
+
+def test_a_hundred_tombstones_are_enough_at_a_time() -> None:
+    with pytest.raises(BadParameters, match="store_ids"):
+        parse("remove_tombstones", json.dumps({"store_ids": list(range(1, 102))}))
+
+
 def test_tombstones_have_one_spelling() -> None:
     assert params_json(parse("remove_tombstones", '{"store_ids": [9, 8]}')) == '{"store_ids":[8,9]}'
 
 
 # evict_store_leaders
+
+
+@pytest.mark.parametrize(("keep_s", "words"), [(60, "1 min"), (61, "61 s"), (90, "90 s"), (3600, "60 min")])
+def test_for_how_long_is_said_in_whole_minutes_where_it_is_some(keep_s: int, words: str) -> None:
+    assert EvictStoreLeaders(store_id=4, keep_s=keep_s).title() == f"Evict leaders from store 4 for {words}"
+
+
+def test_a_share_of_leaders_that_nobody_counts_is_none_or_all() -> None:
+    none = healthy().model_copy(update={"stores": tuple(store(n, leader_count=0) for n in range(1, 6))})
+    assert EVICT.reach(none) == Reach(stores=1, regions=0, leaders=0, leaders_share=0)
+    odd = with_store(none, store(4, leader_count=1))
+    assert EVICT.reach(odd).leaders_share == 1
+    assert EVICT.reach(with_store(odd, store(1, leader_count=-1))).leaders_share == 1
+    assert EVICT.reach(UNKNOWN).leaders == 0
+    assert TRANSFER.reach(none).leaders_share == 1
+    assert TRANSFER.reach(with_store(none, store(1, leader_count=2))).leaders_share == 0.5
 
 
 def test_the_undo_of_an_eviction_is_part_of_its_change() -> None:
@@ -209,6 +394,23 @@ def test_a_restarted_pd_that_counts_no_leaders_is_not_done() -> None:
     assert not EVICT.is_done(empty.model_copy(update={"stores": tuple(store(n, leader_count=0) for n in range(1, 6))}))
     assert not EVICT.is_done(empty.model_copy(update={"evicting": ()}))
     assert not EVICT.is_done(healthy(evicting=(4,)))
+    assert not EVICT.is_done(with_store(empty, store(4, leader_count=1)))
+    assert not EVICT.is_done(healthy(stores=3, evicting=(4,)))
+
+
+def test_what_an_eviction_is_watched_by() -> None:
+    facts = with_store(healthy(evicting=(4,)), store(4, leader_count=7, slow_score=84))
+    assert EVICT.figures(facts) == {
+        "down_peers": 0,
+        "pending_peers": 0,
+        "stores_up": 5,
+        "pd_settled": 1,
+        "evicting": 1,
+        "leaders": 7,
+        "slow_score": 84,
+    }
+    assert not EVICT.is_reached(sample(leaders=1))
+    assert EVICT.figures(healthy())["evicting"] == 0
 
 
 def test_an_eviction_by_somebody_else_drifts() -> None:
@@ -217,6 +419,16 @@ def test_an_eviction_by_somebody_else_drifts() -> None:
     assert drifted(plan, healthy(pd_cluster_id=1), EVICT) == [f"PD cluster was {plan.pd_cluster_id}, is 1"]
     assert drifted(plan, with_store(healthy(), store(4, address="other:1")), EVICT)
     assert drifted(plan, with_store(healthy(), store(4, leader_count=41)), EVICT) == []
+
+
+def test_a_premise_that_only_the_plan_or_only_the_action_knows_does_not_hold() -> None:
+    """Of another release, say, which relied on more or on less."""
+    plan = plan_of(EVICT, healthy())
+    other = plan.model_copy(update={"premises": (*plan.premises[1:], Premise(name="store:4.labels", value="ssd"))})
+    assert drifted(other, healthy(), EVICT) == [
+        "store:4.address was not relied on, is 10.0.4.4:20160",
+        "store:4.labels was ssd, is not looked at",
+    ]
 
 
 class PlansByCount(EvictStoreLeaders):
@@ -307,6 +519,14 @@ def test_a_transfer_is_done_when_its_operator_has_ended() -> None:
     assert TRANSFER.figures(healthy())["leads"] == 0
     assert TRANSFER.figures(healthy(regions=(region(180, 2, 1, 3),)))["leads"] == 1
     assert "leads" not in TRANSFER.figures(healthy(regions=()))
+    assert TRANSFER.figures(healthy()) == health(healthy()) | {"leads": 0}
+    assert not TRANSFER.is_reached(sample(leads=0))
+    assert not TRANSFER.is_reached(sample(leads=2))
+
+
+def test_a_transfer_from_nobody_has_no_undo() -> None:
+    for facts in (healthy(regions=()), healthy(regions=(region(180, 1, 2, 3, leader_store_id=0),))):
+        assert TRANSFER.plan(facts) == (Change(do=calls.transfer_leader(180, 2), undo=None),)
 
 
 # remove_tombstones
@@ -315,6 +535,15 @@ def test_a_transfer_is_done_when_its_operator_has_ended() -> None:
 def test_what_is_lost_is_recorded_first() -> None:
     lost = json.loads(BURY.snapshot(WITH_TOMBSTONES))
     assert [(s["id"], s["address"]) for s in lost] == [(8, "10.0.4.8:20160"), (9, "10.0.4.9:20160")]
+    assert set(lost[0]) == {
+        "id",
+        "address",
+        "status_address",
+        "state",
+        "labels",
+        "region_count",
+        "last_heartbeat_ms",
+    }
     assert EVICT.snapshot(healthy()) == ""
 
 
@@ -331,7 +560,9 @@ def test_were_the_tombstones_removed() -> None:
     assert BURY.probe(call, healthy(stores=0)) == "cant_tell"
     assert BURY.is_done(healthy())
     assert not BURY.is_done(WITH_TOMBSTONES)
-    assert BURY.figures(WITH_TOMBSTONES)["remaining"] == 2
+    assert not BURY.is_done(healthy(stores=0))  # it lists no store at all: not to be believed
+    assert BURY.figures(WITH_TOMBSTONES) == health(WITH_TOMBSTONES) | {"remaining": 2}
+    assert not BURY.is_reached(sample(remaining=1))
 
 
 # the card

@@ -76,6 +76,21 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
             say(call)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones"),
+        (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
+        (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
+        (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
+    ],
+)
+def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
+    with pytest.raises(BadCall) as bad:
+        render(call)
+    assert says in str(bad.value)
+
+
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(st.sampled_from(["store_id", "region_id", "to_store_id"]), st.text()),
@@ -130,10 +145,53 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
             "PD:operator:ErrAddOperator",
         ),
         (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
+        (TRANSFER, 400, '"region has no voter in store 5"', "pd_said_no"),
+        (TRANSFER, 599, '"region has no voter in store 5"', "pd_said_no"),
+        (TRANSFER, 400, '"[PD:region:ErrRegionNotFound]region 9 not found"', "PD:region:ErrRegionNotFound"),
+        (TRANSFER, 599, '{"msg":"[PD:region:ErrRegionNotFound]region 9 not found"}', "PD:region:ErrRegionNotFound"),
     ],
 )
 def test_what_pd_refuses_before_it_changes_anything(call: Call, status: int, body: str, code: str) -> None:
     assert judge(call, status, J, body)[:2] == ("refused", code)
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "code", "said"),
+    [
+        (500, J, '"failed stores: [4]"', "http_500", "failed stores: [4]"),
+        (500, J, '  {"b":1,"a":[2]}\n', "http_500", '{"a":[2],"b":1}'),
+        (500, J, '{"msg":" no\\n","code":"x"}', "http_500", "no"),
+        (500, J, '{"msg":7}', "http_500", '{"msg":7}'),
+        (500, J, '["msg"]', "http_500", '["msg"]'),
+        (500, "Application/JSON", '"null"', "http_500", "null"),
+        (502, "text/html", " <html>\n", "http_502_not_json", "<html>"),
+        (502, "text/json", '"x"', "http_502_not_json", '"x"'),
+        (500, J, '"x', "http_500_not_json", '"x'),
+        (500, J, '"[PD:cluster:ErrNotBootstrapped]x"', "PD:cluster:ErrNotBootstrapped", None),
+        (500, "text/plain", "[PD:apiutil:ErrRedirect]x", "PD:apiutil:ErrRedirect", None),
+        (500, J, '"x [PD:core:ErrStoreNotFound]"', "http_500", None),
+        (500, "", "x" * 400, "http_500_not_json", "x" * 300),
+        (399, J, '"[PD:core:ErrStoreNotFound]x"', "PD:core:ErrStoreNotFound", None),
+        (600, J, '"[PD:core:ErrStoreNotFound]x"', "PD:core:ErrStoreNotFound", None),
+        (399, J, '"missing store id"', "http_399", None),
+        (600, J, '"missing store id"', "http_600", None),
+        (500, J, '"missing store id, or not"', "http_500", None),
+        (400, J, '{"code":"data","msg":"m"}', "http_400", "m"),
+        (400, J, '["input"]', "http_400", None),
+        (500, J, '{"code":"input","msg":"m"}', "http_500", "m"),
+        (401, J, '{"code":"input","msg":"m"}', "http_401", "m"),
+    ],
+)
+def test_what_is_told_of_an_answer_that_says_nothing_for_certain(
+    status: int, content_type: str, body: str, code: str, said: str | None
+) -> None:
+    answer, given_code, text = judge(EVICT, status, content_type, body)
+    assert (answer, given_code) == ("may_have_run", code)
+    assert said is None or text == said
+
+
+def test_the_largest_id_that_there_is_can_be_said() -> None:
+    assert render(calls.remove_evict_leader(2**63 - 1)).path.endswith("-9223372036854775807")
 
 
 @pytest.mark.parametrize("call", ALL)

@@ -13,7 +13,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
 from actions.transfer_region_leader import TransferRegionLeader
-from schemas.facts import Facts
+from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
 from tests.actions.clusters import LIMITS, NOW, healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -38,29 +38,54 @@ def test_tombstones_without_regions_have_no_objection() -> None:
     assert codes(BURY, with_tombstones(healthy())) == []
 
 
-SHARED: list[tuple[str, dict[str, Any]]] = [
-    ("facts_stale", {"taken_at_ms": NOW - 31_000}),
-    ("facts_stale", {"taken_at_ms": NOW + 6_000}),
-    ("pd_warming_up", {"schedulers": ()}),
-    ("troubled_incomplete", {"troubled_complete": False}),
-    ("pd_no_quorum", {"members_healthy": 1}),
-    ("pd_no_quorum", {"members": 0, "members_healthy": 0}),
-    ("pd_no_quorum", {"members": 2, "members_healthy": 1}),
-    ("pd_no_leader", {"pd_leader": ""}),
-    ("pd_leader_young", {"pd_leader_age_s": 299.0}),
-    ("pd_leader_young", {"pd_leader_age_s": nan}),
-    ("unsafe_recovery", {"unsafe_recovery": "Unsafe recovery enters collect report stage"}),
-    ("unsafe_recovery", {"unsafe_recovery": ""}),
-    ("halt_scheduling", {"halt_scheduling": True}),
-    ("other_eviction", {"evicting": (5,)}),
-    ("other_eviction", {"slow_evicting": (5,)}),
+# code | for how long it is worth waiting (s), None: it is a no | what is wrong
+SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
+    ("facts_stale", 1, {"taken_at_ms": NOW - 30_001}),
+    ("facts_stale", 1, {"taken_at_ms": NOW + 5_001}),
+    ("pd_warming_up", 30, {"schedulers": ()}),
+    ("no_stores", 30, {"stores": ()}),
+    ("troubled_incomplete", 300, {"troubled_complete": False}),
+    ("pd_no_quorum", 30, {"members_healthy": 1}),
+    ("pd_no_quorum", 30, {"members": 0, "members_healthy": 0}),
+    ("pd_no_quorum", 30, {"members": 0, "members_healthy": 1}),
+    ("pd_no_quorum", 30, {"members": 2, "members_healthy": 1}),
+    ("pd_no_quorum", 30, {"members": 5, "members_healthy": 2}),
+    ("pd_no_leader", 30, {"pd_leader": ""}),
+    ("pd_leader_young", 1, {"pd_leader_age_s": 299.9}),
+    ("pd_leader_young", 200, {"pd_leader_age_s": 100.0}),
+    ("pd_leader_young", 30, {"pd_leader_age_s": nan}),
+    ("unsafe_recovery", None, {"unsafe_recovery": "Unsafe recovery enters collect report stage"}),
+    ("unsafe_recovery", None, {"unsafe_recovery": ""}),
+    ("halt_scheduling", None, {"halt_scheduling": True}),
+    ("other_eviction", 300, {"evicting": (5,)}),
+    ("other_eviction", 300, {"slow_evicting": (5,)}),
 ]
 
 
-@pytest.mark.parametrize(("code", "changed"), SHARED)
+@pytest.mark.parametrize(("code", "wait_s", "changed"), SHARED)
 @pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY])
-def test_every_action_shares_the_objections_to_a_cluster(action: Action, code: str, changed: dict[str, Any]) -> None:
-    assert code in codes(action, with_tombstones(healthy(**changed)))
+def test_every_action_shares_the_objections_to_a_cluster(
+    action: Action, code: str, wait_s: float | None, changed: dict[str, Any]
+) -> None:
+    facts = with_tombstones(healthy()).model_copy(update=changed)
+    (found,) = [o for o in objections(action, facts, LIMITS) if o.code == code]
+    until_ms = 0 if wait_s is None else NOW + wait_s * 1000
+    assert (found.kind, found.until_ms) == ("no" if wait_s is None else "wait", until_ms)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"taken_at_ms": NOW - 30_000, "stores": tuple(store(n, last_heartbeat_ms=NOW - 31_000) for n in range(1, 6))},
+        {"taken_at_ms": NOW + 5_000},
+        {"members": 1, "members_healthy": 1},
+        {"members": 5, "members_healthy": 3},
+        {"pd_leader_age_s": 300.0},
+        {"stores": tuple(store(n, last_heartbeat_ms=NOW - 22_000) for n in range(1, 6))},  # 20 s before they were read
+    ],
+)
+def test_what_is_just_within_a_limit_has_no_objection(changed: dict[str, Any]) -> None:
+    assert codes(EVICT, healthy().model_copy(update=changed)) == []
 
 
 @pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY])
@@ -69,14 +94,15 @@ def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY])
-def test_a_pd_that_lists_no_stores_is_waited_for(action: Action) -> None:
-    found = objections(action, healthy(stores=0), LIMITS)
-    assert ("no_stores", "wait") in [(o.code, o.kind) for o in found]
+def test_every_store_that_is_not_up_is_named() -> None:
+    facts = with_store(with_store(healthy(), store(1, state="Down")), store(5, state="Offline"))
+    assert [o.text for o in objections(EVICT, facts, LIMITS)] == ["store 1 is Down", "store 5 is Offline"]
 
 
 def test_an_up_store_that_is_silent_is_not_believed() -> None:
-    assert codes(EVICT, with_store(healthy(), store(5, last_heartbeat_ms=NOW - 24_000))) == ["store_silent"]
+    (silent,) = objections(EVICT, with_store(healthy(), store(5, last_heartbeat_ms=NOW - 22_001)), LIMITS)
+    assert (silent.code, silent.kind, silent.until_ms) == ("store_silent", "wait", NOW + 30_000)
+    assert silent.text == "store 5 has been silent for 20 s"
 
 
 @pytest.mark.parametrize(("recovery"), ["Unsafe recovery Finished", "Unsafe recovery Failed: time-out"])
@@ -84,17 +110,32 @@ def test_a_recovery_that_is_over_bars_nothing(recovery: str) -> None:
     assert codes(EVICT, healthy(unsafe_recovery=recovery)) == []
 
 
+def with_a_peer(region: RegionFacts, store_id: int, role: str) -> RegionFacts:
+    """One peer more, of this role."""
+    return region.model_copy(update={"peers": (*region.peers, PeerFacts(id=1, store_id=store_id, role=role))})
+
+
 @pytest.mark.parametrize(
     "ill",
     [
         region(7, 1, 4, 5, down_store_ids=(5,)),
         region(7, 1, 4, 5, pending_store_ids=(1,)),
+        with_a_peer(region(7, 1, 4), 5, "Learner"),  # which has no vote
+        with_a_peer(region(7, 1, 4, 5), 2, "IncomingVoter"),  # about to change its voters
         region(7, 1, 4),  # one replica too few
         region(7, 1, 4, 99),  # a store that isn't there
     ],
 )
 def test_the_quorum_rule(ill: Any) -> None:
     assert codes(EVICT, healthy(troubled=(ill,))) == ["quorum_at_risk"]
+
+
+@pytest.mark.parametrize(("count", "named"), [(5, "11, 12, 13, 14, 15"), (7, "11, 12, 13, 14, 15 and 2 more")])
+def test_the_quorum_rule_names_some_of_the_regions(count: int, named: str) -> None:
+    ill = tuple(region(11 + n, 1, 4, 5, down_store_ids=(5,)) for n in range(count))
+    (found,) = objections(EVICT, healthy(troubled=ill), LIMITS)
+    assert found.kind == "no"
+    assert found.text.endswith(f"in region {named}")
 
 
 @pytest.mark.parametrize(
@@ -110,14 +151,17 @@ def test_the_quorum_rule_protects_only_what_is_touched(ill: Any) -> None:
 
 def test_an_operator_on_the_same_region_waits() -> None:
     found = objections(TRANSFER, healthy(operators=(operator(180, "balance-leader"),)), LIMITS)
-    assert [(o.code, o.kind) for o in found] == [("operator_running", "wait")]
-    assert found[0].until_ms > NOW
+    assert [(o.code, o.kind, o.until_ms) for o in found] == [("operator_running", "wait", NOW + 30_000)]
+    assert found[0].text == "region 180 has an operator: balance-leader transfer leader: store 1 to 2"
     assert codes(TRANSFER, healthy(operators=(operator(181, "balance-leader"),))) == []
 
 
 def test_a_person_at_work_makes_taking_a_store_out_wait() -> None:
     assert codes(EVICT, healthy(operators=(operator(181, "admin-move-peer"),))) == ["operator_running"]
     assert codes(EVICT, healthy(operators=(operator(181, "balance-region"),))) == []
+    assert codes(TRANSFER, healthy(operators=(operator(181, "admin-move-peer"),))) == []
+    both = healthy(operators=(operator(181, "balance-region"), operator(182, "admin-move-peer")))
+    assert codes(EVICT, both) == ["operator_running"]
 
 
 EVICTIONS: list[tuple[str, Callable[[Facts], Facts]]] = [
@@ -157,6 +201,141 @@ def test_the_targets_own_eviction_is_not_another_one(changed: dict[str, Any], co
     assert codes(EVICT, healthy(**changed)) == [code]
 
 
+def other_stores(*changed: StoreFacts, **more: Any) -> Facts:
+    """Healthy, but for these stores and facts."""
+    facts = healthy(**more)
+    for store_ in changed:
+        facts = with_store(facts, store_)
+    return facts
+
+
+@pytest.mark.parametrize(
+    "heir",
+    [
+        {"is_busy": True},
+        {"slow_score": 80},
+        {"labels": {"engine": "tiflash"}},
+        {"state": "Disconnected"},
+        {"evicting": (1,)},
+        {"slow_evicting": (1,)},
+    ],
+    ids=str,
+)
+def test_a_store_that_could_not_lead_counts_for_no_heir(heir: dict[str, Any]) -> None:
+    """Four others, and four are needed: five replicas but for the target's."""
+    of_facts = {name: value for name, value in heir.items() if "evicting" in name}
+    of_store = {name: value for name, value in heir.items() if name not in of_facts}
+    assert "nowhere_to_go" not in codes(EVICT, healthy(max_replicas=5))
+    assert "nowhere_to_go" in codes(EVICT, other_stores(store(1, **of_store), max_replicas=5, **of_facts))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        healthy(max_replicas=2),
+        healthy(max_replicas=5),
+        healthy(leader_schedule_limit=1),
+        other_stores(store(1, slow_score=79, labels={"engine": "tikv"}), max_replicas=5),
+        other_stores(store(4, leader_count=1)),
+        other_stores(store(4, leader_count=34), *(store(n, leader_count=66 if n == 1 else 0) for n in (1, 2, 3, 5))),
+        other_stores(store(4, written_bytes_per_s=20e6)),
+        other_stores(store(1, available_bytes=100)),
+        other_stores(store(1, available_bytes=100), store(2, available_bytes=100)),  # two are left, and two are needed
+        healthy(troubled=(region(7, 4, 1, 2, pending_store_ids=(4,)), region(8, 1, 2, 3, pending_store_ids=(2, 3)))),
+    ],
+)
+def test_leaders_are_evicted_where_it_is_just_within_the_limits(facts: Facts) -> None:
+    assert codes(EVICT, facts) == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        other_stores(store(4, leader_count=35), *(store(n, leader_count=66 if n == 1 else 0) for n in (1, 2, 3, 5))),
+        other_stores(store(4, leader_count=9), store(1, leader_count=-200)),  # counts that make no sense
+    ],
+)
+def test_too_large_a_share_of_the_leaders_is_not_moved(facts: Facts) -> None:
+    assert "too_many_leaders" in codes(EVICT, facts)
+
+
+def test_heirs_that_are_low_on_space_are_no_heirs_where_the_others_are_too_few() -> None:
+    facts = other_stores(*(store(n, available_bytes=100) for n in (1, 2, 3)))
+    assert codes(EVICT, facts) == ["heirs_low_on_space"]
+
+
+@pytest.mark.parametrize(("count", "named"), [(5, "11, 12, 13, 14, 15"), (7, "11, 12, 13, 14, 15 and 2 more")])
+def test_leaders_that_are_stuck_are_named(count: int, named: str) -> None:
+    stuck = tuple(region(11 + n, 4, 1, 2, pending_store_ids=(1, 2)) for n in range(count))
+    texts = [o.text for o in objections(EVICT, healthy(troubled=stuck), LIMITS) if o.code == "leaders_stuck"]
+    assert texts == [f"no healthy follower could lead region {named}"]
+
+
+@pytest.mark.parametrize(
+    ("action", "facts", "code", "wait_s"),
+    [
+        (EVICT, other_stores(store(4, written_bytes_per_s=20e6 + 1)), "writes_too_high", 300),
+        (TRANSFER, other_stores(store(2, written_bytes_per_s=20e6 + 1)), "writes_too_high", 60),
+        (TRANSFER, healthy(regions=(region(180, 1, 2, 3, written_bytes=1_200_000_001),)), "writes_too_high", 60),
+        (TRANSFER, healthy(regions=(region(180, 1, 2, 3, leader_store_id=0),)), "no_leader", 60),
+        (
+            TRANSFER,
+            healthy(regions=(with_a_peer(region(180, 1, 2, 3), 5, "IncomingVoter"),)),
+            "joint_state",
+            60,
+        ),
+    ],
+)
+def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wait_s: int) -> None:
+    assert [(o.code, o.kind, o.until_ms) for o in objections(action, facts, LIMITS)] == [
+        (code, "wait", NOW + wait_s * 1000)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "facts", "text"),
+    [
+        (
+            EVICT,
+            other_stores(store(4, written_bytes_per_s=21.5e6)),
+            "store 4 takes 21.5 MB/s of writes, at most 20",
+        ),
+        (
+            TRANSFER,
+            healthy(regions=(region(180, 1, 2, 3, written_bytes=1_290_000_000),)),
+            "region 180 takes 21.5 MB/s of writes, at most 20",
+        ),
+        (
+            TRANSFER,
+            other_stores(store(1, written_bytes_per_s=30e6)),
+            "store 1 takes 30.0 MB/s of writes, at most 20",
+        ),
+        (
+            TRANSFER,
+            other_stores(store(2, written_bytes_per_s=30e6)),
+            "store 2 takes 30.0 MB/s of writes, at most 20",
+        ),
+        (
+            EVICT,
+            other_stores(store(2, is_busy=True), max_replicas=5),
+            "too few stores could lead instead (1, 3, 5; 5 replicas a region)",
+        ),
+        (
+            EVICT,
+            other_stores(*(store(n, is_busy=True) for n in (1, 2, 3, 5))),
+            "too few stores could lead instead (none; 3 replicas a region)",
+        ),
+        (
+            EVICT,
+            other_stores(*(store(n, leader_count=0) for n in (2, 3, 5))),
+            "store 4 leads 50% of all regions, at most 34%",
+        ),
+    ],
+)
+def test_an_objection_names_the_numbers(action: Action, facts: Facts, text: str) -> None:
+    assert text in [o.text for o in objections(action, facts, LIMITS)]
+
+
 @pytest.mark.parametrize(("code", "spoil"), EVICTIONS)
 def test_why_leaders_are_not_evicted(code: str, spoil: Callable[[Facts], Facts]) -> None:
     assert code in codes(EVICT, spoil(healthy()))
@@ -182,6 +361,18 @@ TRANSFERS: list[tuple[str, Callable[[Facts], Facts]]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        other_stores(store(2, slow_score=79, available_bytes=200, written_bytes_per_s=20e6)),
+        other_stores(store(1, written_bytes_per_s=20e6)),
+        healthy(regions=(region(180, 1, 2, 3, written_bytes=1_200_000_000),)),  # 20 MB/s over a minute
+    ],
+)
+def test_a_leader_is_moved_where_it_is_just_within_the_limits(facts: Facts) -> None:
+    assert codes(TRANSFER, facts) == []
+
+
 @pytest.mark.parametrize(("code", "spoil"), TRANSFERS)
 def test_why_a_leader_is_not_moved(code: str, spoil: Callable[[Facts], Facts]) -> None:
     assert code in codes(TRANSFER, spoil(healthy()))
@@ -201,7 +392,11 @@ def test_a_region_in_joint_state_is_waited_for() -> None:
         ("no_such_store", healthy()),
         ("not_a_tombstone", with_store(with_tombstones(healthy()), store(8))),
         ("still_has_regions", with_store(with_tombstones(healthy()), tombstone(8, region_count=1))),
+        ("still_has_regions", with_store(with_tombstones(healthy()), tombstone(8, region_count=2))),
+        ("still_has_regions", with_store(with_tombstones(healthy()), tombstone(8, leader_count=1))),
+        ("still_has_regions", with_store(with_tombstones(healthy()), tombstone(8, leader_count=2))),
         ("still_has_regions", with_tombstones(healthy(troubled=(region(7, 1, 2, 8),)))),
+        ("still_has_regions", with_tombstones(healthy(regions=(region(7, 1, 2, 9),)))),
         ("other_tombstones", with_store(with_tombstones(healthy()), tombstone(11))),
     ],
 )
@@ -221,8 +416,3 @@ def test_all_objections_are_listed() -> None:
         "other_eviction",
         "already_evicting",
     ]
-
-
-def test_a_wait_says_until_when() -> None:
-    young = objections(EVICT, healthy(pd_leader_age_s=100.0), LIMITS)
-    assert [(o.kind, o.until_ms) for o in young] == [("wait", NOW + 200_000)]

@@ -156,6 +156,7 @@ class Answer:
 
 def load_all_but(module: str, tests: Sequence[str]) -> None:
     """Import what the tests import, and forget what depends on the module."""
+    importlib.import_module("tests.conftest")  # what it imports takes longer than most tests: once is enough
     for name in sorted({test.split("::")[0] for test in tests}):
         importlib.import_module(name.removesuffix(".py").replace("/", "."))
     graph = grimp.build_graph(*PACKAGES, cache_dir=str(ROOT / ".cache/grimp"))

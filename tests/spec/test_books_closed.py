@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Any
 
 import pytest
@@ -121,6 +121,40 @@ def test_sets_are_written_in_order() -> None:
     saved = saved_of(frozenset[str])
     assert saved.dump(frozenset({"b", "a", "c"})) == '["a","b","c"]'
     assert saved.load('["a","b","c"]') == frozenset({"a", "b", "c"})
+
+
+def test_a_state_is_written_down_as_json_that_a_person_can_read() -> None:
+    saved = saved_of(dict[str, tuple[int, str]])
+    assert saved.dump({"é": (1, "ü"), "a": (2, "")}) == '{"é":[1,"ü"],"a":[2,""]}'
+    with pytest.raises(ValueError, match="JSON"):
+        saved.load("[")
+
+
+def test_a_state_has_another_schema_when_its_shape_or_its_fold_is_another() -> None:
+    @dataclass(frozen=True)
+    class Counted:
+        count: int = 0
+
+    @dataclass(frozen=True)
+    class Named:
+        name: str = ""
+
+    def schema(kind: type[Any], fold: int | None) -> str:
+        if fold is not None:
+            kind.FOLD = fold
+        return Saved(kind).schema
+
+    schemas = [schema(Counted, None), schema(Named, None), schema(Counted, 1), schema(Counted, 2)]
+    assert {len(each) for each in schemas} == {16}
+    assert schemas[0] == schemas[2], "a state that says nothing of its fold has the first"
+    assert len(set(schemas)) == 3
+
+
+def test_the_order_of_its_fields_is_no_part_of_a_states_schema() -> None:
+    one = make_dataclass("State", [("b", int, 0), ("a", str, "")])
+    other = make_dataclass("State", [("a", str, ""), ("b", int, 0)])
+
+    assert Saved(one).schema == Saved(other).schema
 
 
 def test_what_has_no_place_in_a_state_is_not_written_down_as_something_else() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from schemas.events import (
     Event,
     IncidentClosed,
     IncidentOpened,
+    RuledOut,
 )
 from schemas.processors import Record, Tick
 from schemas.values import Cause, Evidence, Head
@@ -133,6 +134,10 @@ class Told:
         )
 
 
+def record(event: Event) -> Record:
+    return Record("diagnoses", 0, 0, T0, Head(event_id="x", at_ms=T0), event, Cause(topic="diagnoses"))
+
+
 def kinds(events: Sequence[Event]) -> list[str]:
     return [type(e).__name__ for e in events]
 
@@ -140,6 +145,23 @@ def kinds(events: Sequence[Event]) -> list[str]:
 def adopted(events: Sequence[Event]) -> DiagnosisAdopted:
     (found,) = [e for e in events if isinstance(e, DiagnosisAdopted)]
     return found
+
+
+def test_what_holds_where_nobody_has_set_anything() -> None:
+    assert asdict(IncidentSettings()) == {
+        "close_after_s": 300,
+        "close_after_s_max": 3600,
+        "silent_close_s": 86_400,
+        "repeat_noted_s": 3600,
+        "echo_s": 120,
+        "playbook_deadline_s": 20,
+        "model_deadline_s": None,
+        "ask_again_s": 300,
+        "alerts_kept_max": 100,
+        "alerts_known_max": 2000,
+        "alerts_asked_max": 20,
+        "incidents_max": 100,
+    }
 
 
 # -- folding --------------------------------------------------------------------------------------------------------
@@ -152,6 +174,32 @@ def test_the_first_alert_opens_an_incident_and_asks_the_playbook() -> None:
     assert isinstance(asked, DiagnosisAsked)
     assert (opened.family, asked.by, asked.deadline_ms) == (FAMILY, "playbook", T0 + 20_000)
     assert opened.incident_id == "INC-" + hashlib.sha256(f"c1|{FAMILY}|{T0}|1".encode()).hexdigest()[:8]
+
+
+@pytest.mark.parametrize(
+    ("labels", "where"),
+    [({"instance": "i:1", "store_id": "4"}, " (i:1)"), ({"store_id": "4"}, " (4)"), ({"job": "tikv"}, "")],
+)
+def test_an_incident_is_titled_by_its_first_alert(labels: dict[str, str], where: str) -> None:
+    told = Told()
+    fired = AlertFired(
+        cluster_id="c1",
+        name=ONE,
+        fingerprint="f1",
+        starts_at_ms=T0,
+        level="emergency",
+        labels=labels,
+        annotations={"summary": "s"},
+        incomplete=True,
+        generator_url="http://prometheus/1",
+    )
+    (opened, asked) = told.given(fired)
+    assert isinstance(opened, IncidentOpened)
+    assert isinstance(asked, DiagnosisAsked)
+    assert (opened.title, opened.level, opened.alert) == (ONE + where, "emergency", fired.ref())
+    assert (opened.incomplete, opened.generator_url, opened.synthetic) == (True, "http://prometheus/1", False)
+    assert (asked.ask_id, asked.family) == (f"{opened.incident_id}-1-playbook", FAMILY)
+    assert asked.alerts == (fired.ref(),)
 
 
 def test_where_a_model_is_configured_it_is_asked_as_well() -> None:
@@ -295,6 +343,48 @@ def test_the_same_alert_fires_again_where_the_monitor_was_gone_for_a_while() -> 
     assert folded.again
 
 
+def test_how_long_the_other_half_of_a_pair_is_taken_for_an_echo() -> None:
+    told = Told()
+    told.firing()
+    told.resolved()
+    told.now_s = 119.999
+    assert told.firing() == []
+    (folded,) = told.firing(starts_s=-59)
+    assert isinstance(folded, AlertFolded), "it has begun anew: no echo"
+
+    told = Told()
+    told.firing()
+    told.resolved()
+    told.now_s = 120
+    assert kinds(told.firing()) == ["AlertFolded"]
+
+
+def test_echoes_are_forgotten() -> None:
+    told = Told()
+    told.firing(fp="f1")
+    told.firing(fp="f2")
+    told.resolved(fp="f1")
+    told.now_s = 119.999
+    told.resolved(fp="f2")
+    assert set(told.state.echoes) == {"f1", "f2"}
+    told.firing(fp="f3")
+    told.now_s = 120
+    told.resolved(fp="f3")
+    assert set(told.state.echoes) == {"f2", "f3"}
+
+
+def test_each_alert_that_fires_again_doubles_the_wait() -> None:
+    told = Told()
+    told.firing()
+    told.made("playbook")
+    told.resolved()
+    for again in (1, 2, 3):
+        told.now_s += 200
+        told.firing(starts_s=told.now_s)
+        told.resolved(starts_s=told.now_s)
+        assert told.rules.wakes_at(told.state) == told.now_ms + 300_000 * 2**again
+
+
 def test_an_alert_of_which_nothing_is_heard_any_more_closes_its_incident() -> None:
     told = Told()
     told.firing()
@@ -316,6 +406,19 @@ def test_a_repeat_shows_that_the_alert_still_fires() -> None:
     assert told.state.open
 
 
+def test_a_repeat_is_noted_once_an_hour() -> None:
+    told = Told()
+    told.firing()
+    told.made("playbook")
+    told.now_s = 3599.999
+    assert told.firing() == []
+    told.now_s = 3600
+    (folded,) = told.firing(generator_url="http://prometheus/2")
+    assert isinstance(folded, AlertFolded)
+    assert (folded.again, folded.folded, folded.firing) == (False, 0, 1)
+    assert folded.generator_url == "http://prometheus/2"
+
+
 def test_an_alert_after_the_end_opens_a_new_incident() -> None:
     told = Told()
     told.firing()
@@ -324,6 +427,7 @@ def test_an_alert_after_the_end_opens_a_new_incident() -> None:
     told.firing(starts_s=3600)
     first, second = (e.incident_id for e in told.decided if isinstance(e, IncidentOpened))
     assert first != second
+    assert second == "INC-" + hashlib.sha256(f"c1|{FAMILY}|{T0 + 3_600_000}|2".encode()).hexdigest()[:8]
 
 
 # -- answers --------------------------------------------------------------------------------------------------------
@@ -387,6 +491,56 @@ def test_where_both_abstain_the_cause_is_unknown() -> None:
     told.abstained("playbook")
     found = adopted(told.abstained("model"))
     assert (found.cause, found.final, found.summary) == ("unknown", True, "no_key: none")
+
+
+def test_where_the_model_abstains_and_the_playbook_is_late_the_cause_is_unknown_and_the_models_reason_stands() -> None:
+    told = Told(Incidents(MODEL))
+    told.firing()
+    told.abstained("model")
+    overdue, found = told.after(60)
+    assert isinstance(overdue, DiagnosisOverdue)
+    assert isinstance(found, DiagnosisAdopted)
+    assert (overdue.by, found.by, found.cause, found.final) == ("playbook", "model", "unknown", True)
+
+
+def test_what_an_incident_takes_of_an_answer() -> None:
+    told = Told()
+    told.firing(synthetic=True)
+    ask = told.ask("playbook")
+    said: dict[str, Any] = {
+        "cluster_id": "c1",
+        "incident_id": ask.incident_id,
+        "ask_id": ask.ask_id,
+        "by": "model",
+        "model": "m",
+        "evidence": tuple(Evidence(id=i, text=i, source="alert", seen_at_ms=T0) for i in ("E1", "E2")),
+    }
+    ruled_out = (RuledOut(what="load", evidence=("E2",)),)
+    made = DiagnosisMade(
+        **said, cause="slow_store", confidence=0.8, summary="slow store 4", cited=("E2",), ruled_out=ruled_out
+    )
+    found = adopted(told.rules.decide(told.state, record(made), T0, Controls()))
+    assert (
+        found
+        == DiagnosisAdopted(
+            cluster_id="c1",
+            incident_id=ask.incident_id,
+            ask_id=ask.ask_id,
+            by="playbook",  # who was asked
+            final=True,
+            cause="slow_store",
+            confidence=0.8,
+            summary="slow store 4",
+            evidence=said["evidence"][1:],
+            ruled_out=ruled_out,
+            model="m",
+            synthetic=True,
+        )
+    )
+    abstained = DiagnosisAbstained(**said, code="no_key", reason="none")
+    found = adopted(told.rules.decide(told.state, record(abstained), T0, Controls()))
+    assert (found.cause, found.confidence, found.summary) == ("unknown", 0, "no_key: none")
+    assert (found.evidence, found.ruled_out) == (said["evidence"], ())
 
 
 def test_an_answer_that_nobody_waits_for_any_more_is_still_better_than_none() -> None:
@@ -454,6 +608,7 @@ def test_a_new_kind_of_alert_is_asked_about_but_not_in_a_storm() -> None:
     (asked,) = told.after(300)
     assert isinstance(asked, DiagnosisAsked)
     assert {a.name for a in asked.alerts} == {ONE, TWO, THREE}
+    assert asked.ask_id == f"{asked.incident_id}-2-playbook"
     assert adopted(told.made("playbook")).ask_id == asked.ask_id
     assert told.after(3600) == []
 

@@ -10,8 +10,11 @@ import pytest
 from agents.causes import CAUSES
 from agents.diagnose import Diagnose
 from agents.evidence import collect
-from agents.propose import Propose
+from agents.offers import offered, proposal_reply, proposal_schema
+from agents.propose import STARTED_KEPT, Propose, nothing, started_for
+from agents.remedies import Nothing, propose
 from agents.rendering import diagnosis_request, prompt_named
+from agents.replies import BadReply
 from agents.thinking import ModelOverloaded
 from schemas.events import (
     ActionProposed,
@@ -21,9 +24,9 @@ from schemas.events import (
     ProposalAskedAgain,
     ProposalStarted,
 )
-from schemas.facts import Facts, PeerFacts
+from schemas.facts import Facts, Look, PeerFacts
 from schemas.values import Evidence
-from tests.agents.cases import CLUSTER, adopted, alert, asked, facts, region, store
+from tests.agents.cases import CLUSTER, GIB, adopted, alert, asked, facts, region, store
 from tests.agents.lane import FakeLane, FixedFacts, ScriptedThinker, failing, of_kind, unreachable
 
 SLOW = facts(store(4, slow_score=84))
@@ -117,6 +120,7 @@ def test_a_slow_store_is_emptied_of_leaders_for_a_while() -> None:
         (facts(store(4, slow_score=100), slow_evicting=(4,)), "pd_took_it"),
         (facts(store(4, slow_score=84), evicting=(4,)), "already_evicting"),
         (facts(store(4, slow_score=84), store(2, state="Disconnected")), "others_unwell"),
+        (facts(store(4, slow_score=84), store(2, state="Down")), "others_unwell"),
         (facts(store(4, slow_score=84), store(2, is_busy=True)), "others_unwell"),
         (facts(store(4, slow_score=84), *(store(i, state="Offline") for i in (1, 2, 3))), "too_few_others"),
         (facts(store(4, slow_score=84, leader_count=0)), "no_leaders_there"),
@@ -131,10 +135,90 @@ def test_a_slow_store_is_left_alone_when_the_facts_have_moved_on(seen: Facts | N
     assert nothing.code == code
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [
+        facts(store(4, slow_score=84, leader_count=1)),
+        facts(store(4, slow_score=84), *(store(i, state="Offline") for i in (1, 2))),  # two others, for three replicas
+        facts(store(4, slow_score=84), *(store(i, state="Offline") for i in (1, 2, 3)), max_replicas=1),
+        facts(store(4, slow_score=84), store(7, state="Tombstone", slow_score=84)),
+    ],
+)
+def test_a_slow_store_is_emptied_where_that_is_just_possible(seen: Facts) -> None:
+    proposal = proposed(SLOW_STORE, seen)
+    assert isinstance(proposal, ActionProposed)
+    assert proposal.params == '{"keep_s":900,"store_id":4}'
+
+
+def test_one_other_store_at_least_has_to_be_up() -> None:
+    seen = facts(store(4, slow_score=84), *(store(i, state="Offline") for i in (1, 2, 3, 5)), max_replicas=1)
+    assert proposed(SLOW_STORE, seen).code == "too_few_others"
+
+
 def test_a_hot_region_is_led_by_the_calmest_of_its_healthy_followers() -> None:
     proposal = proposed(HOT_REGION, HOT)
     assert (proposal.action, proposal.params) == ("transfer_region_leader", '{"region_id":180,"to_store_id":2}')
     assert {"region:180", "store:2"} <= {i for e in proposal.evidence for i in e.entities}
+
+
+@pytest.mark.parametrize(
+    ("changed", "to"),
+    [
+        ({"store": {"slow_score": 84}}, 1),
+        ({"store": {"is_busy": True}}, 1),
+        ({"store": {"available_bytes": 100 * GIB}}, 1),
+        ({"store": {"state": "Offline"}}, 1),
+        ({"store": {"written_bytes_per_s": 3e6}}, 1),  # no calmer: the lower id
+        ({"store": {"written_bytes_per_s": 3e6, "leader_count": 39}}, 2),
+        ({"evicting": (2,)}, 1),
+        ({"slow_evicting": (2,)}, 1),
+        ({"region": {"pending_store_ids": (2,)}}, 1),
+    ],
+    ids=str,
+)
+def test_a_follower_that_is_not_well_does_not_lead_a_hot_region(changed: dict[str, Any], to: int) -> None:
+    by_id = {s.id: s for s in HOT.stores}
+    by_id[2] = by_id[2].model_copy(update=changed.pop("store", {}))
+    hot = HOT.regions[0].model_copy(update=changed.pop("region", {}))
+    seen = HOT.model_copy(update={"stores": tuple(by_id.values()), "regions": (hot,), **changed})
+    assert proposed(HOT_REGION, seen).params == f'{{"region_id":180,"to_store_id":{to}}}'
+
+
+def test_a_hot_region_moves_only_where_less_than_half_of_the_writes_are() -> None:
+    def seen(bytes_per_s: float) -> Facts:
+        stores = [s.model_copy(update={"written_bytes_per_s": bytes_per_s}) if s.id == 2 else s for s in HOT.stores]
+        return HOT.model_copy(update={"stores": tuple(stores), "evicting": (1,)})
+
+    assert proposed(HOT_REGION, seen(10e6)).code == "no_better_store"
+    assert proposed(HOT_REGION, seen(10e6 - 1)).params == '{"region_id":180,"to_store_id":2}'
+
+
+def test_only_what_the_evidence_names_is_moved_and_only_to_what_it_names() -> None:
+    less = tuple(e.model_copy(update={"entities": ("region:180", "store:4", "store:1")}) for e in HOT_REGION.evidence)
+    assert proposed(HOT_REGION.model_copy(update={"evidence": less}), HOT).params == '{"region_id":180,"to_store_id":1}'
+    other = region(181, 4, 1, 2, written_bytes=10**9)
+    seen = HOT.model_copy(update={"regions": (*HOT.regions, other)})
+    assert proposed(HOT_REGION, seen).params == '{"region_id":180,"to_store_id":2}'
+    named = tuple(e.model_copy(update={"entities": (*e.entities, "region:181")}) for e in HOT_REGION.evidence)
+    assert proposed(HOT_REGION.model_copy(update={"evidence": named}), seen).params == (
+        '{"region_id":181,"to_store_id":2}'
+    ), "the one that writes more"
+
+
+def test_a_proposal_cites_what_names_what_it_is_about_and_nothing_else() -> None:
+    strange = Evidence(id="E99", text="t", source="GET /stores", entities=("store:5",), seen_at_ms=1)
+    for diagnosis, seen in ((SLOW_STORE, SLOW), (HOT_REGION, HOT), (TOMBSTONES, GONE)):
+        proposal = proposed(diagnosis.model_copy(update={"evidence": (*diagnosis.evidence, strange)}), seen)
+        assert proposal.evidence
+        assert strange not in proposal.evidence
+
+
+def test_the_reader_is_asked_for_the_regions_of_the_evidence() -> None:
+    reader = FixedFacts(HOT)
+    lane = FakeLane(Propose(reader))
+    lane.give(HOT_REGION)
+    lane.run()
+    assert reader.looks == [Look(region_ids=(180,))]
 
 
 def test_a_hot_region_stays_where_no_other_store_is_better() -> None:
@@ -169,7 +253,39 @@ def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
     thinker = chosen("evict_store_leaders", {"store_id": 4, "keep_s": 900}, ["E1"])
     nothing = proposed(adopted("unknown", cited(SLOW, "slow"), by="model"), SLOW, thinker)
     assert nothing.code == "no_diagnosis"
+    assert (nothing.by, nothing.remediation_id[:2]) == ("model", "R-")
     assert not thinker.asked
+    assert proposed(adopted("made_up", cited(SLOW, "slow"))).code == "no_diagnosis"
+
+
+def test_a_cause_that_the_playbook_has_no_rule_for_is_left_alone() -> None:
+    found = propose(adopted("store_down", ()), SLOW, 900)
+    assert isinstance(found, Nothing)
+    assert found.code == "no_rule"
+
+
+def test_diagnoses_are_answered_in_their_order_each_by_itself() -> None:
+    lane = FakeLane(Propose(FixedFacts(SLOW)))
+    second = SLOW_STORE.model_copy(update={"incident_id": "INC-2"})
+    lane.give(SLOW_STORE)
+    lane.give(second)
+    assert lane.works.owed(lane.state)
+    lane.run()
+    assert [e.incident_id for e in of_kind(lane.said, ActionProposed)] == ["INC-1", "INC-2"]
+
+
+def test_so_many_attempts_are_remembered_and_no_more() -> None:
+    lane = FakeLane(Propose(FixedFacts(SLOW)))
+    for n in range(STARTED_KEPT + 2):
+        lane.give(adopted("unknown", (), incident_id=f"INC-{n}"))
+    assert len(lane.state.started) == STARTED_KEPT == 256
+    assert not lane.give(adopted("unknown", (), incident_id="INC-2"))
+    assert lane.give(adopted("unknown", (), incident_id="INC-1"))
+
+
+def test_a_long_reason_is_cut() -> None:
+    started = started_for(SLOW_STORE)
+    assert nothing(started, Nothing("c", "x" * 600)).reason == "x" * 500
 
 
 def test_a_cause_that_admits_no_action_ends_with_a_hint_for_people() -> None:
@@ -197,6 +313,7 @@ def test_ids_are_the_same_whoever_works_it_out() -> None:
     assert one == other
     assert one.remediation_id.startswith("R-")
     assert len(one.remediation_id) == 10
+    assert (one.proposal_id[:2], len(one.proposal_id)) == ("P-", 14)
     assert proposed(SLOW_STORE.model_copy(update={"ask_id": "A-2"})).remediation_id != one.remediation_id
 
 
@@ -226,10 +343,26 @@ def test_asked_again_the_same_is_proposed_under_a_new_id() -> None:
     lane = FakeLane(Propose(unreachable()))
     started, second = lane.give(again)
     assert isinstance(started, ProposalStarted)
+    assert started.diagnosis == DiagnosisAdopted(
+        cluster_id=CLUSTER,
+        incident_id=first.incident_id,
+        ask_id="",
+        by="playbook",
+        final=True,
+        cause=first.cause,
+        confidence=first.confidence,
+        summary=first.why,
+        evidence=first.evidence,
+        agreed=False,
+    )
     assert isinstance(second, ActionProposed)
     assert (second.action, second.params, second.attempt) == (first.action, first.params, 2)
     assert second.proposal_id != first.proposal_id
-    assert second.disputed
+    changed = {"attempt": 2, "proposal_id": second.proposal_id, "disputed": True}
+    assert second == first.model_copy(update=changed), "and all else is as it was"
+    agreed = again.model_copy(update={"attempt": 4, "disputed": False, "synthetic": True})
+    third = of_kind(FakeLane(Propose(unreachable())).give(agreed), ActionProposed)[0]
+    assert (third.disputed, third.synthetic) == (False, True)
     assert not lane.works.owed(lane.state)
     assert not lane.give(again)
     gone = again.model_copy(update={"attempt": 3, "action": "no_longer_there"})
@@ -250,6 +383,89 @@ def test_a_models_choice_is_proposed_in_its_name() -> None:
     assert proposal.why == "disk of store 4 (stalls)"
     assert (proposal.prompt_version, proposal.prompt_sha256) == ("proposal-1", thinker.asked[0].sha256())
     assert [e.id for e in proposal.evidence] == [SLOW_ID]
+    assert (proposal.cause, proposal.confidence, proposal.disputed) == ("slow_store", 0.86, False)
+    assert thinker.asked[0].deadline_s == 60
+
+
+def test_what_a_model_is_asked() -> None:
+    thinker = chosen("nothing", {}, [])
+    proposed(BY_MODEL, SLOW, thinker, model_deadline_s=7)
+    asked_for = thinker.asked[0]
+    assert (asked_for.prompt, asked_for.deadline_s) == ("proposal", 7)
+    parts = asked_for.user.split("\n\n")
+    assert parts[:3] == [
+        f"Cluster: {CLUSTER}",
+        "## Diagnosis",
+        "slow_store: slow_store, as found\nconfidence 0.86, by model",
+    ]
+    assert parts[3] == "## Evidence"
+    assert parts[5:7] == ["## Actions offered", "### evict_store_leaders"]
+    assert parts[-1].endswith("What is temporary is usually kept for 900 s here.")
+
+
+def test_a_model_may_choose_among_the_offered_with_their_own_parameters_or_nothing() -> None:
+    params = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}}
+
+    def branch(name: str, **properties: Any) -> dict[str, Any]:
+        closed = {"type": "object", "additionalProperties": False}
+        inner = {**closed, "properties": properties, "required": sorted(properties)}
+        of = {"action": {"type": "string", "const": name}, "params": inner}
+        return {**closed, "properties": of, "required": ["action", "params"]}
+
+    assert json.loads(proposal_schema({"b": params, "a": {"type": "object"}})) == {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["cited", "proposal", "why"],
+        "properties": {
+            "proposal": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["action", "params"],
+                        "properties": {
+                            "action": {"type": "string", "const": "a"},
+                            "params": {"type": "object", "additionalProperties": False, "required": []},
+                        },
+                    },
+                    branch("b", n={"type": "integer"}),
+                    branch("nothing"),
+                ]
+            },
+            "why": {"type": "string"},
+            "cited": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+
+
+def said(action: str, why: str) -> str:
+    return json.dumps({"proposal": {"action": action, "params": {}}, "why": why, "cited": []})
+
+
+@pytest.mark.parametrize("why", ["x", "x" * 300])
+def test_how_much_a_model_may_say(why: str) -> None:
+    assert proposal_reply(said("nothing", why), SLOW_STORE.evidence, ())[0].why == why
+
+
+@pytest.mark.parametrize(
+    ("action", "why", "code"),
+    [
+        ("nothing", "x" * 301, "reply_out_of_bounds"),
+        ("nothing", "", "reply_out_of_bounds"),
+        ("a" * 64, "x", "action_not_admitted"),
+        ("a" * 65, "x", "reply_out_of_bounds"),
+    ],
+)
+def test_a_model_that_says_too_much_or_nothing_is_not_heard(action: str, why: str, code: str) -> None:
+    with pytest.raises(BadReply) as bad:
+        proposal_reply(said(action, why), SLOW_STORE.evidence, ())
+    assert bad.value.code == code
+
+
+def test_of_what_a_cause_admits_only_what_the_catalogue_has_is_offered() -> None:
+    assert list(offered("slow_store")) == ["evict_store_leaders"]
+    assert offered("store_down") == {}
+    assert offered("made_up") == {}
 
 
 def test_only_actions_that_the_cause_admits_are_offered() -> None:
@@ -264,6 +480,7 @@ def test_only_actions_that_the_cause_admits_are_offered() -> None:
 def test_a_model_may_propose_nothing() -> None:
     nothing = proposed(BY_MODEL, SLOW, chosen("nothing", {}, [], "PD will take it"))
     assert (nothing.code, nothing.reason, nothing.by) == ("model_proposes_nothing", "PD will take it", "model")
+    assert nothing.model == "scripted"
 
 
 BAD: dict[str, tuple[ScriptedThinker, str]] = {
@@ -299,7 +516,7 @@ def test_a_bad_choice_leaves_the_playbooks_rule(name: str) -> None:
 def test_a_bad_choice_where_the_playbook_has_none_is_nothing_with_the_code(name: str) -> None:
     thinker, code = BAD[name]
     nothing = proposed(BY_MODEL, facts(), thinker)
-    assert (nothing.code, nothing.by) == (code, "model")
+    assert (nothing.code, nothing.by, nothing.model) == (code, "model", "scripted")
     assert nothing.reason
 
 

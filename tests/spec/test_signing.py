@@ -11,7 +11,19 @@ from joserfc import jwk, jws
 
 from console.keys import make_key
 from schemas.approvals import counted, enough, judge, people_needed
-from schemas.signing import TYPE, BadKey, BadSignature, Claims, kid_of, public_of, sign, verify
+from schemas.signing import (
+    DECISIONS,
+    JWS_CHARS_MAX,
+    TYPE,
+    BadKey,
+    BadSignature,
+    Claims,
+    kid_in,
+    kid_of,
+    public_of,
+    sign,
+    verify,
+)
 from schemas.values import SignedApproval, Tier, canonical_json
 from streams.rules.approval import needed
 
@@ -19,6 +31,7 @@ KEY = make_key()
 OTHER = make_key()
 KEYS = {kid_of(KEY): public_of(KEY)}
 NOW = 1_700_000_000_000
+DAY_MS = 24 * 3600 * 1000
 DIGEST = "9f3c" + "0" * 60
 HERE: dict[str, Any] = {
     "environment": "test",
@@ -72,6 +85,13 @@ def test_a_true_approval_of_this_plan_counts() -> None:
     assert refusal(approval()) is None
 
 
+def test_what_is_signed_is_the_same_in_every_version() -> None:
+    """Should this change, no approval that is under way counts any more."""
+    header, payload, _ = (base64.urlsafe_b64decode(part + "==") for part in sign(KEY, claims()).split("."))
+    assert json.loads(header) == {"alg": "Ed25519", "kid": kid_of(KEY), "typ": "steward-approval+jwt"}
+    assert payload.decode() == canonical_json(claims().model_dump())
+
+
 def test_a_p256_key_signs_too() -> None:
     key = {str(k): str(v) for k, v in jwk.ECKey.generate_key("P-256").as_dict(private=True).items()}
 
@@ -95,6 +115,24 @@ def test_a_p256_key_signs_too() -> None:
 )
 def test_a_true_signature_over_something_else_does_not_count(more: dict[str, Any], code: str) -> None:
     assert refusal(approval(**more)) == code
+
+
+@pytest.mark.parametrize(
+    ("more", "now_ms", "code"),
+    [
+        ({"exp": NOW + DAY_MS}, NOW, None),
+        ({"exp": NOW + DAY_MS + 1}, NOW, "wrong_claims"),
+        ({"exp": NOW}, NOW, "wrong_claims"),
+        ({"exp": NOW + 1}, NOW + 1, None),
+        ({"exp": NOW + 1}, NOW + 2, "expired"),
+        ({}, NOW - 300_000, None),
+        ({}, NOW - 300_001, "from_the_future"),
+    ],
+)
+def test_the_first_and_the_last_moment_at_which_an_approval_counts(
+    more: dict[str, Any], now_ms: int, code: str | None
+) -> None:
+    assert refusal(approval(**more), now_ms=now_ms) == code
 
 
 def test_an_unknown_key_does_not_count() -> None:
@@ -123,7 +161,7 @@ def test_a_changed_payload_is_a_forgery() -> None:
 
     with pytest.raises(BadSignature) as error:
         verify(f"{header}.{payload}.{signature}", KEYS)
-    assert error.value.code == "forged"
+    assert (error.value.code, bool(error.value.text)) == ("forged", True)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA"])
@@ -134,7 +172,7 @@ def test_a_token_does_not_choose_its_own_algorithm(algorithm: str) -> None:
 
     with pytest.raises(BadSignature) as error:
         verify(token, KEYS)
-    assert error.value.code == "wrong_algorithm"
+    assert (error.value.code, bool(error.value.text)) == ("wrong_algorithm", True)
 
 
 def test_another_kind_of_token_by_the_same_key_is_no_approval() -> None:
@@ -148,10 +186,92 @@ def test_another_kind_of_token_by_the_same_key_is_no_approval() -> None:
     assert error.value.code == "wrong_algorithm"
 
 
-@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "....", "é.é.é", "x" * 20_000, "e30.e30.e30"])
-def test_junk_is_refused_and_never_raises_anything_else(token: str) -> None:
-    with pytest.raises(BadSignature):
-        verify(token, KEYS)
+def signed(payload: str) -> str:
+    """Junk, truly signed."""
+    header = {"alg": "Ed25519", "kid": kid_of(KEY), "typ": TYPE}
+    return jws.serialize_compact(header, payload, jwk.OKPKey.import_key(dict(KEY)), algorithms=["Ed25519"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tier": "LOW"},
+        {"iat": str(NOW)},
+        {"exp": float(NOW)},
+        {"pd_cluster_id": -1},
+        {"pd_cluster_id": "77"},
+        {"environment": ""},
+        {"remediation_id": ""},
+        {"person": ""},
+        {"approval_id": ""},
+        {"digest": None},
+        {"decision": "yes"},
+        {"decision": "approved"},
+        {"decision": "disapprove"},
+        {"decision": "resolve:"},
+        {"decision": "resolve:UP"},
+    ],
+    ids=str,
+)
+def test_a_truly_signed_payload_that_is_no_approval_does_not_count(changed: dict[str, Any]) -> None:
+    said = claims().model_dump()
+    assert verify(signed(canonical_json(said)), KEYS) == claims()
+
+    with pytest.raises(BadSignature) as error:
+        verify(signed(canonical_json({**said, **changed})), KEYS)
+    assert (error.value.code, bool(error.value.text)) == ("wrong_claims", True)
+
+
+@pytest.mark.parametrize("decision", [*DECISIONS, "resolve:no_better"])
+def test_what_can_be_decided(decision: str) -> None:
+    assert verify(sign(KEY, claims(decision=decision)), KEYS).decision == decision
+
+
+@pytest.mark.parametrize("payload", ["", "[]", "junk", "[" * 9_000])
+def test_a_truly_signed_payload_that_is_no_record_does_not_count(payload: str) -> None:
+    with pytest.raises(BadSignature) as error:
+        verify(signed(payload), KEYS)
+    assert error.value.code == "wrong_claims"
+
+
+def test_a_token_has_a_longest() -> None:
+    over = len(sign(KEY, claims(reason="x" * 12_000))) - JWS_CHARS_MAX
+    length = 12_000 - over * 3 // 4
+    longest = max(
+        (t for n in range(-9, 9) if len(t := sign(KEY, claims(reason="x" * (length + n)))) <= JWS_CHARS_MAX), key=len
+    )
+    assert len(longest) > JWS_CHARS_MAX - 3
+    assert JWS_CHARS_MAX == 16_384
+    assert verify(longest, KEYS)
+
+    with pytest.raises(BadSignature) as error:
+        verify(sign(KEY, claims(reason="x" * (length + 9))), KEYS)
+    assert error.value.code == "malformed"
+
+
+NO_KID = base64.urlsafe_b64encode(b'{"alg":"Ed25519"}').rstrip(b"=").decode()
+KID_7 = base64.urlsafe_b64encode(b'{"alg":"Ed25519","kid":7}').rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ("", "not a compact JWS"),
+        ("a.b", "not a compact JWS"),
+        ("a.b.c", "not a compact JWS"),
+        ("....", "not a compact JWS"),
+        ("é.é.é", "not a compact JWS"),
+        ("x" * 20_000, "not a compact JWS"),
+        ("e30.e30.e30", "not a compact JWS"),
+        (f"{NO_KID}.e30.e30", "it names no key"),
+        (f"{KID_7}.e30.e30", "it names no key"),
+    ],
+)
+def test_junk_is_refused_and_never_raises_anything_else(token: str, text: str) -> None:
+    for read in (kid_in, lambda t: verify(t, KEYS)):
+        with pytest.raises(BadSignature) as error:
+            read(token)
+        assert (error.value.code, error.value.text, str(error.value)) == ("malformed", text, f"malformed: {text}")
 
 
 @pytest.mark.parametrize("field", ["approval_id", "person", "via", "kid", "decided_at_ms", "expires_at_ms", "reason"])
@@ -174,9 +294,29 @@ def test_a_cancel_needs_no_plan() -> None:
     assert refusal(given, decision="cancel", digest="", pd_cluster_id=0) is None
 
 
+def test_a_cancel_of_a_plan_that_there_is_must_be_of_that_plan() -> None:
+    given = approval(decision="cancel")
+
+    assert refusal(given, decision="cancel") is None
+    assert refusal(given, decision="cancel", pd_cluster_id=78, digest="") == "wrong_cluster"
+    assert refusal(given, decision="cancel", pd_cluster_id=0, digest="0" * 64) == "wrong_digest"
+
+
+def test_who_proposed_it_may_still_stop_it() -> None:
+    assert refusal(approval(decision="cancel", person="playbook"), decision="cancel") is None
+
+
+def test_a_key_without_a_name_is_named_by_its_thumbprint() -> None:
+    nameless = {name: value for name, value in KEY.items() if name != "kid"}
+    thumbprint = jwk.OKPKey.import_key({**nameless}).thumbprint()
+
+    assert kid_of(nameless) == public_of(nameless)["kid"] == thumbprint
+    assert kid_of({**nameless, "kid": "anna-1"}) == public_of({**nameless, "kid": "anna-1"})["kid"] == "anna-1"
+
+
 def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
     assert "d" not in public_of(KEY)
-    with pytest.raises(BadKey):
+    with pytest.raises(BadKey, match="a public key can't sign"):
         sign(public_of(KEY), claims())
 
 
@@ -197,6 +337,7 @@ def test_a_public_key_does_not_sign_and_shows_no_private_half() -> None:
 def test_what_is_no_key_for_approvals_is_refused_and_not_repeated(key: dict[str, str]) -> None:
     with pytest.raises(BadKey) as refused:
         public_of(key)
+    assert "approvals are signed with" in str(refused.value) or str(refused.value) == "not a JSON Web Key"
     assert not any(value in str(refused.value) for name, value in key.items() if name in "knxy")
 
 

@@ -738,6 +738,18 @@ def test_a_storm_of_folded_alerts_does_not_write_a_version_each() -> None:
     assert told.rules.wakes_at(told.state) is None
 
 
+def test_counts_alone_make_a_version_each_half_minute() -> None:
+    told = Told()
+    told.opens()
+    (noted,) = told.say(e.AlertFolded, at_s=29.999, alert=alert(fp="g1"), folded=1, firing=2)
+    assert isinstance(noted, e.TicketNoted)
+    assert told.rules.wakes_at(told.state) == T0 + 30_000
+    assert told.given(None) == []
+    (written,) = told.say(e.AlertFolded, at_s=30, alert=alert(fp="g2"), folded=2, firing=3)
+    assert isinstance(written, e.TicketWritten)
+    assert told.rules.wakes_at(told.state) is None
+
+
 def test_the_first_alerts_that_fold_wait_no_longer_than_a_diagnosis() -> None:
     told = Told()
     told.opens()
@@ -762,7 +774,21 @@ def test_closed_tickets_do_not_pile_up_for_ever() -> None:
         told.opens(incident_id=f"INC-{n}")
         told.say(e.IncidentClosed, incident_id=f"INC-{n}", code="resolved", text="")
     told.opens(incident_id="INC-open")
+    assert list(told.state.tickets) == [*(f"INC-{n}" for n in range(51, 250)), "INC-open"]
+
+
+def test_an_open_ticket_outlasts_any_number_of_closed_ones() -> None:
+    told = Told()
+    told.opens(incident_id="INC-open")
+    for n in range(3):
+        told.opens(incident_id=f"INC-{n}")
+        told.say(e.IncidentClosed, incident_id=f"INC-{n}", code="resolved", text="")
+    assert len(told.state.tickets) == 4, "there is room for all"
+    for n in range(3, 250):
+        told.opens(incident_id=f"INC-{n}")
+        told.say(e.IncidentClosed, incident_id=f"INC-{n}", code="resolved", text="")
     assert len(told.state.tickets) == 200
+    assert "INC-open" in told.state.tickets
 
 
 # -- whatever is said -----------------------------------------------------------------------------------------------

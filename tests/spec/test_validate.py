@@ -123,6 +123,27 @@ def test_the_mode_is_the_policys() -> None:
     assert validated(proposed(cluster_id="other"), away).mode == "dry_run"  # outside the canary list
 
 
+HOT = SEEN.model_copy(update={"entities": ("region:180", "store:2")})
+
+
+@pytest.mark.parametrize(
+    ("changed", "tier", "reason"),
+    [
+        ({}, "LOW", "transfer_region_leader is LOW at least"),
+        ({"confidence": 0.1}, "LOW", "transfer_region_leader is LOW at least"),
+        ({"disputed": True}, "MEDIUM", "playbook and model disagree"),
+        ({"by": "model", "confidence": 0.9}, "LOW", "transfer_region_leader is LOW at least"),
+        ({"by": "model", "confidence": 0.5}, "MEDIUM", "a model less sure than 0.8"),
+    ],
+)
+def test_who_proposes_it_and_how_sure_they_are_goes_into_the_tier(
+    changed: dict[str, Any], tier: Tier, reason: str
+) -> None:
+    transfer = proposed("transfer_region_leader", '{"region_id":180,"to_store_id":2}', evidence=(HOT,), **changed)
+    answer = validated(transfer, healthy())
+    assert (answer.tier, answer.tier_reasons) == (tier, (reason,))
+
+
 def test_other_events_have_no_answer() -> None:
     nothing = NothingProposed(
         cluster_id="prod", incident_id="I", remediation_id="R", code="x", reason="y", by="playbook"
@@ -193,7 +214,24 @@ def test_all_objections_are_listed_with_the_facts_judged() -> None:
     ]
 
 
-@pytest.mark.parametrize("code", sorted(MAY_PASS))
+PASSING = (
+    "pd_breaker_open",
+    "pd_busy",
+    "pd_error",
+    "pd_inconsistent",
+    "pd_leader_changed",
+    "pd_no_leader",
+    "pd_timeout",
+    "pd_unreachable",
+    "pd_warming_up",
+)
+
+
+def test_what_may_pass_is_told_here_once_more() -> None:
+    assert sorted(MAY_PASS) == list(PASSING)
+
+
+@pytest.mark.parametrize("code", PASSING)
 def test_a_pd_that_cannot_be_read_now_is_waited_for(code: str) -> None:
     (why,) = refused(proposed(), NoFacts(code, "PD is away"))
     assert (why.kind, why.until_ms, why.text) == ("wait", NOW + 30_000, "PD is away")
@@ -247,7 +285,10 @@ def greedy() -> Iterator[None]:
 
 @pytest.mark.usefixtures("greedy")
 def test_a_plan_beyond_its_own_bounds_is_refused() -> None:
-    assert kinds(refused(proposed("greedy"), healthy())) == [("bound_exceeded", "no")] * 2
+    answer = judged(proposed("greedy"), healthy())
+    assert isinstance(answer, ProposalRefused)
+    assert kinds(answer.objections) == [("bound_exceeded", "no")] * 2
+    assert answer.facts == healthy()
 
 
 # no facts, however odd
