@@ -69,18 +69,20 @@ class Finder:
 class Tests:
     """Which tests reach which line, in the order in which they are to be tried."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: str) -> None:
         if not COVERAGE.exists():
             sys.exit("which test runs which line is not known: run `make coverage` first")
         data = CoverageData(str(COVERAGE))
         data.read()
+        if file not in data.measured_files():
+            sys.exit(f"no test is known that runs a line of {file}: run `make coverage` after it was written")
         self._at = {
             line: {context.removesuffix("|run") for context in contexts if context.endswith("|run")}
-            for line, contexts in data.contexts_by_lineno(str(path)).items()
+            for line, contexts in data.contexts_by_lineno(file).items()
         }
         self._reach: Counter[str] = Counter()
-        for file in data.measured_files():
-            for contexts in data.contexts_by_lineno(file).values():
+        for any_file in data.measured_files():
+            for contexts in data.contexts_by_lineno(any_file).values():
                 self._reach.update(context.removesuffix("|run") for context in contexts)
         self._caught: Counter[str] = Counter()
 
@@ -175,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = ROOT / asked.file
     module = asked.file.removesuffix(".py").replace("/", ".")
     source = path.read_text()
-    tests = Tests(path)
+    tests = Tests(asked.file)
     explained = [e for e in tomllib.loads(EXPLAINED.read_text())["survivor"] if e["file"] == asked.file]
     mutants = [m for m in mutants_of(source) if not asked.only or asked.only in m.was]
     # The same examples for each mutant; what fails for one is not shrunk, nor kept: it would be tried on all that follow.

@@ -124,14 +124,16 @@ def _dead_lettered_freeze() -> contextlib.AbstractContextManager[None]:
 def _trust_another_hosts_clock() -> contextlib.AbstractContextManager[None]:
     """Facts are as old as whoever has read them says."""
     here = executors.protocol._Here
-    real = here._fresh
 
-    def fresh(self: Any, after_ms: int = 0) -> Any:
-        facts = self.seen.facts
-        said = replace(self.seen, looked_at_ms=facts.taken_at_ms) if facts else self.seen
-        return real(replace(self, seen=said), after_ms)
+    def told(real: Any) -> Any:
+        def fresh(self: Any, *after_ms: int) -> Any:
+            facts = self.seen.facts
+            said = replace(self.seen, looked_at_ms=facts.taken_at_ms) if facts else self.seen
+            return real(replace(self, seen=said), *after_ms)
 
-    return put(here, "_fresh", fresh)
+        return fresh
+
+    return both(*(put(here, name, told(here.__dict__[name])) for name in ("_fresh", "_fresh_after")))
 
 
 def _stamp_by_another_brokers_clock() -> contextlib.AbstractContextManager[None]:

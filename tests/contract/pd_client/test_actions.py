@@ -49,7 +49,7 @@ def transfer(pd: Pd) -> TransferRegionLeader:
 async def run(pd: Pd, action: Action) -> str:
     """As the protocol does, without its books; gives the verdict."""
     facts = await facts_for(pd, action)
-    limits = Limits(policy=LimitsPolicy(), cluster_tier=2, now_ms=int(pd.now_s * 1000))
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
     assert objections(action, facts, limits) == ()
     plan = plan_of(action, facts)
     (change,) = plan.changes
