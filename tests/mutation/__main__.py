@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tests = Tests(asked.file)
     explained = [e for e in tomllib.loads(EXPLAINED.read_text())["survivor"] if e["file"] == asked.file]
     mutants = [m for m in mutants_of(source) if not asked.only or asked.only in m.was]
-    # The same examples for each mutant; what fails for one is not shrunk, nor kept: it would be tried on all that follow.
+    # The same examples for each; what fails for one is not shrunk, nor kept: it would be tried on all that follow.
     hypothesis.settings.register_profile(
         "mutants", derandomize=True, database=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
     )
