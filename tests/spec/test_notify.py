@@ -90,9 +90,9 @@ class Told:
         other._record(self.decided)
         return other
 
-    async def works(self) -> None:
+    async def works(self, *, resumed: bool = False) -> None:
         while self.rules.owed(self.state):
-            await self.rules.work(self, resumed=False)
+            await self.rules.work(self, resumed)
 
     # the lane
 
@@ -212,9 +212,19 @@ async def test_what_was_started_is_sent_again_after_a_restart() -> None:
     told.given(ticket(1, "WORSE", "critical"))
     again = told.restarted()
     assert again.rules.owed(again.state)
-    await again.works()
+    await again.works(resumed=True)
     assert len(again.people.arrived) == 3
+    assert again.now_s == 0, "it has waited for what may be newer already"
     assert not again.rules.owed(again.restarted().state)
+
+
+async def test_a_process_that_is_to_go_sends_nothing_more() -> None:
+    told = Told()
+    told.given(ticket(1, "WORSE", "critical"))
+    told.leaving = True
+    await told.rules.work(told, resumed=False)
+    assert (told.people.arrived, told.answers()) == ([], [])
+    assert told.rules.owed(told.state)
 
 
 async def test_old_news_is_overtaken_by_what_is_as_loud_but_never_by_what_is_quieter() -> None:
