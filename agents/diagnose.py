@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from agents.causes import for_people
 from agents.evidence import ALERT, Collected, collect, collect_without_facts, entities_of, ids_of, look_for, quoted
+from agents.looking import facts_soon
 from agents.playbook import Abstention, Case, Finding, diagnose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import REPLY_KEPT_MAX, diagnosis_reply
@@ -30,6 +31,7 @@ from schemas.values import Head
 
 ANSWERED_KEPT = 256  # ask ids remembered per cluster, so that an ask told twice is answered once
 AT_ONCE_MAX = 4  # thoughts of one cluster at the same time
+LOOK_ENDS_MS = 5000  # before its deadline: what was seen, or not, is said in time
 TO_ANSWER_MS = 1000  # kept from a model's deadline for checking and committing its reply
 
 
@@ -199,7 +201,7 @@ class Diagnose:
     async def _look(self, lane: Lane[Diagnosing], ask: DiagnosisStarted) -> tuple[Facts | Abstention, Collected]:
         """Facts and evidence; or why there are none, and the evidence that is left."""
         try:
-            facts = await self.reader.facts(ask.cluster_id, look_for(ask.alerts))
+            facts = await facts_soon(self.reader, lane, look_for(ask.alerts), ask.deadline_ms - LOOK_ENDS_MS)
         except NoFacts as missing:
             error = missing
         except Exception as defect:  # of the reader: an ask is answered all the same

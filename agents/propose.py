@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from actions.action import Action, params_json
 from actions.catalogue import BadParameters, UnknownAction, parse
 from agents.evidence import entities_of, ids_of, quoted
+from agents.looking import facts_soon
 from agents.offers import offered, proposal_reply, proposal_request
 from agents.remedies import Nothing, Proposed, hopeless, propose
 from agents.rendering import prompt_named
@@ -94,7 +95,7 @@ class Propose:
     async def _answer(self, lane: Lane[Proposing], started: ProposalStarted) -> ActionProposed | NothingProposed:
         diagnosis = started.diagnosis
         try:
-            facts = await self.reader.facts(started.cluster_id, look_for(diagnosis))
+            facts = await facts_soon(self.reader, lane, look_for(diagnosis))
         except NoFacts as missing:
             return nothing(started, Nothing(missing.code, f"PD gives no facts: {quoted(missing.text)}"))
         except Exception as defect:  # of the reader: a diagnosis is answered all the same

@@ -137,6 +137,21 @@ class Look(Model):
     region_ids: tuple[int, ...] = ()
 
 
+MAY_PASS = frozenset(  # reasons for no facts that time may heal; every other one is a no
+    {
+        "pd_unreachable",
+        "pd_timeout",
+        "pd_breaker_open",
+        "pd_busy",
+        "pd_error",
+        "pd_no_leader",
+        "pd_leader_changed",
+        "pd_warming_up",
+        "pd_inconsistent",
+    }
+)
+
+
 class NoFacts(Exception):
     """PD could not be read, or what it said cannot be believed: `code` (`pd_unreachable`, `pd_wrong_cluster`,
     `pd_malformed`, ...) and `text` for people. Unknown means no."""

@@ -13,7 +13,7 @@ from actions.catalogue import BadParameters, UnknownAction, parse
 from actions.drift import exceeds
 from actions.preflight import objections
 from schemas.events import ActionProposed, ProposalRefused, ProposalValidated
-from schemas.facts import Facts, Look, NoFacts
+from schemas.facts import MAY_PASS, Facts, Look, NoFacts
 from schemas.policy import Policy
 from schemas.processors import Record
 from schemas.values import Mode, Objection, Plan, Tier
@@ -21,19 +21,6 @@ from schemas.wire import digest_of
 from streams.rules.risk import tier_of
 
 RETRY_S = 30
-MAY_PASS = frozenset(  # reasons for no facts that time may heal; every other one is a no
-    {
-        "pd_unreachable",
-        "pd_timeout",
-        "pd_breaker_open",
-        "pd_busy",
-        "pd_error",
-        "pd_no_leader",
-        "pd_leader_changed",
-        "pd_warming_up",
-        "pd_inconsistent",
-    }
-)
 
 
 def look_for(proposal: ActionProposed) -> Look | None:

@@ -83,13 +83,16 @@ class FakeLane(Generic[S]):
 
 @dataclass
 class FixedFacts:
-    """A FactsReader that always sees the same, or fails the same way."""
+    """A FactsReader that always sees the same, or fails the same way; at first it fails as `before` says."""
 
     seen: Facts | Exception
+    before: list[Exception] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
 
     async def facts(self, cluster_id: str, look: Look) -> Facts:
         self.looks.append(look)
+        if self.before:
+            raise self.before.pop(0)
         if isinstance(self.seen, Exception):
             raise self.seen
         return self.seen

@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
-from agents.diagnose import ANSWERED_KEPT, Diagnose, Diagnosing
+from agents.diagnose import ANSWERED_KEPT, LOOK_ENDS_MS, Diagnose, Diagnosing
+from agents.looking import AGAIN_MS, LOOK_FOR_MS
 from agents.thinking import ModelOverloaded
 from schemas.events import By, DiagnosisAbstained, DiagnosisAsked, DiagnosisMade, DiagnosisStarted, IncidentClosed
+from schemas.facts import NoFacts
 from tests.agents.cases import CLUSTER, alert, asked, facts, store
 from tests.agents.lane import FakeLane, FixedFacts, ScriptedThinker, failing, of_kind, unreachable
 
@@ -134,6 +136,38 @@ def test_a_model_is_not_asked_without_facts() -> None:
     lane.give(slow_ask("model", "A-m"))
     assert code_of(lane) == "pd_unreachable"
     assert not thinker.asked
+
+
+BLIP = NoFacts("pd_breaker_open", "PD of prod-eu-7 timed out; asked again in 3.1 s")
+
+
+def test_a_pd_that_is_away_for_a_moment_is_asked_again() -> None:
+    """It gave no answer once, and the incident was left without a diagnosis for good."""
+    lane = FakeLane(Diagnose(reader := FixedFacts(SLOW, [BLIP, BLIP])))
+    lane.give(slow_ask("playbook", "A-1"))
+    made = lane.run()[-1]
+    assert isinstance(made, DiagnosisMade)
+    assert (made.cause, made.took_ms, len(reader.looks)) == ("slow_store", 2 * AGAIN_MS, 3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "deadline_ms", "looks", "waited_ms"),
+    [
+        (BLIP, 1_060_000, 6, LOOK_FOR_MS),
+        (BLIP, 1_000_000 + LOOK_ENDS_MS + AGAIN_MS, 2, AGAIN_MS),
+        (BLIP, 1_000_000 + LOOK_ENDS_MS + AGAIN_MS - 1, 1, 0),
+        (NoFacts("pd_wrong_cluster", "x"), 1_060_000, 1, 0),
+        (ZeroDivisionError("a defect"), 1_060_000, 1, 0),
+    ],
+)
+def test_a_pd_that_stays_away_is_not_waited_for_for_long(
+    seen: Exception, deadline_ms: int, looks: int, waited_ms: int
+) -> None:
+    lane = FakeLane(Diagnose(reader := FixedFacts(seen)))
+    lane.give(slow_ask("playbook", "A-1", deadline_ms=deadline_ms))
+    abstained = lane.run()[-1]
+    assert isinstance(abstained, DiagnosisAbstained)
+    assert (len(reader.looks), abstained.took_ms) == (looks, waited_ms)
 
 
 def test_a_failing_model_and_a_defect_in_its_wire_are_abstentions() -> None:

@@ -10,6 +10,7 @@ import pytest
 from agents.causes import CAUSES
 from agents.diagnose import Diagnose
 from agents.evidence import collect
+from agents.looking import AGAIN_MS
 from agents.offers import offered, proposal_reply, proposal_schema
 from agents.propose import STARTED_KEPT, Propose, nothing, started_for
 from agents.remedies import Nothing, propose
@@ -24,7 +25,7 @@ from schemas.events import (
     ProposalAskedAgain,
     ProposalStarted,
 )
-from schemas.facts import Facts, Look, PeerFacts
+from schemas.facts import Facts, Look, NoFacts, PeerFacts
 from schemas.values import Evidence
 from tests.agents.cases import CLUSTER, GIB, adopted, alert, asked, facts, region, store
 from tests.agents.lane import FakeLane, FixedFacts, ScriptedThinker, failing, of_kind, unreachable
@@ -272,6 +273,13 @@ def test_diagnoses_are_answered_in_their_order_each_by_itself() -> None:
     assert lane.works.owed(lane.state)
     lane.run()
     assert [e.incident_id for e in of_kind(lane.said, ActionProposed)] == ["INC-1", "INC-2"]
+
+
+def test_a_pd_that_is_away_for_a_moment_loses_no_proposal() -> None:
+    lane = FakeLane(Propose(FixedFacts(SLOW, [NoFacts("pd_no_leader", "PD has no leader")])))
+    lane.give(SLOW_STORE)
+    assert isinstance(lane.run()[-1], ActionProposed)
+    assert lane.now_ms() == 1_000_000 + AGAIN_MS
 
 
 def test_so_many_attempts_are_remembered_and_no_more() -> None:

@@ -15,12 +15,12 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from schemas.events import ActionProposed, NothingProposed, ProposalRefused, ProposalValidated
-from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
+from schemas.facts import MAY_PASS, Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
 from schemas.policy import ActionPolicy, Policy
 from schemas.processors import Record
 from schemas.values import Bounds, Cause, Evidence, Head, Objection, Tier
 from schemas.wire import body_of, digest_of
-from streams.validate import MAY_PASS, check, look_for
+from streams.validate import check, look_for
 from tests.actions.clusters import NOW, healthy, region, store, tombstone, with_store
 
 PINNED = 7168243901123456
