@@ -390,7 +390,9 @@ class Books(Generic[S]):
             if head.seq <= link.seq:  # again, or from before: it has been folded
                 return
             self.links[key] = Link(head.seq, sha256(decoded.body))
-        self.now_ms = max(self.now_ms, raw.at_ms, head.at_ms)
+        self.now_ms = max(self.now_ms, head.at_ms)
+        if self.role not in OWN_TIME:
+            self.now_ms = max(self.now_ms, raw.at_ms)
         for cause in _causes(event, head.cause):
             if cause.topic != "tick" and cause.partition == self.partition:
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from agents.diagnose import Diagnose
+from infra.runners.books import Books, Raw
 from infra.runners.owner import LogClock
 from schemas import events as e
-from schemas.chain import edge
+from schemas.chain import Link, edge, stamp
+from schemas.wire import frame
+from streams.incidents import Incidents
+from streams.pipeline import processor
+from tests.agents.lane import unreachable
 from tests.spec.world import CLUSTER, SMALL, World, live
 
 
@@ -79,6 +89,21 @@ def test_time_is_the_brokers_from_the_start_on_whatever_the_hosts_calendar_says(
     clock.saw(1_000_070)
     own_ms += 5
     assert clock.now_ms() == 1_000_075
+
+
+@pytest.mark.parametrize(("role", "topic", "now_ms"), [("diagnose", "diagnoses", 7), ("incidents", "incidents", 5_000)])
+def test_a_successor_begins_with_the_time_of_who_worked_and_with_any_broker_s_of_who_decided(
+    role: str, topic: str, now_ms: int
+) -> None:
+    """Seed 2419: who folded all was an hour ahead of who began with the closed books, as a broker had been once."""
+    line = processor(role)
+    rules: Any = Diagnose(unreachable()) if role == "diagnose" else Incidents()
+    books: Books[Any] = Books(role, line.writes[0], 0, 1, rules)
+    started, _ = stamp(
+        topic, Link(), e.OwnerStarted(cluster_id="~0", role=role, owner="o", build="b", positions={}), None, 7
+    )
+    books.restore(Raw(topic, 0, 0, 5_000, b"~0", frame(e.OwnerStarted, started.body)))
+    assert books.now_ms == now_ms
 
 
 def test_books_that_have_only_begun_are_not_closed_at_once() -> None:
