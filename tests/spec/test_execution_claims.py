@@ -65,6 +65,14 @@ def test_an_authorisation_is_claimed_up_to_the_last_moment_of_its_life() -> None
     assert isinstance(claim_or_refuse(CLUSTER, order(), EXPIRES, LIVE, RULES), e.Claimed)
 
 
+def test_what_has_expired_by_the_time_of_its_own_append_has_expired_whatever_the_owners_clock_says() -> None:
+    """An owner that took over while brokers were behind goes by a time that is behind."""
+    assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, LIVE, RULES, asked_ms=EXPIRES), e.Claimed)
+    refused = claim_or_refuse(CLUSTER, order(), NOW, LIVE, RULES, asked_ms=EXPIRES + 1)
+    assert isinstance(refused, e.ClaimRefused)
+    assert refused.code == "expired"
+
+
 def test_an_action_that_is_run_on_this_cluster_alone_is_claimed() -> None:
     canary = adopted(actions={EVICT.name: {"mode": "on", "canary": ["prod"]}})
     assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, canary, RULES), e.Claimed)
