@@ -70,7 +70,7 @@ class Publisher:
             if acknowledged.done():
                 return  # whoever waited has left
             if error is None:
-                at_ms = self._settings.appended_ms(message)
+                at_ms = self._settings.appended_ms(message, now_ms)
                 acknowledged.set_result((message.partition() or 0, message.offset() or 0, at_ms))
             else:
                 acknowledged.set_exception(self._judged(error))

@@ -47,10 +47,10 @@ class KafkaSettings:
     def name_of(self, topic: str) -> str:
         return topic.removeprefix(self.prefix)
 
-    def appended_ms(self, acknowledged: Message) -> int:
+    def appended_ms(self, acknowledged: Message, else_ms: int) -> int:
         """When it was appended, by the broker's clock. librdkafka's own broker has none, and makes a time up: there it
-        is when it was heard of, by this host's calendar."""
-        return acknowledged.timestamp()[1] if self.isolated else int(time.time() * 1000)
+        is `else_ms`, of this host's calendar."""
+        return acknowledged.timestamp()[1] if self.isolated else else_ms
 
     def consumer(self, **more: Any) -> Consumer:
         return Consumer(
@@ -208,7 +208,7 @@ class KafkaWriter:
         if error is not None:
             self._failed.append(error)
         else:
-            self._appended_ms = max(self._appended_ms, self._settings.appended_ms(message))
+            self._appended_ms = max(self._appended_ms, self._settings.appended_ms(message, int(time.time() * 1000)))
 
     async def send_offsets(self, offsets: Mapping[Place, int], metadata: Any) -> None:
         sent = [TopicPartition(self._settings.topic(t), p, o) for (t, p), o in offsets.items()]

@@ -235,23 +235,22 @@ class Simulated(World):
         """Retention, of what nobody needs any more: it stands before the closed books, all who read it have answered
         it, and the audit has it."""
         audited = None if self.table is None else self.table.held()
-        for topic, number in ((topic.name, n) for topic in TOPICS if topic.partitions != 1 for n in self._partitions()):
-            place = (topic, number)
+        partitions = range(self.log.partitions)
+        books = {(line.role, n): self.folded(line.role, n) for line in LINES if line.verb != "maps" for n in partitions}
+        for place in ((topic.name, n) for topic in TOPICS if topic.partitions != 1 for n in partitions):
+            topic, number = place
             needed = [self.brokers.cluster.partition(place).stable]
             for line in LINES:
                 if line.verb == "maps" and topic in line.reads:
                     needed.append((self.brokers.cluster.group(line.role).offsets.get(place) or (0,))[0])
                 elif line.verb != "maps":
-                    books = self.folded(line.role, number)
-                    needed += [books.positions.get(topic, 0)] if topic in line.reads else []
-                    needed += [books.since] if topic in line.writes else []
+                    known = books[line.role, number]
+                    needed += [known.positions.get(topic, 0)] if topic in line.reads else []
+                    needed += [known.since] if topic in line.writes else []
             if audited is not None:
                 needed.append(audited.get(place, 0))
             if min(needed) > self.brokers.cluster.partition(place).start:
                 self.log.cut_head(place, min(needed))
-
-    def _partitions(self) -> range:
-        return range(self.log.partitions)
 
     # what is left
 
