@@ -214,8 +214,7 @@ class Draft(Generic[S]):
         self._add((InputRejected(cluster_id=said.cluster_id, code=said.code, text=said.text),), record.head.cause)
 
     def _took(self, raw: Raw) -> None:
-        if self.books.role not in OWN_TIME:
-            self.now_ms = max(self.now_ms, raw.at_ms)
+        self.now_ms = max(self.now_ms, self.books.heard_ms(raw))
         self.positions[raw.topic] = raw.offset + 1
         self.inputs += 1
 
@@ -338,6 +337,10 @@ class Books(Generic[S]):
         found = self.states.get(cluster_id)
         return self.rules.initial(cluster_id) if found is None else found
 
+    def heard_ms(self, raw: Raw) -> int:
+        """What a broker's time says to us; 0, nothing, to who works."""
+        return 0 if self.role in OWN_TIME else raw.at_ms
+
     def saved(self) -> Saved[S]:
         kind: Any = type(self.rules.initial(""))
         found: Saved[S] = saved_of(kind)
@@ -390,9 +393,7 @@ class Books(Generic[S]):
             if head.seq <= link.seq:  # again, or from before: it has been folded
                 return
             self.links[key] = Link(head.seq, sha256(decoded.body))
-        self.now_ms = max(self.now_ms, head.at_ms)
-        if self.role not in OWN_TIME:
-            self.now_ms = max(self.now_ms, raw.at_ms)
+        self.now_ms = max(self.now_ms, head.at_ms, self.heard_ms(raw))
         for cause in _causes(event, head.cause):
             if cause.topic != "tick" and cause.partition == self.partition:
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)

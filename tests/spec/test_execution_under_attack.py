@@ -364,7 +364,7 @@ def test_a_broker_whose_clock_is_a_day_ahead_holds_up_no_undo(from_kind: type[e.
 
 
 def test_a_look_is_as_old_as_it_is_whatever_a_brokers_clock_says() -> None:
-    """Between the look and the first step minutes pass, and the look was appended by a broker that is ahead by more."""
+    """Between the look and the first step it grows old, and it was appended by a broker that is ahead by more."""
 
     async def spec(world: World) -> None:
         await approved(world)
