@@ -19,7 +19,7 @@ from schemas.processors import Record, Tick
 from schemas.values import Head, SignedApproval
 from streams.rules.approval import needed
 
-DEFER_S_MIN = 10
+DEFER_S_MIN, DEFER_S_MAX = 10, 60  # after a `wait`: doubled with each attempt
 GIVES_UP_S = 1800  # `wait` objections for so long: the proposal is closed with them
 VALIDATION_S = 120  # validate answers within seconds; silence for so long closes the proposal
 CLAIM_S = 60  # an authorisation nobody has claimed is flagged
@@ -247,7 +247,8 @@ class _Here:
             code = next((o.code for o in event.objections if o.kind != "wait"), "refused")
             return (self._close(r, code, text, objections=event.objections),)
         gives_up = r.gives_up_ms or self.now_ms + GIVES_UP_S * 1000
-        until = max([self.now_ms + DEFER_S_MIN * 1000, *(o.until_ms for o in event.objections)])
+        pause_s = min(DEFER_S_MIN * 2 ** (r.attempt - 1), DEFER_S_MAX)
+        until = max([self.now_ms + pause_s * 1000, *(o.until_ms for o in event.objections)])
         if until > gives_up:
             return (self._close(r, "waited_too_long", text, objections=event.objections),)
         return (

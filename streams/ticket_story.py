@@ -386,6 +386,8 @@ def learn_remedy(r: Remedy, given: Record, words: CallWords = CALL_WORDS) -> Rem
 def _of_ledger(r: Remedy, event: e.Event, at_ms: int) -> dict[str, Any]:
     """What the acting ledger says."""
     match event:
+        case e.ProposalAskedAgain() if r.stage == "deferred":
+            return {"action": event.action, "params": params_text(event.params)}  # it waits until it is answered
         case e.RemediationOpened() | e.ProposalAskedAgain():
             again = {
                 "stage": "proposed",

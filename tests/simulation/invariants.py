@@ -19,6 +19,7 @@ from actions.calls import render
 from pdsim.model import Call
 from schemas import events as e
 from schemas.chain import BrokenChain, Link, follow
+from schemas.facts import Facts
 from schemas.processors import Record
 from schemas.values import Plan
 from schemas.wire import Decoded, body_of, digest_of
@@ -350,14 +351,20 @@ def nothing_left_behind(history: History) -> Iterator[str]:
 
 
 def _unpaid(history: History, execution: Execution) -> Iterator[str]:
-    """Concluded as known: then what our calls have changed for a time was taken back."""
+    """Concluded as known: then what our calls have changed for a time was taken back; by us, or where we could not
+    know that it had come about, by somebody else before we looked."""
     assert execution.ended is not None
-    name = execution.claimed.remediation_id
+    name, ended_ms = execution.claimed.remediation_id, execution.ended[0].at_ms
     settled = {x.change for _, x in execution.of(e.ChangeUndone) if x.settled}
+    gone = {x.step for _, x in execution.of(e.StepProbed) if x.finding == "not_started"}
+    calls = history.calls.get(execution.claimed.cluster_id, ())
+    there = put_there_by([call for call in calls if call.at * 1000 <= ended_ms])
     applied = [w for w in history.writes if w.remediation_id == name and w.call.applied]
     for write in applied:
         found = execution.step(write.attempt, write.step)
         if found is None or found[1].kind != "do":
+            continue
+        if write.step in gone and there.get(_scheduler(write.call)) != write.call.caller_id:
             continue
         change = execution.claimed.plan.changes[found[1].change]
         if change.undo is not None and change.keep_s and found[1].change not in settled:
@@ -560,24 +567,37 @@ def unknown_is_no(history: History) -> Iterator[str]:
     for execution in history.executions:
         claimed = execution.claimed
         judged = [x for _, x in history.of(e.ProposalValidated) if x.remediation_id == claimed.remediation_id]
-        if not any(x.digest == claimed.digest for x in judged):
+        same = [x for x in judged if x.digest == claimed.digest]
+        if not same:
             yield f"{claimed.remediation_id}: no validation has this digest"
         policy = [x for r, x in history.of(e.PolicyAdopted) if r.at_ms <= execution.at_ms]
         if not any(x.version == claimed.plan.policy_version for x in policy):
             yield f"{claimed.remediation_id}: policy {claimed.plan.policy_version} was never adopted"
         looked_ms: int | None = None
+        facts: Facts | None = None
         for record, event in execution.events:
             match event:
                 case e.Looked():
-                    looked_ms = _drafted_ms(
-                        history, record
-                    )  # by the same clock as that of the step: who takes over looks anew
+                    # by the same clock as that of the step: who takes over looks anew
+                    looked_ms, facts = _drafted_ms(history, record), event.facts
+                case e.StepIntended() if event.kind == "do" and facts and same and _moved(event, same[0].facts, facts):
+                    yield f"{claimed.remediation_id}: step {event.step} is on another machine than was approved"
                 case e.StepIntended() if event.kind == "do" and looked_ms is None:
                     yield f"{claimed.remediation_id}: step {event.step} was intended without a look"
                 case e.StepIntended() if (
                     event.step == 1 and _drafted_ms(history, record) > (looked_ms or 0) + FACTS_KEPT_MS
                 ):
                     yield f"{claimed.remediation_id}: step 1 was intended on a look that was {FACTS_KEPT_MS} ms old"
+
+
+def _moved(intended: e.StepIntended, was: Facts, now: Facts) -> bool:
+    """The store that is named has another address, so it may be another machine."""
+    store = int(intended.call.args.get("store_id", 0))
+    return bool(store) and _address(store, was) != _address(store, now)
+
+
+def _address(store_id: int, facts: Facts) -> str:
+    return next((store.address for store in facts.stores if store.id == store_id), "")
 
 
 CHECKERS: Mapping[str, Callable[[History], Iterator[str]]] = {

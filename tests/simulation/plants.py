@@ -136,11 +136,6 @@ def _trust_another_hosts_clock() -> contextlib.AbstractContextManager[None]:
     return both(*(put(here, name, told(here.__dict__[name])) for name in ("_fresh", "_fresh_after")))
 
 
-def _stamp_by_another_brokers_clock() -> contextlib.AbstractContextManager[None]:
-    """What a lane says is stamped with the latest append time of its inputs."""
-    return put(infra.runners.books, "OWN_TIME", frozenset())
-
-
 def _intent_after_request() -> contextlib.AbstractContextManager[None]:
     async def send(self: Execute, lane: Lane[Any], intended: StepIntended) -> None:
         claim = lane.state.claim
@@ -391,7 +386,6 @@ PLANTS: Mapping[str, Plant] = {
     "sweep-deletes-a-newer-claims-change": _sweep_deletes_a_newer_claims_change,
     "dead-lettered-freeze": _dead_lettered_freeze,
     "trust-another-hosts-clock": _trust_another_hosts_clock,
-    "stamp-by-another-brokers-clock": _stamp_by_another_brokers_clock,
     "intent-after-request": _intent_after_request,
     "probe-before-the-window-ends": _probe_before_the_window_ends,
     "retry-after-may-have-run": _retry_after_may_have_run,

@@ -122,6 +122,11 @@ def halt(event: e.StepTaken) -> e.Event:
     return e.Halted(cluster_id="*", by="anna", reason="spec")
 
 
+def of_another_machine(looked: e.Looked) -> e.Looked:
+    stores = [x.model_copy(update={"address": "10.9.9.9:20160"}) for x in looked.facts.stores]
+    return looked.model_copy(update={"facts": looked.facts.model_copy(update={"stores": tuple(stores)})})
+
+
 BROKEN: dict[str, tuple[str, Callable[[History], History]]] = {
     "claimed while another is open": (
         "ONE_AT_A_TIME",
@@ -164,8 +169,26 @@ BROKEN: dict[str, tuple[str, Callable[[History], History]]] = {
     "judged by nobody": ("UNKNOWN_IS_NO", gone(e.ProposalValidated)),
     "under no policy": ("UNKNOWN_IS_NO", gone(e.PolicyAdopted)),
     "without a look": ("UNKNOWN_IS_NO", gone(e.Looked)),
+    "on another machine than was judged": ("UNKNOWN_IS_NO", changed(e.Looked, of_another_machine)),
     "on an old look": ("UNKNOWN_IS_NO", said(e.Looked, -20_000)),
 }
+
+
+def answer_lost(*calls: dict[str, Any]) -> History:
+    """The only step may have run, was looked for and not found, and what it was for was given up; and what else there
+    was of calls."""
+    history = changed(e.StepTaken, lambda taken: taken.model_copy(update={"answer": "may_have_run"}))(in_order())
+    (first, *_) = [c for c in history.calls[CLUSTER] if c.method == "POST"]
+    found = next(r for r in history.records if isinstance(r.event, e.StepTaken))
+    ended = next(x for _, x in history.of(e.Concluded)).model_copy(update={"outcome": "not_started"})
+    probed = e.StepProbed(
+        cluster_id=CLUSTER, remediation_id=ended.remediation_id, attempt=1, step=1, finding="not_started"
+    )
+    kept = [r for r in history.records if r.topic != "outcomes" or r.offset <= found.offset]
+    at_ms = found.at_ms + 60_000
+    more = [replace(found, offset=10_000 + n, at_ms=at_ms, event=x) for n, x in enumerate((probed, ended))]
+    made = [replace(first, at=first.at + 1, **given) for given in calls]
+    return replace(history, records=[*kept, *more], calls={CLUSTER: [first, *made]})
 
 
 def claim_of_another() -> e.Event:
@@ -195,6 +218,17 @@ def test_a_history_in_order_breaks_nothing() -> None:
 def test_what_is_broken_is_named(name: str) -> None:
     invariant, tamper = BROKEN[name]
     assert invariant in {found for found, _ in judge(tamper(in_order()))}
+
+
+def test_what_somebody_has_taken_back_before_it_was_looked_for_is_not_owed() -> None:
+    """Seed 2000387: the answer to an eviction was lost, and a person with pd-ctl removed it before the probe."""
+
+    def owed(history: History) -> bool:
+        return any("is still owed" in text for text in CHECKERS["NOTHING_LEFT_BEHIND"](history))
+
+    by_hand = {"method": "DELETE", "path": f"/pd/api/v1/schedulers/{EVICTION}", "body": b"", "caller_id": "pd-ctl"}
+    assert owed(answer_lost())
+    assert not owed(answer_lost(by_hand))
 
 
 def test_every_checker_can_fail() -> None:

@@ -291,6 +291,12 @@ class Trouble:
     async def pd_restarts(self, chance: Chance) -> None:
         self.world.leads_anew(restarted=True)
 
+    async def store_gets_another_address(self, chance: Chance) -> None:
+        """Of the very store that people are asked about: a pod, say, that comes up elsewhere."""
+        await self._moment(e.ApprovalAsked, 300)
+        await asyncio.sleep(chance.between(0, 20))
+        self.world.pd.stores[4].address = f"10.0.{int(chance.between(5, 250))}.4:20160"
+
     async def store_goes(self, chance: Chance) -> None:
         store = chance.one_of((1, 2, 3))
         self.world.pd.kill_store(store)
@@ -618,6 +624,7 @@ FEATURES: tuple[tuple[str, float], ...] = (  # name of the method, and how often
     ("pd_changes_its_leader", 1),
     ("pd_restarts", 1),
     ("store_goes", 0.5),
+    ("store_gets_another_address", 0.3),
     ("people_speak", 3),
     ("spoken_of_before_it_is_judged", 0.7),
     ("called_off_before_it_begins", 1),

@@ -123,10 +123,10 @@ LIVES = {
         +0.001 -> ProposalAskedAgain attempt=2
         deferred2 -> ProposalDeferred attempt=2 until_ms=@40.000 gives_up_ms=@1800.000 objections=(wait)
         +19.999
-        +1720.001 -> ProposalAskedAgain attempt=3
+        +1700.001 -> ProposalAskedAgain attempt=3
         deferred3 -> ProposalDeferred attempt=3 until_ms=@1780.000 gives_up_ms=@1800.000 objections=(wait)
-        +20 -> ProposalAskedAgain attempt=4
-        deferred4 -> ProposalDeferred attempt=4 until_ms=@1800.000 gives_up_ms=@1800.000 objections=(wait)
+        +40 -> ProposalAskedAgain attempt=4
+        deferred4 -> RemediationClosed code=waited_too_long text= objections=(wait)
         """,
     "it waits for ten seconds at least, and until it has waited for too long": """
         proposed -> RemediationOpened
@@ -136,6 +136,18 @@ LIVES = {
         deferred2 -> ProposalDeferred attempt=2 until_ms=@1800.000 gives_up_ms=@1800.000 objections=(wait)
         +20 -> ProposalAskedAgain attempt=3
         soon3 -> RemediationClosed code=waited_too_long text=t0 objections=(wait0)
+        """,
+    "it is asked again less and less often": """
+        proposed -> RemediationOpened
+        soon -> ProposalDeferred until_ms=@10.000 gives_up_ms=@1800.000 objections=(wait0)
+        +10 -> ProposalAskedAgain attempt=2
+        soon2 -> ProposalDeferred attempt=2 until_ms=@30.000 gives_up_ms=@1800.000 objections=(wait0)
+        +20 -> ProposalAskedAgain attempt=3
+        soon3 -> ProposalDeferred attempt=3 until_ms=@70.000 gives_up_ms=@1800.000 objections=(wait0)
+        +40 -> ProposalAskedAgain attempt=4
+        soon4 -> ProposalDeferred attempt=4 until_ms=@130.000 gives_up_ms=@1800.000 objections=(wait0)
+        +60 -> ProposalAskedAgain attempt=5
+        soon5 -> ProposalDeferred attempt=5 until_ms=@190.000 gives_up_ms=@1800.000 objections=(wait0)
         """,
     "it is refused": """
         proposed -> RemediationOpened

@@ -559,6 +559,38 @@ def test_waiting_and_blocking_say_until_when() -> None:
     assert "blocked until 02:26: cooldown: just ended" in told.line("Action")
 
 
+AGAIN: dict[str, Any] = {
+    "action": "evict_store_leaders",
+    "params": '{"store_id":4}',
+    "why": "slow",
+    "cause": "slow_store",
+    "confidence": 0.9,
+    "disputed": False,
+    "by": "playbook",
+    "evidence": (),
+}
+
+
+def test_what_is_asked_again_in_vain_goes_on_waiting_on_the_ticket() -> None:
+    """It said PROPOSED and DEFERRED by turns, and people were told of each (seed 1000000: 300 times in half an
+    hour)."""
+    told = Told()
+    told.opens()
+    told.proposes()
+    for attempt in (1, 2, 3):
+        until_ms = T0 + 60_000 * attempt
+        young = Objection(code="pd_leader_young", kind="wait", text="leads for 12 s", until_ms=until_ms)
+        told.say(
+            e.ProposalDeferred, attempt=attempt, until_ms=until_ms, gives_up_ms=T0 + 1_800_000, objections=(young,)
+        )
+        told.say(e.ProposalAskedAgain, **AGAIN, attempt=attempt + 1)
+    versions = [x.status for x in told.decided if isinstance(x, e.TicketWritten)]
+    assert versions[:2] == ["NEW", "PROPOSED"]
+    assert set(versions[2:]) == {"DEFERRED"}
+    told.asks_approval()
+    assert told.ticket().status == "WAITING FOR APPROVAL"
+
+
 def test_while_it_runs_the_ticket_says_what_is_owed() -> None:
     told = Told()
     told.runs()
