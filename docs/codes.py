@@ -32,7 +32,9 @@ GROUPS = (
         "Records that can't be read",
         "The code of a dead letter; the gateway answers them with 400, or 413 where it is `too_large`. A rule, or a"
         " look of a maps stage, that raises makes a dead letter of code `impossible`: the type and text of what it"
-        " raised. `steward dead-letters` lists them.",
+        " raised. `ledger_lost_events`: it came of an event of the reader's own that is not there any more. A broker"
+        " has lost what it had acknowledged, so nobody knows what was done: acting waits until a person has looked at"
+        " the cluster and lifts it. `steward dead-letters` lists them.",
         ("Unreadable",),
     ),
     Group(

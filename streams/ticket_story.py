@@ -444,7 +444,7 @@ def _of_ledger(r: Remedy, event: e.Event, at_ms: int) -> dict[str, Any]:
             return {"resolved_as": event.outcome}
         case e.RemediationClosed():
             said = {"closed_code": event.code, "closed_text": event.text[:500]}
-            return {**said, "objections": event.objections[:10]} if event.objections else said
+            return {**said, "objections": event.objections[:10]}  # what it waited for no longer matters
     return {}
 
 

@@ -127,12 +127,13 @@ def dead_letter(role: str, raw: Raw, error: Unreadable, cluster_id: str = "") ->
 
 
 def poison_of(event: Event, head: Head) -> Poison | None:
-    """What stops acting from here on, where this event is the answer to such an input: one that made the decider raise
-    (its cluster's acting), or one that could be a person's no (the whole partition's)."""
+    """What stops acting from here on, where this event is the answer to such an input: one that made the decider raise,
+    or that came of what our ledger has lost (its cluster's acting), or one that could be a person's no (the whole
+    partition's)."""
     cause = head.cause
     if not isinstance(event, InputRejected) or cause is None:
         return None
-    if event.code != "impossible" and cause.topic not in STOPS_EXECUTION:
+    if event.code not in ("impossible", "ledger_lost_events") and cause.topic not in STOPS_EXECUTION:
         return None
     offset = head.at_ms if cause.topic == "tick" else cause.offset  # time has no offsets: a tick is named by its moment
     place = f"{cause.topic}/{cause.partition}@{offset}"
@@ -186,6 +187,11 @@ class Draft(Generic[S]):
         if may_wait and self._is_to_come(record.head.cause):
             return False
         self._took(raw)
+        if text := self.books.lost.pop((raw.topic, raw.offset), None):
+            lost = Unreadable("ledger_lost_events", text, "cause")
+            self.dead.append(dead_letter(self.books.role, raw, lost, record.event.cluster_id))
+            self._reject(record.event.cluster_id, lost.code, lost.reason, raw.cause())
+            return True
         if isinstance(record.event, OWNER):  # housekeeping of another owner; answering it would never end
             self._adopt(record)
             return True
@@ -325,6 +331,8 @@ class Books(Generic[S]):
     poisoned: dict[str, dict[str, Poison]] = field(default_factory=dict)  # cluster, or `~N` for all -> place -> poison
     broken: dict[str, str] = field(default_factory=dict)  # cluster or `~N` -> where its ledger first breaks
     genesis: GenesisMarked | None = None
+    ends: int = 0  # the offset after the last record that was folded
+    lost: dict[tuple[str, int], str] = field(default_factory=dict)  # (topic, offset) of an input -> what it came of
     _without: dict[str, tuple[Link, bool]] = field(
         default_factory=dict
     )  # before what can't be read: link, was it broken
@@ -364,6 +372,7 @@ class Books(Generic[S]):
         it, breaks its cluster's ledger: the fold goes on, but nothing is written to that cluster any more.
 
         Where the fold begins with closed books, what stands before a cluster's own book is in it already."""
+        self.ends = raw.offset + 1
         try:
             decoded = admitted(raw, self.partitions)
         except Unreadable as error:
@@ -409,6 +418,17 @@ class Books(Generic[S]):
             except Exception as error:
                 self._break(key, raw, error)
             self._ask_to_wake(key)
+
+    def look_ahead(self, raw: Raw) -> None:
+        """An input of before our time that came of an event of ours that is not there: the broker has lost what it had
+        acknowledged, so nobody knows here what was done."""
+        try:
+            cause = admitted(raw, self.partitions).head.cause
+        except Unreadable:
+            return
+        if cause and (cause.topic, cause.partition) == (self.topic, self.partition) and cause.offset >= self.ends:
+            text = f"it came of {cause.topic}/{cause.partition}@{cause.offset}, and the ledger ends at {self.ends}"
+            self.lost[raw.topic, raw.offset] = f"{text}: the broker has lost acknowledged events"
 
     def _open(self, raw: Raw, event: Event, head: Head) -> bool:
         """Does what counts of this cluster begin here: with its book, or with its very first event?"""

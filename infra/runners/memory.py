@@ -146,6 +146,10 @@ class MemoryOwnLog:
     async def end(self) -> int:
         return len(self.log.read(self.topic, self.partition, 0, 10**9))
 
+    async def ahead(self, positions: Mapping[str, int]) -> AsyncIterator[Sequence[Raw]]:
+        for topic in self.inputs:
+            yield self.log.read(topic, self.partition, positions.get(topic, 0), 10**9)
+
     async def seek(self, positions: Mapping[str, int]) -> None:
         self.positions = {t: positions.get(t, 0) for t in self.inputs}
 

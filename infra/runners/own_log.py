@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -127,7 +128,7 @@ class PartitionLog:
         while upto > low:
             since = max(low, upto - piece)
             found: int | None = None
-            async for raws in self._between(since, upto):
+            async for raws in self._between((self.topic, self.partition), since, upto):
                 for raw in raws:
                     first = begins(raw)
                     found = found if first is None else first
@@ -139,10 +140,20 @@ class PartitionLog:
         return 0
 
     def history(self, since: int) -> AsyncIterator[Sequence[Raw]]:
-        return self._between(since, self._ends)
+        return self._between((self.topic, self.partition), since, self._ends)
 
-    async def _between(self, since: int, upto: int) -> AsyncIterator[Sequence[Raw]]:
-        await self._read(lambda: self._read_from({(self.topic, self.partition): since}, says_end=True))
+    async def ahead(self, positions: Mapping[str, int]) -> AsyncIterator[Sequence[Raw]]:
+        """What an open transaction hides comes later, to who polls."""
+        for topic in self.inputs:
+            place = (topic, self.partition)
+            low, upto = await self._read(partial(self._of_reader().ends, place, CALL_TIMEOUT_S))
+            async for raws in self._between(place, max(low, positions.get(topic, 0)), upto):
+                yield raws
+
+    async def _between(self, place: Place, since: int, upto: int) -> AsyncIterator[Sequence[Raw]]:
+        if since >= upto:
+            return
+        await self._read(lambda: self._read_from({place: since}, says_end=True))
         reached = since
         while reached < upto:
             raws, at_end = await self._read(lambda: self._of_reader().consume(5000, POLL_S))

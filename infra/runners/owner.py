@@ -61,6 +61,10 @@ class OwnLog(Protocol):
         """The own topic's next offset; a lower one does no harm."""
         ...
 
+    def ahead(self, positions: Mapping[str, int]) -> AsyncIterator[Sequence[Raw]]:
+        """Each input from there on, to its end of now. Before `seek`."""
+        ...
+
     async def seek(self, positions: Mapping[str, int]) -> None:
         """Read each input from there on; an input that is not named, from its start."""
         ...
@@ -171,6 +175,10 @@ class Owner(Generic[S]):
                 raise NotSafe(f"{self._books.topic}/{self._books.partition} is not the topic it was: {foreign}")
             if self._books.genesis is None:
                 draft.add((self._genesis,), None, self._clock.now_ms())
+        if self._works and self._consults:
+            async for raws in self._log.ahead(self._books.positions):
+                for raw in raws:
+                    self._books.look_ahead(raw)
         await self._log.seek(self._books.positions)
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft)
@@ -178,7 +186,7 @@ class Owner(Generic[S]):
         if self._works:
             self._resumed = {c for c, s in self._books.states.items() if self._works.owed(s)}
             for cluster_id in sorted(self._resumed):
-                self._start_lane(cluster_id)
+                self._stir(cluster_id)
         self.ready.set()
         tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._decide())]
         try:
@@ -249,12 +257,13 @@ class Owner(Generic[S]):
             if closes:
                 self._close_some(draft)
             draft.seal()
+            lost = bool(self._books.lost)
             if draft.stamped or draft.dead:
                 await self._commit(draft)
             for want in asked:
                 if not want.done.done():
                     want.done.set_result(None)
-            for cluster_id in draft.touched:
+            for cluster_id in list(self._books.states) if lost else draft.touched:
                 self._stir(cluster_id)
             draft = None
 
@@ -326,8 +335,9 @@ class Owner(Generic[S]):
     # lanes
 
     def _stir(self, cluster_id: str) -> None:
-        """The cluster's state has moved: wake its lane, or start one where work is owed."""
-        if cluster_id.startswith("~") or self._works is None:
+        """The cluster's state has moved: wake its lane, or start one where work is owed; none before it is on record
+        what this ledger has lost."""
+        if cluster_id.startswith("~") or self._works is None or self._books.lost:
             return
         if event := self._stirred.get(cluster_id):
             event.set()
