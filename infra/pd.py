@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 import httpx
@@ -135,7 +136,7 @@ class PdReader:
             share_s = max(0.05, (ends_s - self.monotonic_s()) / (count - tried))
             try:
                 async with asyncio.timeout(share_s), self._client(cluster_id, endpoint, index, share_s) as client:
-                    found = await read(_Ask(client))
+                    found = await read(_Ask(client, endpoint.urls[index]))
             except (TimeoutError, httpx.TimeoutException):
                 failed.append(NoFacts("pd_timeout", f"{endpoint.urls[index]} gave no answer within {share_s:.1f} s"))
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
@@ -161,7 +162,6 @@ class PdReader:
             verify = self._context(cluster_id, endpoint) if url.startswith("https") else False
             transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, retries=0)
         return httpx.AsyncClient(
-            base_url=url,
             transport=transport,
             timeout=httpx.Timeout(share_s),
             follow_redirects=False,
@@ -176,11 +176,18 @@ class PdReader:
         return self._tls[cluster_id]
 
 
+@lru_cache(maxsize=4096)
+def _url(endpoint: str, path: str) -> httpx.URL:
+    """Parsed once: a pass asks for the same twenty, again and again. Raises InvalidURL."""
+    return httpx.URL(endpoint.rstrip("/") + PREFIX + path)
+
+
 @dataclass(frozen=True)
 class _Ask:
     """GETs to one endpoint."""
 
     client: httpx.AsyncClient
+    endpoint: str
 
     async def each(self, paths: Iterable[str]) -> dict[str, Said]:
         """All of them, side by side. Raises for the first that fails, and lets none go on."""
@@ -198,7 +205,7 @@ class _Ask:
         """One answer: 200, or the 404 of a path that may be absent. Raises NotOnTheList, NoFacts, httpx's errors."""
         if not pd_parse.may_read(path):
             raise NotOnTheList(path)
-        async with self.client.stream("GET", PREFIX + path) as response:
+        async with self.client.stream("GET", _url(self.endpoint, path)) as response:
             if "content-encoding" in response.headers:  # not asked for: it could unpack to any size
                 raise NoFacts("pd_unexpected", f"GET {path}: the answer is compressed")
             body: bytes | None = b""

@@ -94,7 +94,7 @@ class Simulated(World):
             regions=3 * stores,
             partitions=1 + chance.happens(0.3),
             poll_s=chance.one_of((5.0, 10.0, 20.0)),
-            close_books_every_s=Chance(f"{seed}/books").one_of((120, 600, 5000)),
+            close_books_every_s=Chance(f"{seed}/books").one_of((240, 1000, 5000)),
             seed=int(chance.share() * 1e9),
         )
         self.loop.set_task_factory(of_processes)
