@@ -12,6 +12,7 @@ than 90 % are killed, or if an explained one does not survive any more.
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import importlib
 import importlib.util
@@ -69,7 +70,7 @@ class Finder:
 class Tests:
     """Which tests reach which line, in the order in which they are to be tried."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, source: str) -> None:
         if not COVERAGE.exists():
             sys.exit("which test runs which line is not known: run `make coverage` first")
         data = CoverageData(str(COVERAGE))
@@ -85,11 +86,14 @@ class Tests:
             for contexts in data.contexts_by_lineno(any_file).values():
                 self._reach.update(context.removesuffix("|run") for context in contexts)
         self._caught: Counter[str] = Counter()
+        functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        self._called = {line for f in functions for line in range(f.body[0].lineno, (f.end_lineno or f.lineno) + 1)}
 
     def of(self, mutant: Mutant) -> list[str]:
-        found = set[str]().union(*(self._at.get(line, set()) for line in mutant.lines))
-        if not found:  # tables and class-level limits are run at import: any of the file's tests may see it
-            found = set[str]().union(*self._at.values())
+        """Tables, defaults and class-level limits are run at import, whoever asks for it: any of the file's tests may
+        see it."""
+        found = set[str]().union(*(self._at.get(line, set()) for line in mutant.lines if line in self._called))
+        found = found or set[str]().union(*self._at.values())
         return sorted(found, key=lambda test: (-self._caught[test], self._reach[test], test))
 
     def caught(self, test: str) -> None:
@@ -177,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = ROOT / asked.file
     module = asked.file.removesuffix(".py").replace("/", ".")
     source = path.read_text()
-    tests = Tests(asked.file)
+    tests = Tests(asked.file, source)
     explained = [e for e in tomllib.loads(EXPLAINED.read_text())["survivor"] if e["file"] == asked.file]
     mutants = [m for m in mutants_of(source) if not asked.only or asked.only in m.was]
     # The same examples for each; what fails for one is not shrunk, nor kept: it would be tried on all that follow.
