@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from statistics import median
 
 from benchmarks import raw
 from benchmarks.rows import Broker, Pair, Row, Say, Size, middle
 from benchmarks.storm import NOW_MS, alerts
-from infra.runners.books import Books, Raw
+from infra.runners.books import Books, Draft, Raw
 from schemas.chain import identified
 from schemas.controls import Controls
 from schemas.events import AlertFired, AlertResolved
@@ -77,7 +79,7 @@ def filled(clusters: int) -> Books[Cluster]:
     books = Books("incidents", "incidents", 0, 1, Incidents())
     fired = [(key, value) for _, key, value in alerts(clusters, 1, 1)]
     take(books, fired, 0, NOW_MS)
-    take(books, [(key, resolved(value)) for key, value in fired], clusters, NOW_MS + 1000)
+    take(books, ((key, resolved(value)) for key, value in fired), clusters, NOW_MS + 1000)
     over_ms = NOW_MS + DAY_MS
     while due := books.due(over_ms):
         draft = books.draft(Controls(live=True), over_ms)
@@ -112,10 +114,19 @@ def each_us(books: Books[Cluster], count: int, number: int) -> float:
     return clock.spent().cpu_s / count * 1e6
 
 
-def take(books: Books[Cluster], given: list[tuple[bytes, bytes]], first: int, now_ms: int) -> None:
-    for start in range(0, len(given), BATCH):
+def take(books: Books[Cluster], given: Iterable[tuple[bytes, bytes]], first: int, now_ms: int) -> None:
+    deque(taken(books, given, first, now_ms), 0)
+
+
+def taken(
+    books: Books[Cluster], given: Iterable[tuple[bytes, bytes]], first: int, now_ms: int
+) -> Iterator[Draft[Cluster]]:
+    """What `incidents` says to these inputs, from that offset on; each transaction is folded once it is handed out."""
+    numbered = enumerate(given, first)
+    while batch := list(islice(numbered, BATCH)):
         draft = books.draft(Controls(live=True), now_ms)
-        for n, (key, value) in enumerate(given[start : start + BATCH]):
-            draft.take(Raw("signals", 0, first + start + n, now_ms, key, value))
+        for offset, (key, value) in batch:
+            draft.take(Raw("signals", 0, offset, now_ms, key, value))
         draft.seal()
         books.accept(draft)
+        yield draft

@@ -10,16 +10,16 @@ from itertools import cycle, islice
 from confluent_kafka import Producer
 
 from benchmarks import raw
+from benchmarks.clusters import taken
 from benchmarks.rows import Broker, Pair, Row, Say, Size, middle
 from benchmarks.storm import NOW_MS, alerts, own_restore
-from infra.runners.books import Books, Draft, Raw
+from infra.runners.books import Books, Draft
 from infra.runners.kafka import KafkaSettings
 from schemas.chain import Stamped
 from schemas.controls import Controls
 from schemas.wire import frame
 from streams.incidents import Cluster, Incidents
 
-BATCH = 1000
 Written = tuple[bytes, bytes]  # key, value
 
 
@@ -52,12 +52,13 @@ def run_restart(broker: Broker, size: Size, say: Say) -> Row:
 def fill(settings: KafkaSettings, number: int, open_: int, clusters: int) -> int:
     """A ledger of about so many events. Those before its closing are the same few over and over: nobody folds them."""
     books = Books("incidents", "incidents", 0, 1, Incidents())
-    fired = enumerate(alerts(clusters, 1_000_000, 1))
-    before = list(decided(books, fired, 20 * clusters))
-    filler = list(islice(cycle(before), number - open_))
+    fired = ((key, value) for _, key, value in alerts(clusters, 1_000_000, 1))
+    first = list(_written_of(taken(books, islice(fired, 20 * clusters), 0, NOW_MS)))
+    filler = list(islice(cycle(first), number - open_))
     producer = Producer({**settings.client, "acks": "all", "linger.ms": 20, "batch.size": 1_000_000})
     count = 0
-    for records in (filler, closed(books, len(filler)), decided(books, fired, open_)):
+    since = _written_of(taken(books, islice(fired, open_), 20 * clusters, NOW_MS))
+    for records in (filler, closed(books, len(filler)), since):
         for key, value in records:
             while True:
                 try:
@@ -71,29 +72,17 @@ def fill(settings: KafkaSettings, number: int, open_: int, clusters: int) -> int
     return count
 
 
-def decided(
-    books: Books[Cluster], fired: Iterator[tuple[int, tuple[int, bytes, bytes]]], count: int
-) -> Iterable[Written]:
-    """What `incidents` says to so many alerts."""
-    for batch in (min(BATCH, count - n) for n in range(0, count, BATCH)):
-        draft = books.draft(Controls(live=True), NOW_MS)
-        for offset, (_, key, value) in islice(fired, batch):
-            draft.take(Raw("signals", 0, offset, NOW_MS, key, value))
-        yield from _accepted(books, draft)
-
-
 def closed(books: Books[Cluster], first_offset: int) -> Iterable[Written]:
     draft = books.draft(Controls(live=True), NOW_MS)
     for cluster_id in books.clusters():
         draft.close(cluster_id)
     draft.close_day(first_offset, len(books.clusters()))
-    yield from _accepted(books, draft)
-
-
-def _accepted(books: Books[Cluster], draft: Draft[Cluster]) -> Iterable[Written]:
-    draft.seal()
     books.accept(draft)
-    yield from map(_written, draft.stamped)
+    return _written_of([draft])
+
+
+def _written_of(drafts: Iterable[Draft[Cluster]]) -> Iterator[Written]:
+    return (_written(made) for draft in drafts for made in draft.stamped)
 
 
 def _written(made: Stamped) -> Written:
