@@ -340,6 +340,7 @@ class Books(Generic[S]):
     _closed_at_ms: int | None = None  # the latest closing that this version can read, or where the topic begins
     _still: dict[str, Poison] = field(default_factory=dict)  # cluster -> the tick on which this owner's decider raised
     _asked: dict[str, int] = field(default_factory=dict)  # cluster -> its earliest entry in _wakes
+    _moved: dict[str, None] = field(default_factory=dict)  # clusters that have not been asked since when to wake them
 
     def state(self, cluster_id: str) -> S:
         found = self.states.get(cluster_id)
@@ -417,7 +418,7 @@ class Books(Generic[S]):
                 self.states[key] = self.rules.evolve(self.state(key), event, head)
             except Exception as error:
                 self._break(key, raw, error)
-            self._ask_to_wake(key)
+            self._moved[key] = None
 
     def look_ahead(self, raw: Raw) -> None:
         """An input of before our time that came of an event of ours that is not there: the broker has lost what it had
@@ -481,9 +482,7 @@ class Books(Generic[S]):
             self.poisoned.setdefault(key, {}).update(found)
             if ticks := [p for p in found.values() if p.place.startswith("tick/")]:
                 self._still[key] = ticks[-1]
-        for key in draft.touched:
-            if not key.startswith("~"):
-                self._ask_to_wake(key)
+        self._moved |= {key: None for key in draft.touched if not key.startswith("~")}
 
     def started(self, owner: str, build: str) -> OwnerStarted:
         return OwnerStarted(
@@ -518,11 +517,13 @@ class Books(Generic[S]):
 
     def wakes_at(self) -> int | None:
         """When the next tick is due (ms), or None."""
+        self._ask_to_wake()
         return self._wakes[0][0] if self._wakes else None
 
     def due(self, now_ms: int) -> list[str]:
         """Clusters whose tick is due. Each is looked at again after a while, should its tick bring nothing about
         yet."""
+        self._ask_to_wake()
         found: dict[str, None] = {}
         while self._wakes and self._wakes[0][0] <= now_ms:
             at, key = heapq.heappop(self._wakes)
@@ -537,10 +538,13 @@ class Books(Generic[S]):
             self._push(key, max(wanted, now_ms + LOOK_AGAIN_MS))
         return list(found)
 
-    def _ask_to_wake(self, key: str) -> None:
-        at = self.rules.wakes_at(self.state(key))
-        if at is not None:
-            self._push(key, at)
+    def _ask_to_wake(self) -> None:
+        """Once for all that has moved a cluster: a fold moves it again and again."""
+        for key in self._moved:
+            at = self.rules.wakes_at(self.state(key))
+            if at is not None:
+                self._push(key, at)
+        self._moved.clear()
 
     def _push(self, key: str, at: int) -> None:
         if at < self._asked.get(key, at + 1):

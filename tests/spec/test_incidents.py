@@ -613,6 +613,14 @@ def test_a_new_kind_of_alert_is_asked_about_but_not_in_a_storm() -> None:
     assert told.after(3600) == []
 
 
+def test_a_new_kind_of_alert_long_after_the_last_question_is_asked_about_at_once() -> None:
+    told = Told()
+    told.firing(ONE, fp="f1")
+    told.made("playbook")
+    told.now_s += 301
+    assert kinds(told.firing(TWO, fp="f2")) == ["AlertFolded", "DiagnosisAsked"]
+
+
 def test_one_alert_of_each_name_is_shown_before_a_second_one() -> None:
     told = Told(Incidents(IncidentSettings(alerts_asked_max=3)))
     for n in range(5):
