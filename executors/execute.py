@@ -81,7 +81,7 @@ class Execute:
         order = given.event
         match order:
             case ExecutionAuthorized() if order.remediation_id not in state.answered:
-                return (claim_or_refuse(state, order, now_ms, controls, self.rules, asked_ms=given.at_ms),)
+                return (claim_or_refuse(state, order, given.at_ms, now_ms, controls, self.rules),)
             case ResolutionOrdered() if state.quarantine == order.remediation_id:
                 return (
                     QuarantineLifted(

@@ -75,7 +75,7 @@ class Cluster:
 
 
 def claim_or_refuse(
-    cluster: Cluster, order: ExecutionAuthorized, now_ms: int, controls: Controls, rules: Rules, asked_ms: int = 0
+    cluster: Cluster, order: ExecutionAuthorized, asked_ms: int, now_ms: int, controls: Controls, rules: Rules
 ) -> Claimed | ClaimRefused:
     """Everything is checked again here, independently of who authorised it. The first refusal is said. Unknown: no.
 

@@ -52,7 +52,7 @@ def adopted(**changed: Any) -> Controls:
 
 def test_what_is_right_is_claimed_until_the_policys_deadline() -> None:
     said = order()
-    answer = claim_or_refuse(CLUSTER, said, NOW, LIVE, RULES)
+    answer = claim_or_refuse(CLUSTER, said, NOW, NOW, LIVE, RULES)
     assert isinstance(answer, e.Claimed)
     same = ("cluster_id", "incident_id", "remediation_id", "action", "params", "plan", "digest", "tier", "mode")
     for name in (*same, "approvals", "needed", "proposed_by"):
@@ -62,20 +62,20 @@ def test_what_is_right_is_claimed_until_the_policys_deadline() -> None:
 
 
 def test_an_authorisation_is_claimed_up_to_the_last_moment_of_its_life() -> None:
-    assert isinstance(claim_or_refuse(CLUSTER, order(), EXPIRES, LIVE, RULES), e.Claimed)
+    assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, EXPIRES, LIVE, RULES), e.Claimed)
 
 
 def test_what_has_expired_by_the_time_of_its_own_append_has_expired_whatever_the_owners_clock_says() -> None:
     """An owner that took over while brokers were behind goes by a time that is behind."""
-    assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, LIVE, RULES, asked_ms=EXPIRES), e.Claimed)
-    refused = claim_or_refuse(CLUSTER, order(), NOW, LIVE, RULES, asked_ms=EXPIRES + 1)
+    assert isinstance(claim_or_refuse(CLUSTER, order(), EXPIRES, NOW, LIVE, RULES), e.Claimed)
+    refused = claim_or_refuse(CLUSTER, order(), EXPIRES + 1, NOW, LIVE, RULES)
     assert isinstance(refused, e.ClaimRefused)
     assert refused.code == "expired"
 
 
 def test_an_action_that_is_run_on_this_cluster_alone_is_claimed() -> None:
     canary = adopted(actions={EVICT.name: {"mode": "on", "canary": ["prod"]}})
-    assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, canary, RULES), e.Claimed)
+    assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, NOW, canary, RULES), e.Claimed)
 
 
 Changes = tuple[Cluster, e.ExecutionAuthorized, int, Controls, Any]
@@ -268,7 +268,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
 def test_an_order_is_refused_for(why: str) -> None:
     code, text, changed = REFUSED[why]
     cluster, said, now_ms, controls, rules = changed()
-    answer = claim_or_refuse(cluster, said, now_ms, controls, rules)
+    answer = claim_or_refuse(cluster, said, now_ms, now_ms, controls, rules)
     assert isinstance(answer, e.ClaimRefused), answer
     assert (answer.cluster_id, answer.remediation_id) == ("prod", said.remediation_id)
     assert answer.code == code

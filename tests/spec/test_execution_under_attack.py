@@ -181,7 +181,9 @@ def test_a_tier_that_the_plan_was_not_judged_as_is_refused_by_the_executor() -> 
         assert isinstance(execute, Execute)
         own: Rules = execute.rules
 
-        answer = claim_or_refuse(Lane("prod-eu-7"), forged, world.now_ms(), world.controls.current(), own)
+        answer = claim_or_refuse(
+            Lane("prod-eu-7"), forged, world.now_ms(), world.now_ms(), world.controls.current(), own
+        )
 
         assert isinstance(answer, e.ClaimRefused)
         assert answer.code == "wrong_tier"
