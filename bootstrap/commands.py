@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, roles: Sequence[str]) -> int:
     """`steward run ROLE...`: until SIGTERM. Exits 0 after a stop that was asked for."""
+    from infra.process import GONE_WITHIN_S, is_gone_within
     from infra.supervisor import end_with_supervisor
     from infra.telemetry import set_up_logging
 
@@ -33,9 +34,18 @@ def run(settings: Settings, roles: Sequence[str]) -> int:
         raise ConfigError(Problem("roles", "list", "`execute` runs alone: its timers end the process that is too late"))
     set_up_logging("+".join(roles) if len(roles) < 4 else f"{roles[0]}+{len(roles) - 1}")
     may_listen(settings, roles)
-    asyncio.run(
-        run_roles(settings, roles, lambda controls, mode_max: production_hands(settings, roles, controls, mode_max))
-    )
+
+    async def running() -> None:
+        code = 1
+        try:
+            await run_roles(
+                settings, roles, lambda controls, mode_max: production_hands(settings, roles, controls, mode_max)
+            )
+            code = 0
+        finally:
+            is_gone_within(GONE_WITHIN_S, code)
+
+    asyncio.run(running())
     return 0
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +21,7 @@ import structlog
 from infra.telemetry import say_where_all_wait
 
 STOP_WAIT_S = 12.0
+GONE_WITHIN_S = 5.0
 _log = structlog.get_logger()
 
 
@@ -76,3 +80,17 @@ class Process:
         for close in reversed(self.closing):
             with contextlib.suppress(Exception):
                 await close()
+
+
+def is_gone_within(seconds: float, code: int) -> None:
+    """Nothing of ours is in flight any more. A client's thread that hangs (a broker that has left, a close that waits
+    for an answer) must not keep the process, and with it a rolling restart: where each thread is goes to stderr, and
+    that is the end."""
+
+    def end() -> None:
+        faulthandler.dump_traceback()  # of every thread, on stderr
+        os._exit(code)
+
+    last = threading.Timer(seconds, end)
+    last.daemon = True
+    last.start()

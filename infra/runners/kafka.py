@@ -103,6 +103,7 @@ _PASSES = frozenset(
         KafkaError._TIMED_OUT_QUEUE,
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._DESTROY_BROKER,  # one has left the cluster; the others answer
         KafkaError._RESOLVE,
         KafkaError._WAIT_COORD,
         KafkaError.UNKNOWN_TOPIC_OR_PART,

@@ -90,13 +90,14 @@ class Tests:
         self._called = {line for f in functions for line in range(f.body[0].lineno, (f.end_lineno or f.lineno) + 1)}
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Tables, defaults and class-level limits are run at import, whoever asks for it: whatever is tested beside
-        what runs the file may see it."""
+        """Tables, defaults and class-level limits are run at import, whoever asks for it: whatever stands beside what
+        runs the file may see it, also a test that runs no line of it."""
         found = set[str]().union(*(self._at.get(line, set()) for line in mutant.lines if line in self._called))
+        beside = set[str]()
         if not found:
-            beside = {test.split("::")[0] for tests in self._at.values() for test in tests}
-            found = {test for test in self._reach if test.split("::")[0] in beside}
-        return sorted(found, key=lambda test: (-self._caught[test], self._reach[test], test))
+            found = set[str]().union(*self._at.values())
+            beside = {test.split("::")[0] for test in found}
+        return [*sorted(found, key=lambda test: (-self._caught[test], self._reach[test], test)), *sorted(beside)]
 
     def caught(self, test: str) -> None:
         self._caught[test] += 1
