@@ -34,12 +34,8 @@ class Limits(Model):
     now_ms: int
 
 
-class Action(Model):
-    """One repair with its parameters. Pure: it is asked, and never acts.
-
-    The docstring of a subclass is read by the model that proposes, by the approver at 3 a.m., and in the docs: plain
-    words; what clients notice; how to do it and undo it by hand.
-    """
+class Entry(Model):
+    """What the catalogue says of each of its types: of those that are done, and of those that are refused."""
 
     model_config = ConfigDict(strict=True)
 
@@ -48,6 +44,15 @@ class Action(Model):
     risk: ClassVar[Tier]  # the least tier, before live reach raises it (streams/rules/risk.py)
     undo: ClassVar[Undo]
     may_call: ClassVar[frozenset[str]]  # names in actions/calls.py; the client given to it has no others
+
+
+class Action(Entry):
+    """One repair with its parameters. Pure: it is asked, and never acts.
+
+    The docstring of a subclass is read by the model that proposes, by the approver at 3 a.m., and in the docs: plain
+    words; what clients notice; how to do it and undo it by hand.
+    """
+
     clients_notice: ClassVar[str]
     stops_if: ClassVar[str] = "a peer goes down, a store is no longer Up, somebody freezes"  # or it takes too long
 
@@ -178,6 +183,6 @@ def params_json(action: Action) -> str:
     return canonical_json(action.model_dump())
 
 
-def params_schema(kind: type[Action]) -> dict[str, Any]:
+def params_schema(kind: type[Entry]) -> dict[str, Any]:
     """JSON schema of the parameters, for the model's tool and the reference page."""
     return kind.model_json_schema()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 
 from actions import calls
-from actions.action import Action, Undo
+from actions.action import Action, Entry, Undo
 from actions.catalogue import parse
-from schemas.text import duration
+from actions.forbidden import Forbidden
+from schemas.text import duration, wrapped
 from schemas.values import Change, Model, Plan
 
 _UNDO = {
@@ -51,11 +52,12 @@ def _lines(change: Change) -> tuple[str, ...]:
     return do, f"{when}: {calls.render(change.undo)}"
 
 
-def describe(kind: type[Action]) -> str:
-    """One action as `steward actions show` prints it."""
+def describe(kind: type[Entry]) -> str:
+    """One type of the catalogue as `steward actions show` prints it."""
     schema = kind.model_json_schema()
     required = schema.get("required", [])
-    lines = [f"{kind.name}, version {kind.version}: {kind.risk} at least, {kind.undo.value}", ""]
+    tier = f"{kind.risk}, whoever asks" if issubclass(kind, Forbidden) else f"{kind.risk} at least"
+    lines = [f"{kind.name}, version {kind.version}: {tier}, {kind.undo.value}", ""]
     lines += [inspect.getdoc(kind) or "", "", "Parameters"]
     for name, field in schema["properties"].items():
         default = "required" if name in required else f"default {field['default']}"
@@ -64,13 +66,18 @@ def describe(kind: type[Action]) -> str:
     for name in sorted(kind.may_call):
         row = calls.CALLS[name]
         lines.append(f"  {row.method} {row.path}    by hand: {row.by_hand}")
-    stops_if = f"{kind.stops_if}, or policy.limits.execution_s_max has passed"
-    lines += ["", f"Clients   {kind.clients_notice}", f"Stops if  {stops_if}", f"Undo      {_UNDO[kind.undo]}"]
+    if issubclass(kind, Action):
+        stops_if = f"{kind.stops_if}, or policy.limits.execution_s_max has passed"
+        lines += ["", f"Clients   {kind.clients_notice}", f"Stops if  {stops_if}", f"Undo      {_UNDO[kind.undo]}"]
+    if issubclass(kind, Forbidden):
+        lines += ["  nothing", "", *wrapped("Forbidden", kind.because), *wrapped("First", kind.check_first)]
     return "\n".join(lines)
 
 
 def _type(field: dict[str, object]) -> str:
     if field.get("type") == "array":
         return f"{field.get('minItems', 0)} to {field.get('maxItems', 'any number of')} ids"
+    if isinstance(choices := field.get("enum"), list):
+        return f"one of {', '.join(choices)}"
     low, high = field.get("minimum"), field.get("maximum")
     return f"whole number {low}..{high}" if high is not None and high != 2**63 - 1 else "id"

@@ -15,7 +15,6 @@ SOON_S = 30
 LATER_S = 300
 CLOCKS_APART_S_MAX = 5  # facts may seem to come from the future by this much: two hosts' clocks
 SOME = 5
-RECOVERY_OVER = ("No on-going recovery.", "Unsafe recovery Finished", "Unsafe recovery Failed")
 
 
 def objections(action: Action, facts: Facts, limits: Limits) -> tuple[Objection, ...]:
@@ -59,7 +58,7 @@ def _pd(facts: Facts, limits: Limits) -> Iterator[Objection]:
     if not age_s >= least:  # its counts are incomplete: tikv/pd#3406
         text = f"the PD leader has been watched for {age_s:.0f} s, at least {least:g}"
         yield wait("pd_leader_young", text, _in(limits, max(1.0, least - age_s) if age_s == age_s else SOON_S))
-    if not facts.unsafe_recovery.startswith(RECOVERY_OVER):
+    if facts.is_recovering():
         yield no("unsafe_recovery", f"unsafe recovery: {facts.unsafe_recovery[:200]}")
     if facts.halt_scheduling:
         yield no("halt_scheduling", "somebody has halted all scheduling (halt-scheduling)")

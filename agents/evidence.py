@@ -190,7 +190,7 @@ def _scheduling(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:
         notes.append(f"an evict-leader-scheduler holds {_list(facts.evicting)}")
     if facts.operators:
         notes.append(f"{len(facts.operators)} operators are running")
-    if not facts.unsafe_recovery.startswith(("No on-going", "Unsafe recovery Finished", "Unsafe recovery Failed")):
+    if facts.is_recovering():
         notes.append(f"unsafe recovery: {quoted(facts.unsafe_recovery, 80)}")
     if notes:
         entities = tuple(f"store:{s}" for s in facts.evicting[:EACH_MAX])

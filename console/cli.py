@@ -620,10 +620,11 @@ def _diff(said: dict[str, Any]) -> str:
 
 @actions_app.command("list", epilog="Example: steward actions list")
 def actions_list(as_json: Json = False) -> None:
-    """Every type of action there is."""
-    from actions.catalogue import CATALOGUE
+    """Every type of action there is. What is FORBIDDEN is explained, and never done."""
+    from actions.catalogue import CATALOGUE, FORBIDDEN
 
-    rows = [[k.name, k.version, k.risk, k.undo.value, (k.__doc__ or "").split("\n")[0]] for k in CATALOGUE.values()]
+    kinds = [*CATALOGUE.values(), *FORBIDDEN.values()]
+    rows = [[k.name, k.version, k.risk, k.undo.value, (k.__doc__ or "").split("\n")[0]] for k in kinds]
     keys = ["name", "version", "risk", "undo", "what"]
     table = _table(["action", "version", "risk", "undo", "what it does"], rows)
     _print(as_json, {"actions": [dict(zip(keys, row, strict=True)) for row in rows]}, table)
@@ -631,10 +632,11 @@ def actions_list(as_json: Json = False) -> None:
 
 @actions_app.command("show", epilog="Example: steward actions show evict_store_leaders")
 def actions_show(name: Annotated[str, typer.Argument(metavar="TYPE")], as_json: Json = False) -> None:
-    """One type: what it does, what clients notice, its parameters, its calls, how to do it by hand."""
+    """One type: what it does, what clients notice, its parameters, its calls, how to do it by hand, or why not."""
     from actions.action import params_schema
     from actions.card import describe
     from actions.catalogue import UnknownAction, named
+    from actions.forbidden import Forbidden
 
     try:
         kind = named(name)
@@ -647,6 +649,7 @@ def actions_show(name: Annotated[str, typer.Argument(metavar="TYPE")], as_json: 
         "undo": kind.undo.value,
         "may_call": sorted(kind.may_call),
         "parameters": params_schema(kind),
+        "forbidden": kind.why_not() if issubclass(kind, Forbidden) else "",
         "text": describe(kind),
     }
     _print(as_json, data, describe(kind))

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
+from actions.catalogue import FORBIDDEN
 from console.journal import IncidentStory, Journal, Line, Reason, RemediationStory, Waits, overdue_text, said_now
 from console.words import lifting, said, stopped
 from infra.publisher import Refused
@@ -263,6 +264,9 @@ class Desk:
                 f"version {force.version} is in force, not {after_version}",
                 "after_version",
             )
+        if never := sorted(set(wanted.actions) & FORBIDDEN.keys()):
+            why_not = "; ".join(FORBIDDEN[name].why_not() for name in never)
+            raise Refusal("forbidden", "forbidden", why_not, "policy.actions")
         unknown = sorted(set(wanted.actions) - self.known_actions) if self.known_actions is not None else []
         if unknown:
             raise Refusal(

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from actions import calls
 from actions.card import describe
-from actions.catalogue import CATALOGUE
+from actions.catalogue import CATALOGUE, FORBIDDEN
 from docs import pictures
 from docs.source import comments
 from infra import pd_parse
@@ -210,10 +210,15 @@ def actions_in_order() -> list[Any]:
 
 
 def catalogue() -> str:
-    """Each action as `steward actions show` prints it."""
+    """Each action as `steward actions show` prints it, then what is refused."""
     kinds = actions_in_order()
-    lines = ["# Actions", "", f"There are {len(kinds)}. `steward actions show TYPE` prints the same."]
-    for kind in kinds:
+    lines = [
+        "# Actions",
+        "",
+        f"There are {len(kinds)}, and after them {len(FORBIDDEN)} that are explained, and never done by a machine."
+        " `steward actions show TYPE` prints the same.",
+    ]
+    for kind in (*kinds, *(FORBIDDEN[name] for name in sorted(FORBIDDEN))):
         lines += ["", f"## {kind.name}", "", "```text", describe(kind), "```"]
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from actions.action import Action, Limits, least_tier
-from actions.catalogue import parse
+from actions.catalogue import ForbiddenAction, parse
 from actions.drift import drifted, exceeds
 from actions.preflight import objections
 from executors.changes import Claim, Step
@@ -130,10 +130,14 @@ def unauthorised(
     plan = order.plan
     if (plan.action, plan.params) != (order.action, order.params):
         return "digest_mismatch", "action or parameters are not those of the plan"
+    try:
+        action = parse(order.action, order.params)
+    except ForbiddenAction as error:
+        return "forbidden", str(error)
     rule = controls.policy.approval_rule(order.tier)
     if not {f"approval.{order.tier.lower()}={rule}", f"mode={order.mode}"} <= set(plan.policy_rules):
         return "wrong_tier", f"the plan was not judged as {order.tier} under the rule {rule} and mode {order.mode}"
-    if TIERS.index(order.tier) < TIERS.index(least_tier(parse(order.action, order.params))):
+    if TIERS.index(order.tier) < TIERS.index(least_tier(action)):
         return "wrong_tier", f"{order.action} is never {order.tier}"
     if plan.policy_version != controls.policy.version:
         return "policy_changed", f"planned under policy {plan.policy_version}, in force is {controls.policy.version}"

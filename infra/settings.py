@@ -393,10 +393,12 @@ def _misfits(settings: Settings) -> Iterator[Problem]:
 
 def _unknown_actions(settings: Settings) -> Iterator[Problem]:
     """Else a mistyped name would be a rule about nothing, and the action that was meant would go by the default."""
-    from actions.catalogue import CATALOGUE
+    from actions.catalogue import CATALOGUE, FORBIDDEN
 
     for name in settings.policy.actions:
-        if name not in CATALOGUE:
+        if name in FORBIDDEN:
+            yield Problem(f"policy.actions.{name}", "table", f"forbidden: {FORBIDDEN[name].why_not()}")
+        elif name not in CATALOGUE:
             near = difflib.get_close_matches(name, CATALOGUE, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(CATALOGUE))}"
             yield Problem(f"policy.actions.{name}", "table", f"unknown action; {hint}")

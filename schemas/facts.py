@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from schemas.values import Model
 
 StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
+RECOVERY_OVER = ("no on-going recovery", "unsafe recovery finished", "unsafe recovery failed")
 UP_HEARTBEAT_S_MAX = 20  # PD itself calls a store Disconnected after 20 s of silence
 
 
@@ -114,6 +115,10 @@ class Facts(Model):
 
     def pending_peers(self) -> int:
         return sum(len(r.pending_store_ids) for r in self.troubled)
+
+    def is_recovering(self) -> bool:
+        """Unsafe recovery runs, or says what we don't know. How it ended older PDs write in small letters."""
+        return not self.unsafe_recovery.casefold().startswith(RECOVERY_OVER)
 
     def age_s(self, now_ms: int) -> float:
         return (now_ms - self.taken_at_ms) / 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actions.action import Action, Limits, never, no, params_json, wait
-from actions.catalogue import BadParameters, UnknownAction, parse
+from actions.catalogue import BadParameters, ForbiddenAction, UnknownAction, parse
 from actions.drift import exceeds
 from actions.preflight import objections
 from schemas.events import ActionProposed, ProposalRefused, ProposalValidated
@@ -47,6 +47,8 @@ def check(
         return ()
     try:
         action = parse(proposal.action, proposal.params)
+    except ForbiddenAction as error:
+        return (_refused(proposal, (never("forbidden", str(error)),)),)
     except UnknownAction as error:
         return (_refused(proposal, (never("unknown_action", str(error)),)),)
     except BadParameters as error:

@@ -56,6 +56,7 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
     ("pd_leader_young", 30, {"pd_leader_age_s": nan}),
     ("unsafe_recovery", None, {"unsafe_recovery": "Unsafe recovery enters collect report stage"}),
     ("unsafe_recovery", None, {"unsafe_recovery": ""}),
+    ("unsafe_recovery", None, {"unsafe_recovery": "Collecting reports from alive stores(1/3)"}),
     ("halt_scheduling", None, {"halt_scheduling": True}),
     ("other_eviction", 300, {"evicting": (5,)}),
     ("other_eviction", 300, {"slow_evicting": (5,)}),
@@ -105,8 +106,18 @@ def test_an_up_store_that_is_silent_is_not_believed() -> None:
     assert silent.text == "store 5 has been silent for 20 s"
 
 
-@pytest.mark.parametrize(("recovery"), ["Unsafe recovery Finished", "Unsafe recovery Failed: time-out"])
+@pytest.mark.parametrize(
+    "recovery",
+    [
+        "No on-going recovery.",
+        "Unsafe recovery Finished",
+        "Unsafe recovery Failed: time-out",
+        "Unsafe recovery finished",
+        "Unsafe recovery failed: Exceeds timeout",
+    ],
+)
 def test_a_recovery_that_is_over_bars_nothing(recovery: str) -> None:
+    """How it ended older PDs write in small letters."""
     assert codes(EVICT, healthy(unsafe_recovery=recovery)) == []
 
 

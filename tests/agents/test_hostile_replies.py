@@ -10,6 +10,7 @@ from typing import Any
 
 from actions.action import Action
 from actions.calls import render
+from actions.catalogue import FORBIDDEN
 from agents.offers import proposal_reply
 from agents.replies import BadReply
 from schemas.values import Evidence
@@ -37,7 +38,16 @@ CALLS = {  # all that this evidence can lead to, as PD would get it
     ("DELETE", "/pd/api/v1/schedulers/evict-leader-scheduler-4", ""),
 }
 GOOD = {"action": "evict_store_leaders", "params": {"store_id": 4, "keep_s": 600}}
-ACTIONS = (*OFFERED, "remove_tombstones", "drop_database", "evict_store_leaders ", "EVICT_STORE_LEADERS", "nothing", "")
+ACTIONS = (
+    *OFFERED,
+    *FORBIDDEN,
+    "remove_tombstones",
+    "drop_database",
+    "evict_store_leaders ",
+    "EVICT_STORE_LEADERS",
+    "nothing",
+    "",
+)
 STORES = (
     4,
     1,

@@ -18,6 +18,8 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner, Result
 
+from actions.card import describe
+from actions.catalogue import CATALOGUE, FORBIDDEN
 from console.cli import app
 from console.web import app as web
 from infra.publisher import Unreachable
@@ -166,6 +168,7 @@ def test_every_list_prints_for_people_and_for_scripts(at_console: Steward, offic
         ("watch", "--since", "0", "--for", "0.1"): "opened: store 4 disk stall",
         ("actions", "list"): "evict_store_leaders",
         ("actions", "show", "evict_store_leaders"): "keep_s",
+        ("actions", "show", "compact_store"): "FORBIDDEN, whoever asks",
         ("connect", CLUSTER): "continue: true",
     }.items():
         plain, data = at_console(*command), at_console(*command, "--json")
@@ -242,6 +245,30 @@ def test_the_draft_in_the_file_is_compared_and_adopted(at_console: Steward, offi
     assert at_console("policy", "apply", "--reason", "go", "--yes").exit_code == 0
     assert office.journal.controls.policy.mode("evict_store_leaders", CLUSTER) == "on"
     assert at_console("policy", "diff").exit_code == 0
+
+
+def test_the_list_of_actions_ends_with_what_is_never_done(at_console: Steward) -> None:
+    listed = json.loads(at_console("actions", "list", "--json").stdout)["actions"]
+
+    assert [a["name"] for a in listed] == [*CATALOGUE, *FORBIDDEN]
+    assert [a["name"] for a in listed if a["risk"] == "FORBIDDEN"] == [*FORBIDDEN]
+    for action in listed:
+        assert action["what"].startswith("Never done here: ") == (action["risk"] == "FORBIDDEN")
+    plain = at_console("actions", "list").stdout
+    assert all(name in plain for name in FORBIDDEN)
+    assert plain.count("FORBIDDEN") == len(FORBIDDEN)
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN))
+def test_what_is_never_done_is_shown_with_the_reason(at_console: Steward, name: str) -> None:
+    plain, data = at_console("actions", "show", name), json.loads(at_console("actions", "show", name, "--json").stdout)
+
+    assert plain.stdout == describe(FORBIDDEN[name]) + "\n"
+    assert (data["name"], data["risk"], data["undo"], data["may_call"]) == (name, "FORBIDDEN", "irreversible", [])
+    assert data["forbidden"] == FORBIDDEN[name].why_not()
+    assert data["text"] == describe(FORBIDDEN[name])
+    assert set(data["parameters"]["properties"]) == set(FORBIDDEN[name].model_fields)
+    assert json.loads(at_console("actions", "show", "evict_store_leaders", "--json").stdout)["forbidden"] == ""
 
 
 def test_a_test_alert_waits_for_its_ticket(at_console: Steward, office: Office) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actions.catalogue import FORBIDDEN
 from console.desk import Refusal, Who
 from schemas import events as e
 from schemas.policy import ActionPolicy, Policy
@@ -268,6 +269,18 @@ async def test_a_policy_for_an_action_that_does_not_exist_is_not_adopted() -> No
     draft = Policy(actions={"evict_store_leader": ActionPolicy(mode="on")})
 
     assert (await refused(office.desk.policy_apply(ANNA, "x", draft))).code == "unknown_action"
+
+
+async def test_what_is_never_done_is_not_switched_on_by_anybody() -> None:
+    office = Office()
+    on = ActionPolicy(mode="on")
+    draft = Policy(actions={"evict_store_leaders": on, "reboot": on, **dict.fromkeys(FORBIDDEN, on)})
+
+    error = await refused(office.desk.policy_apply(ANNA, "x", draft))
+
+    assert (error.kind, error.code, error.field) == ("forbidden", "forbidden", "policy.actions")
+    assert error.reason == "; ".join(FORBIDDEN[name].why_not() for name in sorted(FORBIDDEN))
+    assert office.events("controls") == []
 
 
 async def test_a_test_alert_is_marked_and_carries_its_clusters_labels() -> None:

@@ -307,6 +307,8 @@ def test_repeated_orders_and_outcomes_are_executed_once() -> None:
 
 BAD_PROPOSALS: list[Any] = [
     pytest.param("reboot_everything", {}, "unknown_action", id="unknown-action"),
+    pytest.param("unsafe_remove_failed_stores", {"store_ids": [4, 5]}, "forbidden", id="never-done"),
+    pytest.param("compact_store", {"store_id": "every"}, "forbidden", id="never-done-whatever-its-parameters"),
     pytest.param("evict_store_leaders", {"store_id": "four"}, "bad_parameters", id="wrong-type"),
     pytest.param("evict_store_leaders", {"store_id": "4"}, "bad_parameters", id="a-number-as-text"),
     pytest.param("evict_store_leaders", {"store_id": True}, "bad_parameters", id="true-is-no-store"),

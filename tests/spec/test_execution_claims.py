@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from actions.compact_store import CompactStore
+from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
 from executors.changes import Claim
 from executors.protocol import Cluster, claim_or_refuse, unauthorised
 from schemas import events as e
@@ -136,6 +138,37 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "digest_mismatch",
         "action or parameters are not those of the plan",
         lambda: (CLUSTER, order(params='{"keep_s":61,"store_id":4}'), *RIGHT[2:]),
+    ),
+    "what no machine does, approved by two and switched on": (
+        "forbidden",
+        CompactStore.why_not(),
+        lambda: (
+            CLUSTER,
+            order(
+                {"action": "compact_store", "params": '{"store_id":4}'}, action="compact_store", params='{"store_id":4}'
+            ),
+            NOW,
+            adopted(actions={"compact_store": {"mode": "on"}}),
+            RULES,
+        ),
+    ),
+    "what no machine does, as the tier that it is": (
+        "forbidden",
+        UnsafeRemoveFailedStores.why_not(),
+        lambda: (
+            CLUSTER,
+            order(
+                {
+                    "action": "unsafe_remove_failed_stores",
+                    "params": "{}",
+                    "policy_rules": ("approval.forbidden=never", "mode=on"),
+                },
+                action="unsafe_remove_failed_stores",
+                params="{}",
+                tier="FORBIDDEN",
+            ),
+            *RIGHT[2:],
+        ),
     ),
     "a rule that is not the plan's": (
         "wrong_tier",

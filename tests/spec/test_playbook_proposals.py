@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from actions.catalogue import FORBIDDEN
 from agents.causes import CAUSES
 from agents.diagnose import Diagnose
 from agents.evidence import collect
@@ -476,6 +478,12 @@ def test_of_what_a_cause_admits_only_what_the_catalogue_has_is_offered() -> None
     assert offered("made_up") == {}
 
 
+def test_what_is_never_done_is_not_offered_even_where_a_cause_admits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    admits = ("evict_store_leaders", *FORBIDDEN)
+    monkeypatch.setitem(CAUSES, "slow_store", replace(CAUSES["slow_store"], admits=admits))
+    assert list(offered("slow_store")) == ["evict_store_leaders"]
+
+
 def test_only_actions_that_the_cause_admits_are_offered() -> None:
     thinker = chosen("nothing", {}, [])
     proposed(BY_MODEL, SLOW, thinker)
@@ -493,6 +501,7 @@ def test_a_model_may_propose_nothing() -> None:
 
 BAD: dict[str, tuple[ScriptedThinker, str]] = {
     "not_offered": (chosen("remove_tombstones", {"store_ids": [7]}, ["E1"]), "action_not_admitted"),
+    "never_done": (chosen("compact_store", {"store_id": 4, "column_family": "write"}, ["E1"]), "action_not_admitted"),
     "made_up": (chosen("drop_everything", {}, ["E1"]), "action_not_admitted"),
     "store_not_in_evidence": (
         chosen("evict_store_leaders", {"store_id": 3, "keep_s": 900}, ["E1"]),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actions.catalogue import FORBIDDEN
 from bootstrap.production import pd_writer
 from infra.settings import ConfigError, Secret, load, parse, secrets
 from schemas.facts import NoFacts
@@ -223,3 +224,11 @@ def test_an_action_that_nobody_has_built_is_an_unknown_key_and_the_near_one_is_n
         "policy.actions.evict_store_leader: unknown action; did you mean evict_store_leaders? (found: table)"
     )
     assert "there are evict_store_leaders, " in far.reason
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN))
+@pytest.mark.parametrize("mode", ["on", "dry_run", "observe"])
+def test_there_is_no_rule_for_what_is_never_done(name: str, mode: str) -> None:
+    error = refused(policy={"actions": {name: {"mode": mode}}})
+
+    assert str(error) == f"policy.actions.{name}: forbidden: {FORBIDDEN[name].why_not()} (found: table)"

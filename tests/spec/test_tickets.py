@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actions.catalogue import FORBIDDEN
 from schemas import events as e
 from schemas.controls import Controls
 from schemas.processors import Record, Tick
@@ -484,6 +485,19 @@ def test_what_is_not_done_shows_its_coded_reason(code: str, more: dict[str, Any]
     told.closes_remediation(code, "because", **more)
     assert (told.ticket().status, told.ticket().tier) == (status, "notable")
     assert said in told.line("Action").split("\n")
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN))
+def test_what_is_never_done_shows_the_whole_reason_and_what_to_check(name: str) -> None:
+    why_not = FORBIDDEN[name].why_not()
+    told = Told()
+    told.opens()
+    told.adopts()
+    told.proposes()
+    objection = Objection(code="forbidden", kind="never", text=why_not)
+    told.closes_remediation("forbidden", why_not, objections=(objection,))
+    assert told.ticket().status == "REFUSED"
+    assert f"never: forbidden: {why_not}" in told.line("Action").split("\n")
 
 
 def test_that_nothing_was_proposed_shows_its_coded_reason() -> None:

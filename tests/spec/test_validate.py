@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actions.action import Limits
-from actions.catalogue import CATALOGUE, parse
+from actions.catalogue import CATALOGUE, FORBIDDEN, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
@@ -423,3 +423,18 @@ class Unsafe(EvictStoreLeaders):
 def test_what_no_machine_may_do_is_refused_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOGUE, "unsafe", Unsafe)
     assert kinds(refused(proposed("unsafe"), healthy())) == [("forbidden", "never")]
+
+
+@pytest.mark.parametrize("by", ["model", "playbook"])
+@pytest.mark.parametrize("params", ['{"store_id":4,"column_family":"write"}', '{"store_ids":[4]}', "{}", "junk"])
+@pytest.mark.parametrize("facts", [None, healthy(), NoFacts("pd_timeout", "t")])
+@pytest.mark.parametrize("name", sorted(FORBIDDEN))
+def test_what_the_catalogue_refuses_is_refused_for_ever_whoever_asks_and_whatever_pd_and_the_policy_say(
+    name: str, facts: Facts | NoFacts | None, params: str, by: str
+) -> None:
+    """Nothing is read for it, and a PD that does not answer makes it no matter of waiting."""
+    on = POLICY.model_copy(update={"actions": {name: ActionPolicy(mode="on")}})
+    proposal = proposed(name, params, by=by, evidence=(), confidence=1.0)
+    assert look_for(proposal) is None
+    (why,) = refused(proposal, facts, policy=on)
+    assert why == Objection(code="forbidden", kind="never", text=FORBIDDEN[name].why_not())

@@ -12,6 +12,7 @@ import pytest
 
 from actions import calls
 from actions.calls import BadCall
+from actions.catalogue import FORBIDDEN
 from executors.execute import Writer
 from executors.pd import NoEndpoint, NotAllowed, PdWriter
 from pdsim import faults as f
@@ -198,6 +199,15 @@ async def test_an_identity_that_has_been_lost_is_not_used_again(pd: Pd) -> None:
     pd.faults.clear()
     with pytest.raises(NoEndpoint):
         await writer.send(EVICT, caller_id="x", within_s=1)
+    assert pd.writes() == []
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN))
+async def test_a_client_for_what_is_never_done_sends_nothing(pd: Pd, name: str) -> None:
+    writer = pd.writer(*FORBIDDEN[name].may_call)
+    for call in (Call(name=name), EVICT, UNEVICT, calls.transfer_leader(4, 1), calls.remove_tombstones()):
+        with pytest.raises((NotAllowed, BadCall)):
+            await writer.send(call, caller_id="x", within_s=1)
     assert pd.writes() == []
 
 
