@@ -97,6 +97,15 @@ def written_by(schema: dict[str, Any], event: Event) -> bytes:
     return MAGIC + fingerprint_of(schema) + out.getvalue()
 
 
+def agree(one: Any, other: Any) -> bool:
+    """The same in every field that both have: records within records grow too."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(agree(one[key], other[key]) for key in one.keys() & other.keys())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(agree, one, other))
+    return bool(one == other)
+
+
 # -- the specs ------------------------------------------------------------------------------------------------------
 
 
@@ -113,7 +122,7 @@ def test_adding_action_fields_does_not_break_older_tickets(name: str) -> None:
                 read = generate.round_trip(writer, reader, value)
                 made_up = defaulted(writer, reader)
                 kept = {f["name"] for f in reader["fields"]} - set(made_up)
-                assert {key: read[key] for key in kept} == {key: value[key] for key in kept}
+                assert agree(read, value)
                 assert set(read) == kept | set(made_up)
 
 
@@ -121,10 +130,15 @@ def test_adding_action_fields_does_not_break_older_tickets(name: str) -> None:
 def test_what_an_older_build_wrote_is_an_event_of_this_one(name: str) -> None:
     event = a_model(all_events()[name])
     for version in generate.versions(name):
-        decoded = decode(written_by(version, event))
+        written = written_by(version, event)
+        decoded = decode(written)
         known = {f["name"] for f in version["fields"]} - {"head"}
         assert type(decoded.event) is type(event)
-        assert decoded.event.model_dump(include=known) == event.model_dump(include=known)
+        body = io.BytesIO(written.removeprefix(MAGIC + fingerprint_of(version)))
+        told: Any = fastavro.schemaless_reader(body, fastavro.parse_schema(copy.deepcopy(version)), None)
+        assert known <= told.keys()
+        assert agree(told, decoded.event.model_dump())
+        assert agree(told, event.model_dump())
         absent = set(type(event).model_fields) - known
         defaults = {n: type(event).model_fields[n].get_default(call_default_factory=True) for n in absent}
         assert {n: getattr(decoded.event, n) for n in absent} == defaults
