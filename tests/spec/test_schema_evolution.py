@@ -64,6 +64,26 @@ def defaulted(writer: dict[str, Any], reader: dict[str, Any]) -> list[str]:
     return [f["name"] for f in reader["fields"] if f["name"] not in written]
 
 
+def only(schema: Any, value: Any, named: dict[str, Any] | None = None) -> Any:
+    """Of a value what the schema has a field for, however deep inside."""
+    named = {} if named is None else named
+    if isinstance(schema, list):
+        schema = schema[-1]
+    if isinstance(schema, str) and schema in named:
+        schema = named[schema]
+    if value is None or not isinstance(schema, dict):
+        return value
+    match schema["type"]:
+        case "record":
+            named[f"steward.{schema['name']}"] = schema
+            return {f["name"]: only(f["type"], value[f["name"]], named) for f in schema["fields"] if f["name"] in value}
+        case "array":
+            return [only(schema["items"], item, named) for item in value]
+        case "map":
+            return {key: only(schema["values"], inner, named) for key, inner in value.items()}
+    return value
+
+
 # objects, made from a class
 
 
@@ -97,15 +117,6 @@ def written_by(schema: dict[str, Any], event: Event) -> bytes:
     return MAGIC + fingerprint_of(schema) + out.getvalue()
 
 
-def agree(one: Any, other: Any) -> bool:
-    """The same in every field that both have: records within records grow too."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return all(agree(one[key], other[key]) for key in one.keys() & other.keys())
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(agree, one, other))
-    return bool(one == other)
-
-
 # -- the specs ------------------------------------------------------------------------------------------------------
 
 
@@ -122,7 +133,7 @@ def test_adding_action_fields_does_not_break_older_tickets(name: str) -> None:
                 read = generate.round_trip(writer, reader, value)
                 made_up = defaulted(writer, reader)
                 kept = {f["name"] for f in reader["fields"]} - set(made_up)
-                assert agree(read, value)
+                assert only(writer, read) == only(reader, value)
                 assert set(read) == kept | set(made_up)
 
 
@@ -130,18 +141,9 @@ def test_adding_action_fields_does_not_break_older_tickets(name: str) -> None:
 def test_what_an_older_build_wrote_is_an_event_of_this_one(name: str) -> None:
     event = a_model(all_events()[name])
     for version in generate.versions(name):
-        written = written_by(version, event)
-        decoded = decode(written)
-        known = {f["name"] for f in version["fields"]} - {"head"}
+        decoded = decode(written_by(version, event))
         assert type(decoded.event) is type(event)
-        body = io.BytesIO(written.removeprefix(MAGIC + fingerprint_of(version)))
-        told: Any = fastavro.schemaless_reader(body, fastavro.parse_schema(copy.deepcopy(version)), None)
-        assert known <= told.keys()
-        assert agree(told, decoded.event.model_dump())
-        assert agree(told, event.model_dump())
-        absent = set(type(event).model_fields) - known
-        defaults = {n: type(event).model_fields[n].get_default(call_default_factory=True) for n in absent}
-        assert {n: getattr(decoded.event, n) for n in absent} == defaults
+        assert decoded.event == type(event).model_validate(only(version, event.model_dump())), "what is absent: default"
         if not event.headless:
             assert decoded.head == HEAD
 
