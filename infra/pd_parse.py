@@ -133,11 +133,11 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         max_replicas=replication.map("max-replicas").number(1),
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
+        halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
         max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
         split_merge_interval_s=schedule.map("split-merge-interval").seconds(),
-        tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # PD before 6.3 has no such switch
-        halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
+        tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # older PDs have no such switch
         stores=_stores(at[STORES], at[RATES]),
         schedulers=schedulers,
         paused_schedulers=_names(at[PAUSED]),
