@@ -45,11 +45,13 @@ class Kind:
 
     `accepted`, `already`: (status, what is said). `refused`: PD error codes, or patterns of texts that have no code;
     only answers that PD gives before it changes anything, so that refused means without effect.
+
+    An argument that neither path nor body names is not sent: it is what a probe tells by.
     """
 
     method: str
     path: str  # template over the arguments
-    args: tuple[str, ...]  # one that neither path nor body names is not sent: what a probe tells by
+    args: tuple[str, ...]
     by_hand: str  # as a person types it, template over the arguments
     accepted: tuple[tuple[int, str], ...]
     body: Callable[[Mapping[str, int]], object] | None = None
