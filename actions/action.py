@@ -24,6 +24,7 @@ class Undo(StrEnum):
 
     REVERSIBLE = "reversible"  # by its undo, when a person asks for it or it made things worse
     TEMPORARY = "temporary"  # undone by us after `keep_s`, always
+    NONE = "none"  # nobody takes it back: nothing is lost, and PD evens it out by itself in time
     IRREVERSIBLE = "irreversible"  # never: a snapshot of what is lost is recorded first
 
 
@@ -170,7 +171,12 @@ def figure(sample: Sample, name: str) -> float:
     return sample.figures.get(name, nan)
 
 
-_FLOOR: dict[Undo, Tier] = {Undo.REVERSIBLE: "LOW", Undo.TEMPORARY: "MEDIUM", Undo.IRREVERSIBLE: "HIGH"}
+_FLOOR: dict[Undo, Tier] = {
+    Undo.REVERSIBLE: "LOW",
+    Undo.TEMPORARY: "MEDIUM",
+    Undo.NONE: "MEDIUM",  # should it make things worse, there is no way back: a person says yes
+    Undo.IRREVERSIBLE: "HIGH",
+}
 
 
 def least_tier(action: Action) -> Tier:

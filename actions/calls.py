@@ -45,6 +45,8 @@ class Kind:
 
     `accepted`, `already`: (status, what is said). `refused`: PD error codes, or patterns of texts that have no code;
     only answers that PD gives before it changes anything, so that refused means without effect.
+
+    An argument that neither path nor body names is not sent: it is what a probe tells by.
     """
 
     method: str
@@ -100,6 +102,20 @@ CALLS: Mapping[str, Kind] = {
             r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
         ),
     ),
+    "split_region": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "version"),  # the epoch version that is split: PD takes no such condition
+        body=lambda args: {"name": "split-region", "region_id": args["region_id"], "policy": "approximate"},
+        by_hand="pd-ctl operator add split-region {region_id} --policy=approximate",
+        accepted=((200, "The operator is created."),),
+        refused_codes=("PD:region:ErrRegionNotFound", "PD:operator:ErrAddOperator"),
+        refused_texts=(
+            r"cannot split region which is in joint state",
+            r"missing operator name|missing region id|missing split policy|unknown operator",
+            r"check policy APPROXIMATE is not supported",
+        ),
+    ),
     "remove_tombstones": Kind(
         method="DELETE",
         path=f"{PREFIX}/stores/remove-tombstone",
@@ -122,6 +138,10 @@ def remove_evict_leader(store_id: int) -> Call:
 
 def transfer_leader(region_id: int, to_store_id: int) -> Call:
     return Call(name="transfer_leader", args={"region_id": str(region_id), "to_store_id": str(to_store_id)})
+
+
+def split_region(region_id: int, version: int) -> Call:
+    return Call(name="split_region", args={"region_id": str(region_id), "version": str(version)})
 
 
 def remove_tombstones() -> Call:

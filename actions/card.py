@@ -14,6 +14,7 @@ from schemas.values import Change, Model, Plan
 _UNDO = {
     Undo.REVERSIBLE: "when asked for, or when it made things worse",
     Undo.TEMPORARY: "automatic, when its time is over",
+    Undo.NONE: "none: nothing is lost, and PD evens it out by itself in time",
     Undo.IRREVERSIBLE: "none: it can't be undone",
 }
 

@@ -31,7 +31,7 @@ CAUSES: dict[CauseName, Known] = {
     "hot_region": Known(
         "hot region",
         "find the table or index behind the region; split it, or spread its keys",
-        ("transfer_region_leader",),
+        ("split_region", "transfer_region_leader"),
     ),
     "tombstones_left": Known(
         "tombstones left behind",

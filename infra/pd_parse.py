@@ -45,6 +45,9 @@ NUMBER_MAX = 2**63 - 1
 TEXT_MAX = 500
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\+\d+)?)(B|KiB|MiB|GiB|TiB|PiB|EiB)")
 _UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|µs|ns)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _CODE = re.compile(r"\[PD:[a-z_]+:(Err[A-Za-z]+)\]")
 _NO_LEADER = {"ErrRedirect", "ErrRedirectNoLeader", "ErrRedirectToNotLeader", "ErrServerNotStarted", "ErrLeaderNil"}
 _REGION = re.compile(r"/region/id/[1-9][0-9]{0,18}")
@@ -131,6 +134,10 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
         halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
+        merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
+        max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
+        split_merge_interval_s=schedule.map("split-merge-interval").seconds(),
+        tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # older PDs have no such switch
         stores=_stores(at[STORES], at[RATES]),
         schedulers=schedulers,
         paused_schedulers=_names(at[PAUSED]),
@@ -149,6 +156,13 @@ def bytes_of(size: str) -> int | None:
     """`931.5GiB` in bytes: Go's units.BytesSize, base 1024, four significant digits. None: no such size."""
     found = _SIZE.fullmatch(size)
     return int(float(found[1]) * _UNITS[found[2]]) if found else None
+
+
+def seconds_of(duration: str) -> float | None:
+    """`1h30m0.5s` in seconds: Go's time.Duration.String(), never negative here. None: no such duration."""
+    if not _DURATION.fullmatch(duration):
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(duration))
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------
@@ -438,4 +452,9 @@ class _At:
     def size(self) -> int:
         if (found := bytes_of(self.text())) is None or found > NUMBER_MAX:
             raise self.wrong(f"{self.text()[:40]!r} is no size")
+        return found
+
+    def seconds(self) -> float:
+        if (found := seconds_of(self.text())) is None or found > NUMBER_MAX:
+            raise self.wrong(f"{self.text()[:40]!r} is no duration")
         return found

@@ -174,14 +174,19 @@ def add_learner(world: World, region: Region, store_id: int, maker: Maker) -> Op
     return maker.make(world, region, f"add peer: store [{store_id}]", [AddLearner(store_id, peer)], "region")
 
 
-def merge(world: World, source: Region, target: Region) -> tuple[Operator, Operator]:
+def is_whole(world: World, region: Region) -> bool:
+    """Healthy and fully replicated: others are not merged."""
+    ill = region.down or region.pending or region.in_joint_state
+    return not ill and len(region.voters) == world.config.max_replicas
+
+
+def merge(world: World, source: Region, target: Region, maker: Maker) -> tuple[Operator, Operator]:
     """Both operators of one merge. Raises Refused."""
     for region in (source, target):
-        if region.down or region.pending or region.in_joint_state or len(region.voters) != world.config.max_replicas:
+        if not is_whole(world, region):
             raise Refused(f"[PD:region:ErrRegionAbnormalPeer]region {region.id} has abnormal peer")
     if (source.end_key != target.start_key and target.end_key != source.start_key) or source.id == target.id:
         raise Refused("[PD:region:ErrRegionNotAdjacent]two regions are not adjacent")
-    maker = admin("admin-merge-region")
     brief = f"merge: region {source.id} to {target.id}"
     steps: list[Step] = []
     kinds = ["merge", "leader"]

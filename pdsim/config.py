@@ -142,6 +142,13 @@ class Config:
         value = self.schedule.get(name)
         return int(value) if isinstance(value, int | float) else 0
 
+    def tikv_may_split(self, now: float) -> bool:
+        """enable-tikv-split-region in force now; of a TTL value only what Go's ParseBool knows counts."""
+        ttl = self.ttl.get("schedule.enable-tikv-split-region")
+        if ttl is not None and now < ttl[1] and str(ttl[0]).lower() in ("0", "1", "f", "t", "false", "true"):
+            return str(ttl[0]).lower() in ("1", "t", "true")
+        return self.schedule["enable-tikv-split-region"] == "true"
+
     def duration_s(self, name: str) -> float:
         return go.parse_duration(str(self.schedule[name]))
 

@@ -5,11 +5,13 @@ No scheduler pause stops them; pausing the rule checker or halt-scheduling does.
 
 from __future__ import annotations
 
-from pdsim.building import Maker, Refused, move
+from pdsim.building import Maker, Refused, is_whole, merge, move, start
 from pdsim.operators import LeaveJoint, Operator, Priority, RemovePeer
 from pdsim.regions import Peer, Region
 from pdsim.stores import UNLIMITED_RATE, State, Store
 from pdsim.world import Removal, World
+
+_MERGE = Maker("merge-region", ("merge",), Priority.MEDIUM)
 
 
 def run_patrol(world: World) -> bool:
@@ -23,7 +25,40 @@ def run_patrol(world: World) -> bool:
             break
         if region.id not in world.book.running and (operator := _repair(world, region)) is not None:
             made += world.add_operator(operator)
-    return made > 0
+    return made + _merge_split(world) > 0
+
+
+def _merge_split(world: World) -> int:
+    """Regions that were split a while ago, are small and not hot go back into the smaller neighbour that may take
+    them. Nothing else makes a region small here."""
+    if world.schedulers.checker_is_paused("merge", world.now):
+        return 0
+    since = world.now - world.config.duration_s("split-merge-interval")
+    made = 0
+    for region_id in [region_id for region_id, split_at in world.split_at.items() if split_at <= since]:
+        room = world.config.limit("merge-schedule-limit", world.now)
+        if world.book.count(lambda operator: "merge" in operator.kinds) >= room:
+            break
+        region = world.cache.get(region_id)
+        if region is None or not _is_small(world, region) or not _may_merge(world, region, since):
+            continue
+        targets = [other for other in world.cache.siblings(region) if other and _may_merge(world, other, since)]
+        if targets:
+            target = min(targets, key=lambda other: (other.approximate_size, other.id))
+            start(world, *merge(world, region, target, _MERGE))
+            made += 1
+    return made
+
+
+def _is_small(world: World, region: Region) -> bool:
+    size_max, keys_max = (world.config.limit(f"max-merge-region-{what}", world.now) for what in ("size", "keys"))
+    return region.approximate_size <= size_max and region.approximate_keys <= keys_max
+
+
+def _may_merge(world: World, region: Region, since: float) -> bool:
+    hot = region.id in world.hot_writes or region.id in world.hot_reads
+    idle = region.id not in world.book.running and world.split_at.get(region.id, since) <= since
+    return idle and not hot and region.leader is not None and is_whole(world, region)
 
 
 def _troubled(world: World) -> list[Region]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from pdsim.operators import (
     AddLearner,
@@ -22,6 +22,7 @@ from pdsim.world import Flow, Hot, World
 HOT_WRITE_BYTES_PER_S = 1024.0
 HOT_READ_BYTES_PER_S = 8 * 1024.0
 SAVED_EVERY_S = 600.0
+APPROXIMATE_MIN_MIB = 8  # files tell of a key every 4 MiB or so: of less, nobody knows the middle without a scan
 
 
 def store_heartbeat(world: World, store: Store) -> None:
@@ -174,11 +175,14 @@ def _changed(world: World, region: Region, step: Step) -> Region | None:
 
 
 def _split(world: World, region: Region, step: SplitRegion) -> bool:
-    """The old id keeps the right part, as TiKV does by default. A halted PD refuses the new ids that a split needs."""
-    if world.config.halt_scheduling:
+    """The old id keeps the right part, as TiKV does by default. A PD that is halted, or has enable-tikv-split-region
+    off, refuses the new ids that a split needs."""
+    if world.config.halt_scheduling or not world.config.tikv_may_split(world.now):
         return False
     keys = sorted(key for key in step.keys if region.holds(key) and key != region.start_key)
     if step.policy == "usekey" and not keys:
+        return False
+    if step.policy == "approximate" and region.approximate_size < APPROXIMATE_MIN_MIB:
         return False
     if step.policy != "usekey":
         keys = [middle_key(region)]
@@ -190,16 +194,24 @@ def _split(world: World, region: Region, step: SplitRegion) -> bool:
         approximate_size=region.approximate_size // parts,
         approximate_keys=region.approximate_keys // parts,
     )
+    flow = _shared(world.flows.get(region.id, _NO_FLOW), parts)
     for key in keys:
         peers = tuple(Peer(world.new_id(), peer.store_id, peer.role) for peer in region.peers)
         part = replace(whole, id=world.new_id(), start_key=left_edge, end_key=key, peers=peers)
         world.truth.put(part)
         left_edge = key
+        world.flows[part.id], world.split_at[part.id] = flow, world.now
         world.hear(part)
     right = replace(whole, start_key=left_edge)
     world.truth.put(right)
+    world.flows[right.id], world.split_at[right.id] = flow, world.now
     world.hear(right)
     return True
+
+
+def _shared(flow: Flow, parts: int) -> Flow:
+    """What each part of a region gets of its traffic."""
+    return Flow(**{f.name: getattr(flow, f.name) / parts for f in fields(Flow)})
 
 
 def middle_key(region: Region) -> str:
@@ -233,6 +245,8 @@ def _merge(world: World, region: Region, step: MergeRegion) -> bool:
     )
     world.truth.remove(region.id)
     world.truth.put(merged)
+    flows = [world.flows.pop(one, _NO_FLOW) for one in (region.id, target.id)]
+    world.flows[target.id] = Flow(**{f.name: sum(getattr(flow, f.name) for flow in flows) for f in fields(Flow)})
     if world.pd_hears_regions:
         world.hear_vanished(region.id)
     world.hear(merged)

@@ -101,6 +101,8 @@ class World:
     stragglers: list[tuple[float, int, Step]] = field(default_factory=list)
     """Steps that stores were told by an operator that is gone: (when applied, region, step)."""
     removed_stores: set[int] = field(default_factory=set)
+    split_at: dict[int, float] = field(default_factory=dict)
+    """When PD saw regions split, or began to lead: before split-merge-interval has passed it merges none of them."""
     shuffles: int = 0
     loads_regions: bool = False
     """A PD that restarted cold schedules nothing until it has heard of four fifths of the regions' leaders."""
@@ -184,6 +186,7 @@ class World:
     def hear_vanished(self, region_id: int) -> None:
         """A region merged away. Its operator ends CANCEL: PD knows of no success without the region."""
         self.cache.remove(region_id)
+        self.split_at.pop(region_id, None)
         if (operator := self.book.running.get(region_id)) is not None:
             self.book.end(operator, Status.CANCEL, self.now)
 
@@ -223,6 +226,7 @@ class World:
         self.hot_writes.clear()
         self.hot_reads.clear()
         self.removals.clear()
+        self.split_at = dict.fromkeys(self.split_at, self.now)
         self.schedulers.forget(self.now + self.timing.scheduler_warm_up_s)
         for store in self.stores.values():
             store.last_heartbeat = store.saved_heartbeat

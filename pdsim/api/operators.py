@@ -158,7 +158,7 @@ def _remove_peer(cluster: Cluster, body: Body) -> list[Operator]:
 def _merge_region(cluster: Cluster, body: Body) -> list[Operator]:
     source = _region(cluster, body, "source_region_id")
     target_id = _number(body, "target_region_id", "invalid target region id to merge to")
-    return list(building.merge(cluster, source(), building.find(cluster, target_id)))
+    return list(building.merge(cluster, source(), building.find(cluster, target_id), admin("admin-merge-region")))
 
 
 def _split_region(cluster: Cluster, body: Body) -> list[Operator]:

@@ -42,7 +42,9 @@ def tombstone(store_id: int, **changed: Any) -> StoreFacts:
 def region(region_id: int, *store_ids: int, **changed: Any) -> RegionFacts:
     """Led by the first of the stores, voters all."""
     peers = tuple(PeerFacts(id=region_id * 10 + s, store_id=s, role="Voter") for s in store_ids)
-    healthy = RegionFacts(id=region_id, conf_ver=5, version=3, leader_store_id=store_ids[0], peers=peers)
+    healthy = RegionFacts(
+        id=region_id, conf_ver=5, version=3, leader_store_id=store_ids[0], peers=peers, approximate_size_mib=96
+    )
     return healthy.model_copy(update=changed)
 
 

@@ -1,4 +1,4 @@
-"""The three actions: parameters, plans, premises, probes, verdicts; and what all of the catalogue must answer."""
+"""The actions: parameters, plans, premises, probes, verdicts; and what all of the catalogue must answer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
+from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
@@ -23,8 +24,9 @@ from tests.actions.clusters import healthy, operator, region, store, tombstone, 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
+SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
-EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES)]
+EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES), (SPLIT, healthy())]
 
 
 class Understated(EvictStoreLeaders):
@@ -35,6 +37,10 @@ class Understated(EvictStoreLeaders):
 
 class UnderstatedLoss(Understated):
     undo: ClassVar[Undo] = Undo.IRREVERSIBLE
+
+
+class UnderstatedForGood(Understated):
+    undo: ClassVar[Undo] = Undo.NONE
 
 
 class Overstated(TransferRegionLeader):
@@ -59,6 +65,10 @@ def plan_of(action: Action, facts: Facts) -> Plan:
 
 def sample(**figures: float) -> Sample:
     return Sample(at_ms=0, figures={"down_peers": 0, "stores_up": 5, "pd_settled": 1, **figures})
+
+
+BEFORE = sample(version=3)
+GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4)  # to every action
 
 
 # every action of the catalogue
@@ -87,6 +97,13 @@ def sample(**figures: float) -> Sample:
             ("store:8", "store:9"),
             Bounds(stores_max=2, regions_max=0, leaders_max=0),
             Reach(stores=2, regions=0, leaders=0, leaders_share=0),
+        ),
+        (
+            SPLIT,
+            "Split region 180 in the middle of its data",
+            ("region:180",),
+            Bounds(stores_max=3, regions_max=1, leaders_max=0),
+            Reach(stores=3, regions=1, leaders=0, leaders_share=0),
         ),
     ],
 )
@@ -150,6 +167,12 @@ UNKNOWN = healthy(stores=0, regions=())
                 "tombstones": "9",
             },
         ),
+        (SPLIT, healthy(), {"region:180.conf_ver": "5", "region:180.version": "3", "region:180.leader": "store:1"}),
+        (
+            SPLIT,
+            UNKNOWN,
+            {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
+        ),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -157,7 +180,7 @@ def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str,
     assert {p.name: p.value for p in action.relies_on(facts)} == premises
 
 
-@pytest.mark.parametrize("name", ["evict_store_leaders", "remove_tombstones", "transfer_region_leader"])
+@pytest.mark.parametrize("name", ["evict_store_leaders", "remove_tombstones", "split_region", "transfer_region_leader"])
 def test_it_can_be_read_at_3_am(name: str) -> None:
     kind = named(name)
     text = describe(kind)
@@ -172,7 +195,7 @@ def test_a_plan_makes_only_calls_that_it_may(action: Action, facts: Facts) -> No
     for change in action.plan(facts):
         assert change.do.name in action.may_call
         assert change.undo is None or change.undo.name in action.may_call
-        assert (change.undo is None) == (action.undo is Undo.IRREVERSIBLE)
+        assert (change.undo is None) == (action.undo in (Undo.NONE, Undo.IRREVERSIBLE))
         assert (change.keep_s > 0) == (action.undo is Undo.TEMPORARY)
 
 
@@ -195,9 +218,8 @@ def test_figures_hold_what_every_abort_condition_needs(action: Action, facts: Fa
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_success_is_never_declared_from_fewer_than_three_samples(action: Action, facts: Facts, count: int) -> None:
     """Kubernaut #722 declared it from none."""
-    good = sample(leaders=0, leads=1, remaining=0)
-    assert action.verify(sample(), (good,) * count) == "unknown"
-    assert action.verify(sample(), (good,) * 3) == "succeeded"
+    assert action.verify(BEFORE, (GOOD,) * count) == "unknown"
+    assert action.verify(BEFORE, (GOOD,) * 3) == "succeeded"
 
 
 @pytest.mark.parametrize(("action", "facts"), EACH)
@@ -207,9 +229,8 @@ def test_a_sample_without_the_figure_is_no_success(action: Action, facts: Facts)
 
 @pytest.mark.parametrize(("action", "facts"), EACH)
 def test_one_bad_sample_of_the_last_three_is_worse(action: Action, facts: Facts) -> None:
-    good = sample(leaders=0, leads=1, remaining=0)
-    assert action.verify(sample(), (good, sample(down_peers=1), good)) == "worse"
-    assert action.verify(sample(), (sample(down_peers=1), good, good, good)) == "succeeded"
+    assert action.verify(BEFORE, (GOOD, sample(down_peers=1), GOOD)) == "worse"
+    assert action.verify(BEFORE, (sample(down_peers=1), GOOD, GOOD, GOOD)) == "succeeded"
 
 
 @pytest.mark.parametrize(("action", "facts"), EACH)
@@ -251,7 +272,9 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
         (BURY, "HIGH"),
+        (SPLIT, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
+        (UnderstatedForGood(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
         (Overstated(region_id=180, to_store_id=2), "HIGH"),
     ],
@@ -261,7 +284,7 @@ def test_how_it_is_undone_gives_a_tier_that_nothing_lowers(action: Action, least
 
 
 def test_the_ways_in_which_something_is_undone_are_named() -> None:
-    assert [*Undo] == ["reversible", "temporary", "irreversible"]
+    assert [*Undo] == ["reversible", "temporary", "none", "irreversible"]
 
 
 @pytest.mark.parametrize(("action", "facts"), EACH)

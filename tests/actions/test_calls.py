@@ -18,7 +18,8 @@ EVICT = calls.add_evict_leader(4)
 UNEVICT = calls.remove_evict_leader(4)
 TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
-ALL = (EVICT, UNEVICT, TRANSFER, BURY)
+SPLIT = calls.split_region(180, 3)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,11 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY)
             "pd-ctl operator add transfer-leader 180 5",
         ),
         (BURY, "DELETE /pd/api/v1/stores/remove-tombstone", "pd-ctl store remove-tombstone"),
+        (
+            SPLIT,
+            'POST /pd/api/v1/operators {"name":"split-region","policy":"approximate","region_id":180}',
+            "pd-ctl operator add split-region 180 --policy=approximate",
+        ),
     ],
 )
 def test_a_call_is_exactly_one_request(call: Call, line: str, by_hand: str) -> None:
@@ -67,6 +73,9 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="add_evict_leader"),
         Call(name="remove_evict_leader", args={"store_id": ""}),  # would remove the eviction of every store
         Call(name="remove_tombstones", args={"force": "1"}),
+        Call(name="split_region", args={"region_id": "180"}),  # of which version?
+        Call(name="split_region", args={"region_id": "180", "version": "0"}),
+        Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
         Call(name=""),
     ],
 )
@@ -93,7 +102,7 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 
 @given(
     st.sampled_from(sorted(CALLS)),
-    st.dictionaries(st.sampled_from(["store_id", "region_id", "to_store_id"]), st.text()),
+    st.dictionaries(st.sampled_from(["store_id", "region_id", "to_store_id", "version"]), st.text()),
 )
 def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
     try:
@@ -121,6 +130,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (TRANSFER, 200, '"The operator is created."\n', ""),
         (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
+        (SPLIT, 200, '"The operator is created."\n', ""),
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -144,6 +154,16 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
             '"[PD:operator:ErrAddOperator]failed to add operator, maybe already have one"\n',
             "PD:operator:ErrAddOperator",
         ),
+        (SPLIT, 500, '"[PD:region:ErrRegionNotFound]region 180 not found"\n', "PD:region:ErrRegionNotFound"),
+        (
+            SPLIT,
+            500,
+            '"[PD:operator:ErrAddOperator]failed to add operator, maybe already have one"\n',
+            "PD:operator:ErrAddOperator",
+        ),
+        (SPLIT, 500, '"cannot split region which is in joint state"\n', "pd_said_no"),
+        (SPLIT, 400, '"missing split policy"\n', "pd_said_no"),
+        (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
         (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
         (TRANSFER, 400, '"region has no voter in store 5"', "pd_said_no"),
         (TRANSFER, 599, '"region has no voter in store 5"', "pd_said_no"),

@@ -474,6 +474,7 @@ def test_a_model_that_says_too_much_or_nothing_is_not_heard(action: str, why: st
 
 def test_of_what_a_cause_admits_only_what_the_catalogue_has_is_offered() -> None:
     assert list(offered("slow_store")) == ["evict_store_leaders"]
+    assert list(offered("hot_region")) == ["split_region", "transfer_region_leader"]
     assert offered("store_down") == {}
     assert offered("made_up") == {}
 
@@ -491,6 +492,14 @@ def test_only_actions_that_the_cause_admits_are_offered() -> None:
     assert "evict_store_leaders" in asked_for.user + asked_for.schema
     for other in ("remove_tombstones", "transfer_region_leader"):
         assert other not in asked_for.user + asked_for.schema
+
+
+def test_a_model_may_propose_to_split_a_hot_region_that_its_evidence_names() -> None:
+    by_model, ids = HOT_REGION.model_copy(update={"by": "model"}), [e.id for e in HOT_REGION.evidence]
+    split = proposed(by_model, HOT, chosen("split_region", {"region_id": 180}, ids))
+    assert (split.action, split.params, split.by) == ("split_region", '{"region_id":180}', "model")
+    other = proposed(by_model, HOT, chosen("split_region", {"region_id": 181}, ids))
+    assert other.params != '{"region_id":181}'
 
 
 def test_a_model_may_propose_nothing() -> None:

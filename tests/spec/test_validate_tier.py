@@ -12,6 +12,7 @@ from actions.action import Action
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.policy import LimitsPolicy
 from schemas.values import TIERS, Reach, Tier
@@ -21,6 +22,7 @@ from tests.actions.clusters import LIMITS, healthy, region
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8,))
+SPLIT = SplitRegion(region_id=180)
 ONE = Reach(stores=2, regions=1, leaders=1, leaders_share=0.005)
 
 
@@ -41,10 +43,23 @@ def tier(action: Action, reach: Reach = ONE, **changed: Any) -> Tier:
     return tier_of(action, reach, **(given | changed))[0]
 
 
-def test_the_three_actions_as_they_stand() -> None:
+def test_the_actions_as_they_stand() -> None:
     assert tier(TRANSFER) == "LOW"
     assert tier(EVICT, EVICT.reach(healthy())) == "MEDIUM"
     assert tier(BURY) == "HIGH"
+    assert tier(SPLIT, SPLIT.reach(healthy())) == "MEDIUM"
+
+
+class Harmless(SplitRegion):
+    """Not in the catalogue: says that its risk is less than its kind of undo allows."""
+
+    risk: ClassVar[Tier] = "LOW"  # type: ignore[assignment]
+
+
+def test_what_nobody_can_take_back_is_asked_for() -> None:
+    harmless = Harmless(region_id=180)
+    tier_, why = tier_of(harmless, harmless.reach(healthy()), healthy(), 1, False, "playbook", LimitsPolicy())
+    assert (tier_, why) == ("MEDIUM", ("nobody can take it back",))
 
 
 @pytest.mark.parametrize(

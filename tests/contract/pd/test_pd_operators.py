@@ -220,6 +220,83 @@ def test_a_split_keeps_the_old_id_on_the_right(writable_pd: Twin) -> None:
     assert left["end_key"] == key
 
 
+def _split(pd: Twin, region: dict[str, Any]) -> tuple[int, bytes]:
+    return _post(pd, name="split-region", region_id=region["id"], policy="approximate")
+
+
+def _version(pd: Twin, region: dict[str, Any]) -> int:
+    return int(pd.get(f"/region/id/{region['id']}").json()["epoch"]["version"])
+
+
+def test_an_approximate_split_parts_one_region_and_is_no_repeatable_call(writable_pd: Twin) -> None:
+    pd = writable_pd
+    _quiet(pd)
+    region = pd.region()
+    was, total = region["epoch"]["version"], pd.get("/regions/count").json()["count"]
+    assert _split(pd, region) == CREATED
+    assert pd.until(lambda: _version(pd, region) == was + 1, within_s=30)
+    assert _split(pd, region) == CREATED
+    assert pd.until(lambda: _version(pd, region) == was + 2, within_s=30)
+    assert pd.get("/regions/count").json()["count"] == total + 2
+    after = pd.get(f"/region/id/{region['id']}").json()
+    assert after["end_key"] == region["end_key"]
+    assert after["epoch"]["conf_ver"] == region["epoch"]["conf_ver"]
+    assert after["leader"] == region["leader"]
+    left = pd.get(f"/region/key/{region['start_key'] or '00'}?format=hex").json()
+    assert {p["store_id"] for p in left["peers"]} == {p["store_id"] for p in region["peers"]}
+    record = pd.get(f"/operators/{region['id']}").json()
+    assert record.startswith("status: SUCCESS, operator: admin-split-region {split: region ")
+    assert "use policy APPROXIMATE} (kind:admin,split, " in record
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"region_id": 999999, "policy": "approximate"}, "[PD:region:ErrRegionNotFound]region 999999 not found"),
+        ({"policy": "halves"}, "check policy HALVES is not supported"),
+    ],
+)
+def test_why_a_region_is_not_split(pd: Twin, body: dict[str, object], message: str) -> None:
+    answer = pd.post("/operators", {"name": "split-region", "region_id": pd.region()["id"]} | body)
+    assert (answer.status_code, answer.json()) == (500, message)
+
+
+def test_a_split_waits_for_no_schedule_limit_but_for_the_leave_to_split(writable_pd: Twin) -> None:
+    pd = writable_pd
+    _quiet(pd)
+    region = pd.region()
+    pd.post("/config", {"schedule.enable-tikv-split-region": "false"})
+    assert _split(pd, region) == CREATED
+    pd.sleep(2)
+    shown = [op["desc"] for op in pd.get("/operators?object").json() if op["region_id"] == region["id"]]
+    assert shown == ["admin-split-region"]
+    assert _version(pd, region) == region["epoch"]["version"]
+    assert _split(pd, region) == (
+        500,
+        b'"[PD:operator:ErrAddOperator]failed to add operator, maybe already have one"\n',
+    )
+    pd.post("/config", {"schedule.enable-tikv-split-region": "true"})
+    assert pd.until(lambda: _version(pd, region) == region["epoch"]["version"] + 1, within_s=30)
+
+
+def test_a_split_is_merged_again_when_its_halves_are_small_and_cold_for_long_enough(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    pd.post("/config", {"schedule.split-merge-interval": "3s"})
+    region, total = pd.region(), pd.get("/regions/count").json()["count"]
+    assert _split(pd, region) == CREATED
+    assert pd.until(lambda: pd.get("/regions/count").json()["count"] == total + 1, within_s=2)
+    assert pd.until(lambda: pd.get("/regions/count").json()["count"] == total, within_s=30)
+
+
+def test_nothing_is_merged_where_the_limit_of_merges_is_zero(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    pd.post("/config", {"schedule.split-merge-interval": "1s", "schedule.merge-schedule-limit": 0})
+    total = pd.get("/regions/count").json()["count"]
+    assert _split(pd, pd.region()) == CREATED
+    pd.sleep(4)
+    assert pd.get("/regions/count").json()["count"] == total + 1
+
+
 def test_a_merge_ends_cancel_for_the_source_and_success_for_the_target(breakable_pd: Twin) -> None:
     pd = breakable_pd
     _quiet(pd)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from actions import calls
@@ -10,11 +13,15 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from pdsim import building
 from pdsim import faults as f
+from pdsim.regions import Region
 from schemas.facts import Facts
 from schemas.policy import LimitsPolicy
 from schemas.values import Call, Sample
+from tests.actions.clusters import LIMITS
 from tests.actions.test_actions import plan_of
 from tests.contract.pd_client.conftest import Pd
 
@@ -44,6 +51,17 @@ def transfer(pd: Pd) -> TransferRegionLeader:
     return TransferRegionLeader(
         region_id=region.id, to_store_id=next(p.store_id for p in region.peers if p.store_id != region.leader)
     )
+
+
+def split(pd: Pd) -> SplitRegion:
+    return SplitRegion(region_id=max(r.id for r in pd.cluster.cache))
+
+
+def found(pd: Pd, region_id: int) -> Region:
+    """As TiKV has it."""
+    region = pd.cluster.truth.get(region_id)
+    assert region is not None
+    return region
 
 
 async def run(pd: Pd, action: Action) -> str:
@@ -89,6 +107,114 @@ async def test_a_leader_is_moved_and_moved_back(pd: Pd) -> None:
     assert await run(pd, transfer(pd)) == "succeeded"
 
 
+async def test_a_region_is_split(pd: Pd) -> None:
+    await settled(pd)
+    action = split(pd)
+    was = (await facts_for(pd, action)).region(action.region_id)
+    total = len(pd.cluster.truth)
+    assert await run(pd, action) == "succeeded"
+    now = (await facts_for(pd, action)).region(action.region_id)
+    assert was is not None
+    assert now is not None
+    assert (now.version, now.conf_ver, now.leader_store_id) == (was.version + 1, was.conf_ver, was.leader_store_id)
+    assert {p.store_id for p in now.peers} == {p.store_id for p in was.peers}
+    assert len(pd.cluster.truth) == total + 1
+    assert pd.writes() == ["POST /pd/api/v1/operators"]
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [({"schedule.enable-tikv-split-region": "false"}, 96), ({"schedule.halt-scheduling": "true"}, 96), ({}, 4)],
+)
+async def test_a_split_that_tikv_does_not_carry_out_is_under_way_until_pd_gives_it_up(
+    pd: Pd, config: dict[str, Any], size: int
+) -> None:
+    """PD gives no leave, or the region is so small that nobody knows its middle: why preflight refuses these."""
+    await settled(pd)
+    action = split(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    for table in (pd.cluster.truth, pd.cluster.cache):
+        table.put(replace(found(pd, action.region_id), approximate_size=size))
+    for key, value in config.items():
+        pd.cluster.config.set_any(key, value, pd.now_s)
+    facts = await facts_for(pd, action)
+    assert objections(action, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000)))
+    before = Sample(at_ms=0, figures=action.figures(facts))
+    assert await send(pd, change.do) == "accepted"
+    pd.later(5)
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("under_way", False)
+    assert await send(pd, change.do) == "refused"
+    pd.later(60)
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("not_started", True)
+    assert action.verify(before, (Sample(at_ms=1, figures=action.figures(facts)),) * 3) == "no_better"
+
+
+async def test_a_split_in_the_moments_of_a_pd_leader_change_shows_with_the_next_heartbeat(pd: Pd) -> None:
+    """Its operator is lost with the leader, TiKV does what it was told, and nobody hears of it: never sent again."""
+    await settled(pd)
+    action = split(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert await send(pd, change.do) == "accepted"
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    assert found(pd, action.region_id).version == int(change.do.args["version"]) + 1
+    told: list[str] = []
+    while len(told) < 60 and "applied" not in told:
+        told.append(action.probe(change.do, await facts_for(pd, action)))
+        pd.later(2)
+    assert set(told) == {"cant_tell", "applied"}
+
+
+async def test_of_a_split_that_never_came_a_new_pd_leader_says_nothing_for_a_minute_and_a_half(pd: Pd) -> None:
+    await settled(pd)
+    action = split(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    assert action.probe(change.do, await facts_for(pd, action)) == "cant_tell"
+    pd.later(85)
+    assert action.probe(change.do, await facts_for(pd, action)) == "cant_tell"
+    pd.later(10)
+    assert action.probe(change.do, await facts_for(pd, action)) == "not_started"
+
+
+async def test_a_region_that_somebody_else_has_split_or_merged_away_is_not_split_once_more(pd: Pd) -> None:
+    await settled(pd)
+    action = split(pd)
+    plan = plan_of(action, await facts_for(pd, action))
+    (change,) = plan.changes
+    pd.cluster.add_operator(building.split(pd.cluster, found(pd, action.region_id), "scan", []))
+    pd.later(2)
+    facts = await facts_for(pd, action)
+    assert drifted(plan, facts, action)
+    assert action.probe(change.do, facts) == "applied"
+    pd.cluster.truth.remove(action.region_id)
+    pd.cluster.hear_vanished(action.region_id)
+    facts = await facts_for(pd, action)
+    assert [o.code for o in action.preflight(facts, LIMITS)] == ["no_such_region"]
+    assert action.probe(change.do, facts) == "cant_tell"
+    assert await send(pd, change.do) == "refused"
+
+
+async def test_halves_that_are_small_and_cold_are_merged_again_by_pd(pd: Pd) -> None:
+    """Not before its interval, which preflight asks for; and the region is then as large as it was."""
+    await settled(pd)
+    action, total = split(pd), len(pd.cluster.truth)
+    pd.cluster.config.set_any("schedule.split-merge-interval", "10m0s", pd.now_s)
+    assert await run(pd, action) == "succeeded"
+    pd.later(500)
+    assert len(pd.cluster.truth) == total + 1
+    pd.later(200)
+    assert len(pd.cluster.truth) == total
+    pd.cluster.config.set_any("schedule.split-merge-interval", "9m0s", pd.now_s)
+    other = SplitRegion(region_id=min(r.id for r in pd.cluster.cache))
+    facts = await facts_for(pd, other)
+    codes = [o.code for o in objections(other, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000)))]
+    assert codes == ["merged_again"]
+
+
 async def test_tombstones_are_removed(pd: Pd) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
@@ -113,7 +239,7 @@ async def test_tombstones_are_removed(pd: Pd) -> None:
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), BURY):
+    for action in (EVICT, transfer(pd), BURY, split(pd)):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")

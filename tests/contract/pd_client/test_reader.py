@@ -46,6 +46,8 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert [r.id for r in facts.regions] == [region_id]
     assert len(facts.regions[0].voter_store_ids()) == 3
     assert (facts.max_replicas, facts.low_space_ratio, facts.leader_schedule_limit) == (3, 0.8, 4)
+    assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
+    assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
     assert facts.warming_up() is None
     assert (facts.evicting, facts.slow_evicting, facts.operators, facts.troubled) == ((), (), (), ())
     assert facts.unsafe_recovery == "No on-going recovery."
@@ -354,6 +356,19 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     (pd_parse.RATES, lambda a: a[pd_parse.RATES]["bytes-write-rate"].update({"3": 10**400}), "bytes-write-rate.3"),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG].pop("schedule"), "schedule: is missing"),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].update({"halt-scheduling": "no"}), "halt-scheduling"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].pop("split-merge-interval"), "interval: is missing"),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].update({"split-merge-interval": "soon"}),
+        "split-merge-interval: 'soon' is no duration",
+    ),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].pop("max-merge-region-size"), "size: is missing"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].pop("merge-schedule-limit"), "limit: is missing"),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].update({"enable-tikv-split-region": "off"}),
+        "enable-tikv-split-region: is neither true nor false",
+    ),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].update({"max-replicas": 0}), "max-replicas"),
     (pd_parse.RECOVERY, lambda a: a[pd_parse.RECOVERY].clear(), "is empty"),
     (pd_parse.SCHEDULERS, lambda a: a[pd_parse.SCHEDULERS].append(7), "is no text"),
@@ -424,3 +439,40 @@ def test_a_missing_region_is_http_200_with_id_0() -> None:
 )
 def test_sizes_are_base_1024(size: str, expected: int | None) -> None:
     assert pd_parse.bytes_of(size) == expected
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        ("1h0m0s", 3600.0),
+        ("30m0s", 1800.0),
+        ("1m30.5s", 90.5),
+        ("500ms", 0.5),
+        ("1µs", 1e-6),
+        ("1ns", 1e-9),
+        ("0s", 0.0),
+        ("-1h0m0s", None),
+        ("1h ", None),
+        ("1", None),
+        ("h", None),
+        ("", None),
+        ("\u0661s", None),
+    ],
+)
+def test_durations_are_gos(duration: str, expected: float | None) -> None:
+    assert pd_parse.seconds_of(duration) == expected
+
+
+def test_a_duration_that_no_number_holds_is_none_of_pds() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.CONFIG]["schedule"]["split-merge-interval"] = "9" * 400 + "h"
+    with pytest.raises(NoFacts, match="is no duration"):
+        parsed(answers)
+
+
+def test_a_pd_that_knows_no_such_switch_lets_tikv_split() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.CONFIG]["schedule"].pop("enable-tikv-split-region")
+    assert parsed(answers).tikv_may_split
+    answers[pd_parse.CONFIG]["schedule"]["enable-tikv-split-region"] = "false"
+    assert not parsed(answers).tikv_may_split
