@@ -64,6 +64,26 @@ def defaulted(writer: dict[str, Any], reader: dict[str, Any]) -> list[str]:
     return [f["name"] for f in reader["fields"] if f["name"] not in written]
 
 
+def only(schema: Any, value: Any, named: dict[str, Any] | None = None) -> Any:
+    """Of a value what the schema has a field for, however deep inside."""
+    named = {} if named is None else named
+    if isinstance(schema, list):
+        schema = schema[-1]
+    if isinstance(schema, str) and schema in named:
+        schema = named[schema]
+    if value is None or not isinstance(schema, dict):
+        return value
+    match schema["type"]:
+        case "record":
+            named[f"steward.{schema['name']}"] = schema
+            return {f["name"]: only(f["type"], value[f["name"]], named) for f in schema["fields"] if f["name"] in value}
+        case "array":
+            return [only(schema["items"], item, named) for item in value]
+        case "map":
+            return {key: only(schema["values"], inner, named) for key, inner in value.items()}
+    return value
+
+
 # objects, made from a class
 
 
@@ -113,7 +133,7 @@ def test_adding_action_fields_does_not_break_older_tickets(name: str) -> None:
                 read = generate.round_trip(writer, reader, value)
                 made_up = defaulted(writer, reader)
                 kept = {f["name"] for f in reader["fields"]} - set(made_up)
-                assert {key: read[key] for key in kept} == {key: value[key] for key in kept}
+                assert only(writer, read) == only(reader, value)
                 assert set(read) == kept | set(made_up)
 
 
@@ -122,12 +142,8 @@ def test_what_an_older_build_wrote_is_an_event_of_this_one(name: str) -> None:
     event = a_model(all_events()[name])
     for version in generate.versions(name):
         decoded = decode(written_by(version, event))
-        known = {f["name"] for f in version["fields"]} - {"head"}
         assert type(decoded.event) is type(event)
-        assert decoded.event.model_dump(include=known) == event.model_dump(include=known)
-        absent = set(type(event).model_fields) - known
-        defaults = {n: type(event).model_fields[n].get_default(call_default_factory=True) for n in absent}
-        assert {n: getattr(decoded.event, n) for n in absent} == defaults
+        assert decoded.event == type(event).model_validate(only(version, event.model_dump())), "what is absent: default"
         if not event.headless:
             assert decoded.head == HEAD
 
