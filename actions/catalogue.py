@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from actions.action import Action
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_weight import SetStoreWeight
 from actions.transfer_region_leader import TransferRegionLeader
 
 CATALOGUE: dict[str, type[Action]] = {
@@ -14,6 +15,7 @@ CATALOGUE: dict[str, type[Action]] = {
     for action in (
         EvictStoreLeaders,
         RemoveTombstones,
+        SetStoreWeight,
         TransferRegionLeader,
     )
 }

@@ -1,4 +1,4 @@
-"""The three actions: parameters, plans, premises, probes, verdicts; and what all of the catalogue must answer."""
+"""The actions: parameters, plans, premises, probes, verdicts; and what all of the catalogue must answer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from actions import calls
 from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
 from actions.card import card, describe
-from actions.catalogue import BadParameters, UnknownAction, named, parse
+from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_weight import SetStoreWeight
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
@@ -24,7 +25,8 @@ EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
-EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES)]
+WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES), (WEIGH, healthy())]
 
 
 class Understated(EvictStoreLeaders):
@@ -88,6 +90,13 @@ def sample(**figures: float) -> Sample:
             Bounds(stores_max=2, regions_max=0, leaders_max=0),
             Reach(stores=2, regions=0, leaders=0, leaders_share=0),
         ),
+        (
+            WEIGH,
+            "Set the region weight of store 4 to 0.5",
+            ("store:4",),
+            Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
+            Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
+        ),
     ],
 )
 def test_what_an_approver_is_shown(
@@ -150,6 +159,19 @@ UNKNOWN = healthy(stores=0, regions=())
                 "tombstones": "9",
             },
         ),
+        (
+            WEIGH,
+            with_store(with_store(healthy(stores=3), store(4, leader_weight=2, region_weight=1 / 3)), tombstone(9)),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:1.weights": "1,1",
+                "store:2.weights": "1,1",
+                "store:3.weights": "1,1",
+                "store:4.weights": "2,0.3333333333333333",
+            },
+        ),
+        (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -157,7 +179,7 @@ def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str,
     assert {p.name: p.value for p in action.relies_on(facts)} == premises
 
 
-@pytest.mark.parametrize("name", ["evict_store_leaders", "remove_tombstones", "transfer_region_leader"])
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_it_can_be_read_at_3_am(name: str) -> None:
     kind = named(name)
     text = describe(kind)
@@ -195,7 +217,7 @@ def test_figures_hold_what_every_abort_condition_needs(action: Action, facts: Fa
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_success_is_never_declared_from_fewer_than_three_samples(action: Action, facts: Facts, count: int) -> None:
     """Kubernaut #722 declared it from none."""
-    good = sample(leaders=0, leads=1, remaining=0)
+    good = sample(leaders=0, leads=1, remaining=0, weight=0.5)
     assert action.verify(sample(), (good,) * count) == "unknown"
     assert action.verify(sample(), (good,) * 3) == "succeeded"
 
@@ -207,7 +229,7 @@ def test_a_sample_without_the_figure_is_no_success(action: Action, facts: Facts)
 
 @pytest.mark.parametrize(("action", "facts"), EACH)
 def test_one_bad_sample_of_the_last_three_is_worse(action: Action, facts: Facts) -> None:
-    good = sample(leaders=0, leads=1, remaining=0)
+    good = sample(leaders=0, leads=1, remaining=0, weight=0.5)
     assert action.verify(sample(), (good, sample(down_peers=1), good)) == "worse"
     assert action.verify(sample(), (sample(down_peers=1), good, good, good)) == "succeeded"
 
@@ -250,6 +272,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
     [
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
+        (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (Understated(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
@@ -300,6 +323,18 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("set_store_weight", "{}", "store_id"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0.09}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":10.01}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0.125}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":-1}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":"1"}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":true}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":NaN}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":1e999}', "weight"),
     ],
 )
 def test_bad_parameters_name_their_field(name: str, params: str, field: str) -> None:
@@ -321,6 +356,9 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
+        ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
+        ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),
     ],
 )
 def test_the_least_and_the_most_that_parameters_may_be(name: str, params: str) -> None:
