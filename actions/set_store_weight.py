@@ -253,15 +253,13 @@ class SetStoreWeight(Action):
 
 def _shares(total: float, weights: Mapping[int, float], most: float) -> dict[int, float]:
     """What each store has in balance: in proportion to its weight, but no store more than there are regions."""
-    left, shares = dict(weights), dict.fromkeys(weights, most)
-    while left:
-        for_one = total / max(sum(left.values()), 1e-6)  # PD too takes 0 for a millionth
-        full = [s for s, weight in left.items() if for_one * weight > most]
-        if not full:
-            return shares | {s: for_one * weight for s, weight in left.items()}
+    left, shares = dict(weights), dict[int, float]()
+    while full := [s for s, weight in left.items() if weight * total > most * sum(left.values())]:
+        shares |= dict.fromkeys(full, most)
+        left = {s: weight for s, weight in left.items() if s not in shares}
         total -= most * len(full)
-        left = {s: weight for s, weight in left.items() if s not in full}
-    return shares
+    for_one = total / max(sum(left.values()), 1e-6)  # PD too takes 0 for a millionth
+    return shares | {s: for_one * weight for s, weight in left.items()}
 
 
 def _balanced_stores(facts: Facts) -> tuple[StoreFacts, ...]:

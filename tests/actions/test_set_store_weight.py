@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from actions import calls
 from actions.action import Limits, health
-from actions.card import card
+from actions.card import card, describe
+from actions.catalogue import BadParameters, parse
 from actions.drift import drifted
 from actions.preflight import objections
 from actions.set_store_weight import SetStoreWeight
 from schemas.facts import Facts
 from schemas.policy import LimitsPolicy
-from schemas.values import Change
+from schemas.values import Change, Reach
 from tests.actions.clusters import LIMITS, NOW, healthy, operator, store, tombstone, with_store
 from tests.actions.test_actions import plan_of, sample
 
@@ -84,6 +85,16 @@ def test_a_weight_of_another_store_that_was_changed_under_us_voids_the_plan(acti
     assert ours == "store:4.weights was 1,1, is 0.0,1"
 
 
+def test_its_parameters_are_described_with_their_ranges() -> None:
+    lines = describe(SetStoreWeight).splitlines()
+    of, weight = (next(line for line in lines if line.startswith(f"  {name}: ")) for name in ("weight_of", "weight"))
+    assert of.startswith("  weight_of: leader or region, required. leader: its share of the leaders")
+    assert weight.startswith("  weight: number 0.1..10, required. The new weight, with at most 2 decimal places")
+    assert "  store_id: id, required. The store, as PD numbers it." in lines
+    with pytest.raises(BadParameters, match="more than 2 decimal places"):
+        parse("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0.125}')
+
+
 # how much moves
 
 
@@ -103,6 +114,18 @@ def test_no_store_holds_a_region_twice(weight: float, moved: int) -> None:
     """600 replicas of 200 regions on five stores: none can hold more than 200."""
     reach = SetStoreWeight(store_id=4, weight_of="region", weight=weight).reach(healthy())
     assert (reach.regions, reach.leaders, reach.bytes_moved) == (moved, 0, -(-moved * 2000 // 600))
+
+
+def test_what_does_not_fit_on_full_stores_is_shared_by_the_others() -> None:
+    """Stores 1 and 2 hold every region; 200 replicas are left for the other three."""
+    full, third = {"region_weight": 10.0, "region_count": 200}, {"region_count": 66}
+    facts = with_stores(full, full, {"region_count": 67}, {"region_count": 67}, third)
+    assert SetStoreWeight(store_id=4, weight_of="region", weight=2).reach(facts).regions == 34  # 66 2/3 to 100
+
+
+def test_of_no_stores_nothing_moves() -> None:
+    for action in (REGION, LEADER):
+        assert action.reach(healthy(stores=0)) == Reach(stores=0, regions=0, leaders=0, leaders_share=0)
 
 
 def test_what_is_out_of_balance_already_moves_too() -> None:
@@ -229,10 +252,16 @@ def test_what_may_pass_is_waited_for(action: SetStoreWeight, facts: Facts, code:
         (LEADER, with_store(healthy(), store(5, slow_score=79, region_weight=0.0))),
         (LEADER, with_store(healthy(), store(4, written_bytes_per_s=20e6))),
         (LEADER, with_store(healthy(), store(5, leader_weight=0.5))),
+        (LEADER, every(leader_count=2)),  # one moves
     ],
 )  # fmt: skip
 def test_a_weight_is_set_where_it_is_just_within_the_limits(action: SetStoreWeight, facts: Facts) -> None:
     assert codes(action, facts) == []
+
+
+@pytest.mark.parametrize("weight", [0.01, 100.0])
+def test_the_least_and_the_largest_weights_that_are_not_odd(weight: float) -> None:
+    assert "odd_weight" not in codes(LEADER, with_store(healthy(), store(5, leader_weight=weight)))
 
 
 def test_a_nearly_full_store_does_not_get_a_larger_weight() -> None:
@@ -262,6 +291,8 @@ def test_the_share_of_leaders_that_may_move_is_the_policys() -> None:
          "store 5 has the leader weight 0.0: an eviction by another name"),
         (LEADER, with_store(healthy(), store(4, region_weight=1 / 3)),
          "store 4 has the region weight 0.3333333333333333, which the undo could not set again"),
+        (REGION, with_store(healthy(), store(4, leader_weight=0.0)),
+         "store 4 has the leader weight 0.0, which the undo could not set again"),
         (REGION, healthy(schedulers=("x",)), "PD has no balance-region-scheduler: nothing would move"),
         (LEADER, healthy(leader_schedule_limit=0), "leader-schedule-limit is 0: nothing would move"),
         (SetStoreWeight(store_id=4, weight_of="region", weight=2), healthy(),
