@@ -3,7 +3,9 @@
 Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
-a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615.
+a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
+row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name. Each value has
+one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from schemas.events import Answer
@@ -19,7 +21,6 @@ from schemas.values import Call, canonical_json
 
 PREFIX = "/pd/api/v1"
 SAID_MAX = 300  # characters of a reply that are repeated to people
-_WHOLE = re.compile(r"[1-9][0-9]{0,18}")
 _CODE = re.compile(r"\[(PD:[a-z_]+:Err[A-Za-z]+)\]")
 
 
@@ -40,6 +41,32 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """What an argument may be: its one spelling, in words for the refusal too."""
+
+    pattern: re.Pattern[str]
+    value: Callable[[str], int | float]
+    below: float
+    words: str
+
+    def read(self, text: str) -> int | float | None:
+        """The value that is meant; None: not so spelled."""
+        if not self.pattern.fullmatch(text):
+            return None
+        value = self.value(text)
+        return value if 0 < value < self.below else None
+
+
+WHOLE = Spelling(re.compile(r"[1-9][0-9]{0,18}"), int, 2**63, "a whole positive number below 2^63")
+WEIGHT = Spelling(
+    re.compile(r"(?:0|[1-9][0-9]?)(?:\.[0-9]?[1-9])?"),
+    lambda text: float(text) if "." in text else int(text),
+    100,
+    "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
+)
+
+
+@dataclass(frozen=True)
 class Kind:
     """One row: how a call is sent, and which answers say what. An answer that no field foresees may have run.
 
@@ -51,13 +78,14 @@ class Kind:
 
     method: str
     path: str  # template over the arguments
-    args: tuple[str, ...]
+    args: tuple[str, ...]  # WHOLE, but for those in `spelled`
     by_hand: str  # as a person types it, template over the arguments
     accepted: tuple[tuple[int, str], ...]
-    body: Callable[[Mapping[str, int]], object] | None = None
+    body: Callable[[Mapping[str, int | float]], object] | None = None
     already: tuple[tuple[int, str], ...] = ()
     refused_codes: tuple[str, ...] = ()
     refused_texts: tuple[str, ...] = ()  # regular expressions over the whole text
+    spelled: Mapping[str, Spelling] = field(default_factory=dict)
 
 
 CALLS: Mapping[str, Kind] = {
@@ -125,6 +153,18 @@ CALLS: Mapping[str, Kind] = {
         # others: that is no refusal.
         accepted=((200, "Remove tombstone successfully."),),
     ),
+    "set_store_weight": Kind(
+        method="POST",
+        path=f"{PREFIX}/store/{{store_id}}/weight",
+        args=("store_id", "leader", "region"),
+        spelled={"leader": WEIGHT, "region": WEIGHT},
+        body=lambda args: {"leader": args["leader"], "region": args["region"]},
+        by_hand="pd-ctl store weight {store_id} {leader} {region}",
+        # A Tombstone is weighed without complaint.
+        accepted=((200, "The store's weight is updated."),),
+        refused_codes=("PD:core:ErrStoreNotFound",),
+        refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
+    ),
 }
 
 
@@ -146,6 +186,18 @@ def split_region(region_id: int, version: int) -> Call:
 
 def remove_tombstones() -> Call:
     return Call(name="remove_tombstones")
+
+
+def set_store_weight(store_id: int, leader: float, region: float) -> Call:
+    """Of a weight that can't be said, `render` raises BadCall."""
+    spelled = {"leader": weight_text(leader) or repr(leader), "region": weight_text(region) or repr(region)}
+    return Call(name="set_store_weight", args={"store_id": str(store_id), **spelled})
+
+
+def weight_text(weight: float) -> str | None:
+    """The one spelling of a weight; None: it is none that a call could say."""
+    text = f"{weight:.2f}".rstrip("0").removesuffix(".")
+    return text if WEIGHT.read(text) == weight else None
 
 
 def render(call: Call) -> Request:
@@ -187,16 +239,19 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     return "may_have_run", code or f"http_{status}", shown
 
 
-def _checked(call: Call) -> tuple[Kind, dict[str, int]]:
+def _checked(call: Call) -> tuple[Kind, dict[str, int | float]]:
     kind = CALLS.get(call.name)
     if kind is None:
         raise BadCall(f"no call {call.name!r}; there are {', '.join(sorted(CALLS))}")
     if set(call.args) != set(kind.args):
         _bad(call, f"takes {', '.join(kind.args) or 'no arguments'}, got {', '.join(sorted(call.args)) or 'none'}")
-    for name, value in call.args.items():
-        if not _WHOLE.fullmatch(value) or int(value) >= 2**63:
-            _bad(call, f"{name}={value!r} is not a whole positive number below 2^63")
-    return kind, {name: int(value) for name, value in call.args.items()}
+    values: dict[str, int | float] = {}
+    for name, text in call.args.items():
+        spelling = kind.spelled.get(name, WHOLE)
+        if (value := spelling.read(text)) is None:
+            _bad(call, f"{name}={text!r} is not {spelling.words}")
+        values[name] = value
+    return kind, values
 
 
 def _bad(call: Call, why: str) -> NoReturn:

@@ -78,7 +78,9 @@ def describe(kind: type[Entry]) -> str:
 def _type(field: dict[str, object]) -> str:
     if field.get("type") == "array":
         return f"{field.get('minItems', 0)} to {field.get('maxItems', 'any number of')} ids"
-    if isinstance(choices := field.get("enum"), list):
-        return f"one of {', '.join(choices)}"
+    if isinstance(words := field.get("enum"), list):
+        return " or ".join(words)
     low, high = field.get("minimum"), field.get("maximum")
+    if field.get("type") == "number":
+        return f"number {low}..{high}"
     return f"whole number {low}..{high}" if high is not None and high != 2**63 - 1 else "id"

@@ -9,6 +9,7 @@ from actions.compact_store import CompactStore
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
@@ -19,6 +20,7 @@ CATALOGUE: dict[str, type[Action]] = {
         EvictStoreLeaders,
         RemoveTombstones,
         SplitRegion,
+        SetStoreWeight,
         TransferRegionLeader,
     )
 }

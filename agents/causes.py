@@ -53,7 +53,9 @@ CAUSES: dict[CauseName, Known] = {
     ),
     "replica_lags": Known("replicas lag on one store", "look at that store's disk and network; lower schedule limits"),
     "uneven_load": Known("one store written to far more than the others", "find the hot table; split or spread it"),
-    "store_nearly_full": Known("store nearly full", "remove what should not be there; add a store; lower its weight"),
+    "store_nearly_full": Known(
+        "store nearly full", "remove what should not be there; add a store; lower its weight", ("set_store_weight",)
+    ),
     "cluster_nearly_full": Known("cluster nearly full", "add stores"),
     "pd_disk_slow": Known("slow disk under PD", "move the PD leader off that node; look at its disk"),
     "pd_network_slow": Known("slow network between PD members", "look at the network; move or replace the member"),

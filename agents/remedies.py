@@ -21,13 +21,16 @@ from agents.evidence import (
 from schemas.events import DiagnosisAdopted
 from schemas.facts import Facts
 
+LIGHTER = 0.75  # of its weight: a quarter less at a time
+WEIGHT_MIN = 0.1  # the least that the action sets
+
 
 @dataclass(frozen=True)
 class Proposed:
     """An action of the catalogue with its parameters, why, and the evidence that names what the parameters name."""
 
     action: str
-    params: dict[str, int | list[int]]
+    params: dict[str, int | float | str | list[int]]
     why: str
     cited: tuple[str, ...]
 
@@ -133,6 +136,31 @@ def _remove(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed 
     )
 
 
+def _lighten(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
+    low, shown = low_stores(facts), ids_of(entities_of(diagnosis.evidence), "store")
+    if not low:
+        return Nothing("no_longer_low", "no store is low on space any more")
+    if len(low) > 1:
+        return Nothing("several_low_stores", "more than one store is low on space: what one loses the other would get")
+    store = low[0]
+    if store.id not in shown:
+        return Nothing("another_store", f"store {store.id} is low on space, and the diagnosis speaks of another one")
+    others = [s.region_weight for s in facts.living() if s.id != store.id]
+    weight = round(store.region_weight * LIGHTER, 2)
+    if not others or store.region_weight < min(others) or weight < WEIGHT_MIN:
+        text = (
+            f"store {store.id} has a region weight of {store.region_weight:g} already, and is low on space all the same"
+        )
+        return Nothing("lightest_already", text)
+    why = f"store {store.id} is low on space and no other one is: region weight {store.region_weight:g} to {weight:g}"
+    return Proposed(
+        "set_store_weight",
+        {"store_id": store.id, "weight_of": "region", "weight": weight},
+        why,
+        _citing(diagnosis, f"store:{store.id}"),
+    )
+
+
 def _citing(diagnosis: DiagnosisAdopted, *entities: str) -> tuple[str, ...]:
     """Ids of the evidence that speaks of any of these."""
     return tuple(e.id for e in diagnosis.evidence if set(entities) & set(e.entities))
@@ -142,4 +170,5 @@ RULES_BY_CAUSE: dict[str, Callable[[DiagnosisAdopted, Facts, int], Proposed | No
     "slow_store": _evict,
     "hot_region": _transfer,
     "tombstones_left": _remove,
+    "store_nearly_full": _lighten,
 }

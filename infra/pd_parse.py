@@ -133,6 +133,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         max_replicas=replication.map("max-replicas").number(1),
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
+        region_schedule_limit=schedule.map("region-schedule-limit").number(),
         halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
         max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
@@ -207,6 +208,7 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         leader_count=status.map("leader_count").number(),
         region_count=status.map("region_count").number(),
         leader_weight=status.map("leader_weight", 1.0).real(),
+        region_weight=status.map("region_weight", 1.0).real(),
         slow_score=status.map("slow_score", 0).number(),
         is_busy=status.map("is_busy", False).boolean(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,

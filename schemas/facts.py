@@ -22,6 +22,7 @@ class StoreFacts(Model):
     leader_count: int = 0
     region_count: int = 0
     leader_weight: float = 1.0
+    region_weight: float = 1.0
     slow_score: int = 0  # 1..100; 0: PD sent none
     is_busy: bool = False
     last_heartbeat_ms: int = 0
@@ -82,6 +83,7 @@ class Facts(Model):
     max_replicas: int = 3
     low_space_ratio: float = 0.8
     leader_schedule_limit: int = 4
+    region_schedule_limit: int = 2048
     halt_scheduling: bool = False
     merge_schedule_limit: int = 8  # 0: PD merges nothing
     max_merge_region_size_mib: int = 54  # PD merges regions up to this size with a neighbour, unless they are hot

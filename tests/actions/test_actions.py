@@ -11,10 +11,11 @@ import pytest
 from actions import calls
 from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
 from actions.card import card, describe
-from actions.catalogue import BadParameters, UnknownAction, named, parse
+from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
@@ -26,7 +27,14 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
-EACH = [(EVICT, healthy()), (TRANSFER, healthy()), (BURY, WITH_TOMBSTONES), (SPLIT, healthy())]
+WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+EACH = [
+    (EVICT, healthy()),
+    (TRANSFER, healthy()),
+    (BURY, WITH_TOMBSTONES),
+    (SPLIT, healthy()),
+    (WEIGH, healthy()),
+]
 
 
 class Understated(EvictStoreLeaders):
@@ -68,7 +76,7 @@ def sample(**figures: float) -> Sample:
 
 
 BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4)  # to every action
+GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
 
 
 # every action of the catalogue
@@ -104,6 +112,13 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4)  # to every act
             ("region:180",),
             Bounds(stores_max=3, regions_max=1, leaders_max=0),
             Reach(stores=3, regions=1, leaders=0, leaders_share=0),
+        ),
+        (
+            WEIGH,
+            "Set the region weight of store 4 to 0.5",
+            ("store:4",),
+            Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
+            Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
         ),
     ],
 )
@@ -173,6 +188,19 @@ UNKNOWN = healthy(stores=0, regions=())
             UNKNOWN,
             {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
         ),
+        (
+            WEIGH,
+            with_store(with_store(healthy(stores=3), store(4, leader_weight=2, region_weight=1 / 3)), tombstone(9)),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:1.weights": "1,1",
+                "store:2.weights": "1,1",
+                "store:3.weights": "1,1",
+                "store:4.weights": "2,0.3333333333333333",
+            },
+        ),
+        (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -180,7 +208,7 @@ def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str,
     assert {p.name: p.value for p in action.relies_on(facts)} == premises
 
 
-@pytest.mark.parametrize("name", ["evict_store_leaders", "remove_tombstones", "split_region", "transfer_region_leader"])
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_it_can_be_read_at_3_am(name: str) -> None:
     kind = named(name)
     text = describe(kind)
@@ -271,6 +299,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
     [
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
+        (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
@@ -323,6 +352,18 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("set_store_weight", "{}", "store_id"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0.09}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":10.01}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":0.125}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":-1}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":"1"}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":true}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":NaN}', "weight"),
+        ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":1e999}', "weight"),
     ],
 )
 def test_bad_parameters_name_their_field(name: str, params: str, field: str) -> None:
@@ -344,6 +385,9 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
+        ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
+        ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),
     ],
 )
 def test_the_least_and_the_most_that_parameters_may_be(name: str, params: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ UNEVICT = calls.remove_evict_leader(4)
 TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT)
+WEIGH = calls.set_store_weight(4, 1.0, 0.25)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,7 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT)
             'POST /pd/api/v1/operators {"name":"split-region","policy":"approximate","region_id":180}',
             "pd-ctl operator add split-region 180 --policy=approximate",
         ),
+        (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
     ],
 )
 def test_a_call_is_exactly_one_request(call: Call, line: str, by_hand: str) -> None:
@@ -76,6 +79,11 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
+        Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
+        Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
+        calls.set_store_weight(0, 1, 1),
+        calls.set_store_weight(4, 1, 1 / 3),
+        calls.set_store_weight(4, nan, 1),
         Call(name=""),
     ],
 )
@@ -88,10 +96,11 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones"),
+        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, set_"),
         (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
         (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
         (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
+        (calls.set_store_weight(4, 0.0, 1), "leader='0.0' is not a plain decimal above 0 and below 100, with at most"),
     ],
 )
 def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
@@ -102,7 +111,9 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 
 @given(
     st.sampled_from(sorted(CALLS)),
-    st.dictionaries(st.sampled_from(["store_id", "region_id", "to_store_id", "version"]), st.text()),
+    st.dictionaries(
+        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region"]), st.text()
+    ),
 )
 def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
     try:
@@ -111,8 +122,45 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone)", request.path
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone|store/\d+/weight)",
+        request.path,
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "0.0", "0.00", "00.5", "01", "1.0", "1.50", "1.", ".5", "0.125", "100", "1e1", "1E-1", "-1", "+1", " 1",
+     "1\n", "1,5", "0x1", "1_0", "nan", "inf", "\u0664", "\uff11", "1.\u0665"],
+)  # fmt: skip
+def test_a_weight_has_one_plain_spelling(text: str) -> None:
+    for args in ({"leader": text, "region": "1"}, {"leader": "1", "region": text}):
+        with pytest.raises(BadCall, match="is not a plain decimal"):
+            render(Call(name="set_store_weight", args={"store_id": "4", **args}))
+    with pytest.raises(BadCall, match="is not a whole positive number"):
+        render(Call(name="set_store_weight", args={"store_id": "0.5", "leader": "1", "region": "1"}))
+
+
+@given(st.integers(1, 9_999))
+def test_every_weight_of_two_places_is_said_and_read_back(hundredths: int) -> None:
+    weight = hundredths / 100
+    text = calls.weight_text(weight)
+    assert text is not None
+    assert float(text) == weight
+    assert "e" not in text
+    said = render(calls.set_store_weight(4, weight, 1)).body
+    assert said == f'{{"leader":{text},"region":1}}'
+
+
+@given(st.floats())
+def test_a_weight_that_is_not_one_of_these_is_never_rounded_to_one(weight: float) -> None:
+    text = calls.weight_text(weight)
+    assert text is None or float(text) == weight
+    assert (text is not None) == (0 < weight < 100 and round(weight * 100) / 100 == weight)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.0, -1.0, 0.001, 100.0, 1e300, nan, inf])
+def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
+    assert calls.weight_text(weight) is None
 
 
 def test_no_template_names_the_calls_that_harm_pd() -> None:
@@ -131,6 +179,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
+        (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -164,6 +213,9 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SPLIT, 500, '"cannot split region which is in joint state"\n', "pd_said_no"),
         (SPLIT, 400, '"missing split policy"\n', "pd_said_no"),
         (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
+        (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
+        (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
+        (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
         (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
         (TRANSFER, 400, '"region has no voter in store 5"', "pd_said_no"),
         (TRANSFER, 599, '"region has no voter in store 5"', "pd_said_no"),

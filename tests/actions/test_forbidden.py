@@ -155,7 +155,7 @@ def test_its_parameters_are_those_that_a_person_would_name() -> None:
     assert "store_ids: 1 to 100 ids, required" in unsafe
     assert "timeout_s: whole number 60..3600, default 300" in unsafe
     assert "store_id: id, required" in compact
-    assert "column_family: one of default, lock, write, required" in compact
+    assert "column_family: default or lock or write, required" in compact
     assert "threads: whole number 1..64, default 8" in compact
     for name in NAMES:
         assert params_schema(FORBIDDEN[name])["additionalProperties"] is False

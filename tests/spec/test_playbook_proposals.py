@@ -51,6 +51,8 @@ def cited(seen: Facts, *kinds: str) -> tuple[Evidence, ...]:
 
 SLOW_STORE = adopted("slow_store", cited(SLOW, "slow", "alert"))
 HOT_REGION = adopted("hot_region", cited(HOT, "region", "load"))
+FULL = facts(store(4, available_bytes=190 * GIB))
+NEARLY_FULL = adopted("store_nearly_full", cited(FULL, "space"))
 TOMBSTONES = adopted("tombstones_left", cited(GONE, "tombstones"))
 
 
@@ -239,6 +241,42 @@ def test_tombstones_are_removed_only_if_the_diagnosis_speaks_of_every_one() -> N
     more = facts(store(7, state="Tombstone"), store(9, state="Tombstone"), store(11, state="Tombstone"))
     assert proposed(TOMBSTONES, more).code == "other_tombstones"
     assert proposed(TOMBSTONES, facts()).code == "no_tombstones"
+
+
+def light(weight: float) -> Facts:
+    """Store 4 is low on space, and all have this region weight."""
+    return facts(*(store(n, region_weight=weight, available_bytes=(190 if n == 4 else 600) * GIB) for n in range(1, 6)))
+
+
+def test_a_nearly_full_store_is_made_a_quarter_lighter() -> None:
+    proposal = proposed(NEARLY_FULL, FULL)
+    assert (proposal.action, proposal.params) == (
+        "set_store_weight",
+        '{"store_id":4,"weight":0.75,"weight_of":"region"}',
+    )
+    assert proposal.why == "store 4 is low on space and no other one is: region weight 1 to 0.75"
+    assert "store:4" in {i for e in proposal.evidence for i in e.entities}
+    heavy = proposed(NEARLY_FULL, facts(store(4, available_bytes=190 * GIB, region_weight=1.25)))
+    assert json.loads(heavy.params)["weight"] == 0.94
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (facts(), "no_longer_low"),
+        (facts(*(store(n, available_bytes=190 * GIB) for n in (3, 4))), "several_low_stores"),
+        (facts(store(3, available_bytes=190 * GIB)), "another_store"),
+        (facts(store(4, available_bytes=190 * GIB, region_weight=0.75)), "lightest_already"),
+        (light(0.12), "lightest_already"),
+        (facts(stores=(store(4, available_bytes=190 * GIB),)), "lightest_already"),
+    ],
+)
+def test_why_a_nearly_full_store_is_not_made_lighter(seen: Facts, code: str) -> None:
+    assert proposed(NEARLY_FULL, seen).code == code
+
+
+def test_a_store_as_light_as_the_others_is_made_no_lighter_than_can_be_set() -> None:
+    assert json.loads(proposed(NEARLY_FULL, light(0.13)).params)["weight"] == 0.1
 
 
 def test_a_defect_of_the_reader_leaves_no_diagnosis_unanswered() -> None:
@@ -490,7 +528,7 @@ def test_only_actions_that_the_cause_admits_are_offered() -> None:
     proposed(BY_MODEL, SLOW, thinker)
     asked_for = thinker.asked[0]
     assert "evict_store_leaders" in asked_for.user + asked_for.schema
-    for other in ("remove_tombstones", "transfer_region_leader"):
+    for other in ("remove_tombstones", "set_store_weight", "transfer_region_leader"):
         assert other not in asked_for.user + asked_for.schema
 
 

@@ -13,6 +13,7 @@ from actions.action import Action, least_tier
 from actions.catalogue import CATALOGUE
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_weight import SetStoreWeight
 from actions.transfer_region_leader import TransferRegionLeader
 from console.keys import make_key
 from executors.changes import Claim
@@ -42,10 +43,12 @@ RULES = Rules(environment="test", owner="me", keys={kid_of(KEY): public_of(KEY)}
 EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
+WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
     "evict": (EVICT, healthy()),
     "transfer": (TRANSFER, healthy()),
     "bury": (BURY, healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})),
+    "weigh": (WEIGH, healthy()),
 }
 
 
@@ -147,6 +150,9 @@ class Execution:
             now["regions"] = tuple(r.model_copy(update={"leader_store_id": 2}) for r in self.base.regions)
         elif self.present and self.action is BURY:
             now["stores"] = tuple(s for s in self.base.stores if s.id not in (8, 9))
+        elif self.present and self.action is WEIGH:
+            weighed = {"leader_weight": 0.5}
+            now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)
         beats = tuple(
             s.model_copy(update={"last_heartbeat_ms": self.now_ms - 1000}) if s.state == "Up" else s
             for s in now.get("stores", self.base.stores)

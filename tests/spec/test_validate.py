@@ -31,6 +31,7 @@ POLICY = Policy(
         "evict_store_leaders": ActionPolicy(mode="on", canary=("prod",)),
         "transfer_region_leader": ActionPolicy(mode="on"),
         "remove_tombstones": ActionPolicy(mode="dry_run"),
+        "set_store_weight": ActionPolicy(mode="on"),
     },
 )
 SEEN = Evidence(id="E1", text="slow_score 84", source="GET /stores", entities=("store:4",), seen_at_ms=NOW)
@@ -258,6 +259,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "evict_store_leaders": "dry_run",
         "transfer_region_leader": "dry_run",
         "remove_tombstones": "dry_run",
+        "set_store_weight": "dry_run",
         "never_tried": "observe",
     }
     assert policy.at_most("dry_run").version == policy.version
@@ -296,6 +298,7 @@ def test_a_plan_beyond_its_own_bounds_is_refused() -> None:
 store_ids = st.integers(1, 6)
 numbers = st.one_of(st.integers(0, 200), st.sampled_from([-1, 2**62]))
 floats = st.one_of(st.floats(0, 1e9), st.sampled_from([float("nan"), float("inf"), -1.0]))
+weights = st.sampled_from([1.0, 1.0, 1.0, 0.5, 1 / 3, 0.0, float("nan"), float("inf"), 1e300])
 stores = st.builds(
     StoreFacts,
     id=store_ids,
@@ -305,6 +308,8 @@ stores = st.builds(
     available_bytes=numbers,
     leader_count=numbers,
     region_count=numbers,
+    leader_weight=weights,
+    region_weight=weights,
     slow_score=numbers,
     is_busy=st.booleans(),
     last_heartbeat_ms=st.sampled_from([0, NOW - 1_000, NOW - 60_000, NOW + 10**9]),
@@ -333,6 +338,7 @@ odd = {
     "max_replicas": st.integers(-1, 6),
     "low_space_ratio": floats,
     "leader_schedule_limit": numbers,
+    "region_schedule_limit": numbers,
     "halt_scheduling": st.booleans(),
     "stores": st.lists(stores, max_size=6).map(tuple),
     "schedulers": st.sampled_from([(), ("balance-leader-scheduler",)]),
@@ -367,6 +373,8 @@ PROPOSALS = st.sampled_from(
         proposed("transfer_region_leader", '{"region_id":180,"to_store_id":2}'),
         proposed("transfer_region_leader", '{"region_id":180,"to_store_id":6}'),
         proposed("remove_tombstones", '{"store_ids":[8]}'),
+        proposed("set_store_weight", '{"store_id":4,"weight":0.5,"weight_of":"leader"}'),
+        proposed("set_store_weight", '{"store_id":4,"weight":0.9,"weight_of":"region"}'),
         proposed("nothing_known", "{}"),
         proposed(params="[]"),
     ]

@@ -14,7 +14,37 @@ def test_the_weight_needs_both_numbers(writable_pd: Twin) -> None:
     assert writable_pd.post(path, {"leader": 1}).json() == "region weight unset"
     assert writable_pd.post(path, {"leader": "1", "region": 1}).json() == "bad format leader weight"
     assert writable_pd.post(path, {"leader": -1, "region": 1}).json() == "bad format leader weight"
-    assert writable_pd.post("/store/999/weight", {"leader": 1, "region": 1}).status_code == 500
+    assert writable_pd.post(path, {"region": 1}).json() == "leader weight unset"
+    assert writable_pd.post(path, {"leader": 1, "region": -0.1}).json() == "bad format region weight"
+    assert writable_pd.post(path, {"leader": 1, "region": None}).status_code == 400
+    unknown = writable_pd.post("/store/999/weight", {"leader": 1, "region": 1})
+    assert (unknown.status_code, unknown.json()) == (500, "[PD:core:ErrStoreNotFound]store 999 not found")
+    malformed = writable_pd.ask("POST", path, content=b"x")
+    assert (malformed.status_code, malformed.json()["code"]) == (400, "input")
+
+
+def test_a_refused_weight_changes_neither(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    before = writable_pd.get(f"/store/{store}").json()["status"]
+    for refused in ({"leader": 2}, {"leader": 2, "region": -1}, {"leader": -1, "region": 2}):
+        assert writable_pd.post(f"/store/{store}/weight", refused).status_code == 400
+    after = writable_pd.get(f"/store/{store}").json()["status"]
+    weights = ("leader_weight", "region_weight")
+    assert [after[name] for name in weights] == [before[name] for name in weights]
+
+
+def test_both_weights_show_at_once_and_as_they_were_said(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    old = writable_pd.get(f"/store/{store}").json()["status"]
+    try:
+        for leader, region in ((0.25, 1.5), (10, 0.01), (99.99, 1)):
+            answer = writable_pd.post(f"/store/{store}/weight", {"leader": leader, "region": region})
+            assert (answer.status_code, answer.json()) == (200, "The store's weight is updated.")
+            shown = writable_pd.get(f"/store/{store}").json()["status"]
+            assert (shown["leader_weight"], shown["region_weight"]) == (leader, region)
+    finally:
+        pair = {"leader": old["leader_weight"], "region": old["region_weight"]}
+        writable_pd.post(f"/store/{store}/weight", pair)
 
 
 def test_a_weight_of_0_is_accepted_and_the_score_is_a_million_times_the_count(writable_pd: Twin) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actions import calls
 from actions.action import Action, Limits
@@ -13,21 +16,24 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from pdsim import building
 from pdsim import faults as f
+from pdsim.model import Cluster
 from pdsim.regions import Region
 from schemas.facts import Facts
 from schemas.policy import LimitsPolicy
 from schemas.values import Call, Sample
 from tests.actions.clusters import LIMITS
 from tests.actions.test_actions import plan_of
-from tests.contract.pd_client.conftest import Pd
+from tests.contract.pd_client.conftest import START, Pd
 
 pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
+WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 
 
 async def settled(pd: Pd) -> None:
@@ -62,6 +68,10 @@ def found(pd: Pd, region_id: int) -> Region:
     region = pd.cluster.truth.get(region_id)
     assert region is not None
     return region
+
+
+def weights(cluster: Cluster) -> dict[int, tuple[float, ...]]:
+    return {s.id: (s.leader_weight, s.region_weight) for s in cluster.stores.values()}
 
 
 async def run(pd: Pd, action: Action) -> str:
@@ -221,6 +231,109 @@ async def test_tombstones_are_removed(pd: Pd) -> None:
     assert await run(pd, BURY) == "succeeded"
 
 
+@pytest.mark.parametrize("weight_of", ["leader", "region"])
+async def test_a_weight_is_set_and_the_old_pair_set_again(pd: Pd, weight_of: Literal["leader", "region"]) -> None:
+    pd.cluster.stores[4].leader_weight, pd.cluster.stores[4].region_weight = 1.25, 1.5
+    pd.later(600)
+    before = weights(pd.cluster)
+    await settled(pd)
+    weigh = SetStoreWeight(store_id=4, weight_of=weight_of, weight=1)
+    assert await run(pd, weigh) == "succeeded"
+    assert weights(pd.cluster) == before
+    assert pd.writes() == ["POST /pd/api/v1/store/4/weight"] * 2
+
+
+async def test_leaders_follow_the_weight_as_was_estimated_and_come_back(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, WEIGH)
+    (change,) = WEIGH.plan(before)
+    assert await send(pd, change.do) == "accepted"
+    pd.later(600)
+    after = await facts_for(pd, WEIGH)
+    moved = sum(max(0, a.leader_count - b.leader_count) for a, b in zip(after.stores, before.stores, strict=True))
+    assert 0 < moved <= WEIGH.reach(before).leaders <= WEIGH.bounds(before).leaders_max
+    assert after.stores[3].leader_count < before.stores[3].leader_count
+    assert change.undo is not None
+    assert await send(pd, change.undo) == "accepted"
+    pd.later(600)
+    back = await facts_for(pd, WEIGH)
+    assert abs(back.stores[3].leader_count - before.stores[3].leader_count) <= 2
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["leader-change", "restart"])
+async def test_a_new_pd_leader_has_the_weight_that_was_set(pd: Pd, cold: bool) -> None:
+    """It is in etcd before PD shows it. What is absent is believed once PD has settled."""
+    await settled(pd)
+    (change,) = WEIGH.plan(await facts_for(pd, WEIGH))
+    assert change.undo is not None
+    for call, other in ((change.do, change.undo), (change.undo, change.do)):
+        assert await send(pd, call) == "accepted"
+        if cold:
+            pd.cluster.restart_pd(pd.now_s, down_s=1.0)
+        else:
+            pd.cluster.change_pd_leader(pd.now_s)
+        pd.later(90 if cold else 1)
+        unsettled = await facts_for(pd, WEIGH)
+        assert unsettled.pd_leader_age_s < 60
+        assert WEIGH.probe(change.do, unsettled) == ("applied" if call == change.do else "cant_tell")
+        pd.later(120)
+        facts = await facts_for(pd, WEIGH)
+        assert WEIGH.probe(call, facts) == "applied"
+        assert WEIGH.probe(other, facts) == "not_started"
+
+
+async def test_a_store_that_is_no_more_refuses_its_weight_and_leaves_nothing(pd: Pd) -> None:
+    await settled(pd)
+    (change,) = WEIGH.plan(await facts_for(pd, WEIGH))
+    pd.cluster.make_tombstone(4)
+    assert await send(pd, change.do) == "accepted"  # PD weighs a Tombstone without complaint
+    pd.later(2)
+    assert WEIGH.probe(change.do, await facts_for(pd, WEIGH)) == "applied"
+    assert await send(pd, calls.remove_tombstones()) == "accepted"
+    assert await send(pd, change.do) == "refused"
+    assert change.undo is not None
+    assert WEIGH.probe(change.undo, await facts_for(pd, WEIGH)) == "applied"
+
+
+hundredths = st.integers(1, 9_999).map(lambda n: n / 100)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    stores=st.integers(3, 7),
+    seed=st.integers(0, 99),
+    pairs=st.lists(st.tuples(hundredths, hundredths), min_size=7, max_size=7),
+    weight_of=st.sampled_from(["leader", "region"]),
+    weight=st.integers(10, 1_000).map(lambda n: n / 100),
+    moves_for_s=st.sampled_from([0, 1, 60]),
+)
+def test_whatever_the_weights_do_and_undo_leave_them_as_they_were(
+    stores: int,
+    seed: int,
+    pairs: list[tuple[float, float]],
+    weight_of: Literal["leader", "region"],
+    weight: float,
+    moves_for_s: float,
+) -> None:
+    async def example() -> None:
+        pd = Pd(Cluster.healthy(stores=stores, regions=12, now=START, seed=seed))
+        for store, (leader, region) in zip(pd.cluster.stores.values(), pairs, strict=False):
+            store.leader_weight, store.region_weight = leader, region
+        action = SetStoreWeight(store_id=1 + seed % stores, weight_of=weight_of, weight=weight)
+        before = weights(pd.cluster)
+        (change,) = action.plan(await facts_for(pd, action))
+        assert change.undo is not None
+        assert await send(pd, change.do) == "accepted"
+        expected = dict(zip(("leader", "region"), before[action.store_id], strict=True)) | {weight_of: weight}
+        assert weights(pd.cluster) == before | {action.store_id: tuple(expected.values())}
+        pd.later(moves_for_s)
+        assert action.is_done(await facts_for(pd, action))
+        assert await send(pd, change.undo) == "accepted"
+        assert weights(pd.cluster) == before
+
+    asyncio.run(example())
+
+
 @pytest.mark.parametrize(
     ("fault", "found"),
     [
@@ -239,7 +352,7 @@ async def test_tombstones_are_removed(pd: Pd) -> None:
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), BURY, split(pd)):
+    for action in (EVICT, transfer(pd), BURY, split(pd), WEIGH):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")

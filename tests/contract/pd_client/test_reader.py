@@ -45,7 +45,8 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert all(0 <= facts.taken_at_ms - s.last_heartbeat_ms <= 20_000 for s in facts.stores)
     assert [r.id for r in facts.regions] == [region_id]
     assert len(facts.regions[0].voter_store_ids()) == 3
-    assert (facts.max_replicas, facts.low_space_ratio, facts.leader_schedule_limit) == (3, 0.8, 4)
+    assert (facts.max_replicas, facts.low_space_ratio) == (3, 0.8)
+    assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
     assert facts.warming_up() is None
@@ -79,6 +80,14 @@ async def test_evictions_and_operators_are_seen(pd: Pd) -> None:
     assert facts.slow_evicting == (4,)
     assert "evict-leader-scheduler" in facts.schedulers
     assert facts.operators
+
+
+async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
+    store = pd.cluster.stores[2]
+    store.leader_weight, store.region_weight = 0.5, 1 / 3
+    seen = (await pd.reader.facts("prod")).stores
+    assert (seen[1].leader_weight, seen[1].region_weight) == (0.5, 1 / 3)
+    assert (seen[0].leader_weight, seen[0].region_weight) == (1, 1)
 
 
 async def test_a_restarted_pd_is_warming_up(pd: Pd) -> None:

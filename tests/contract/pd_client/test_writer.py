@@ -71,6 +71,16 @@ async def test_tombstones_are_removed(pd: Pd) -> None:
     assert 5 not in pd.cluster.stores
 
 
+async def test_a_weight_is_set_and_refused_for_a_store_that_is_not_there(pd: Pd) -> None:
+    assert (await sent(pd, calls.set_store_weight(4, 0.5, 2))).answer == "accepted"
+    store = pd.cluster.stores[4]
+    assert (store.leader_weight, store.region_weight) == (0.5, 2)
+    again = await sent(pd, calls.set_store_weight(4, 0.5, 2))
+    assert (again.answer, again.code) == ("accepted", "")  # PD doesn't say that it was so already
+    made = await sent(pd, calls.set_store_weight(99, 0.5, 2))
+    assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
+
+
 @pytest.mark.parametrize(
     ("fault", "answer"),
     [
