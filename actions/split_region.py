@@ -9,13 +9,12 @@ from pydantic import Field
 from actions import calls
 from actions.action import SAMPLES_MIN, Action, Limits, Undo, figure, health, is_settled, no, wait
 from schemas.events import Finding, Outcome
-from schemas.facts import Facts, Look, RegionFacts
+from schemas.facts import REGION_HEARTBEAT_S, Facts, Look, RegionFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample
 
 RETRY_S = 60
-HEARTBEAT_S = 60  # a region's `written_bytes` is the total of one heartbeat interval, normally so long
 SIZE_MIN_MIB = 16  # TiKV looks for the middle in steps of some 4 MiB: of less it finds none, or a poor one
-HEARD_S = 1.5 * HEARTBEAT_S  # a new PD leader has heard of every region by then
+HEARD_S = 1.5 * REGION_HEARTBEAT_S  # a new PD leader has heard of every region by then
 APART_S_MIN = 600  # if PD merges sooner than this, it does before a half could be moved away
 
 
@@ -91,7 +90,7 @@ class SplitRegion(Action):
         if merges and not facts.split_merge_interval_s >= APART_S_MIN:  # so written, what is not a number objects
             text = f"PD would merge halves of {size / 2:g} MiB again after {facts.split_merge_interval_s:g} s"
             yield no("merged_again", f"{text} (split-merge-interval), at least {APART_S_MIN}")
-        rate, most = region.written_bytes / HEARTBEAT_S, limits.policy.leader_move_bytes_per_s_max
+        rate, most = region.written_bytes_per_s, limits.policy.leader_move_bytes_per_s_max
         if not rate <= most:  # every request is sent again, as when a leader moves
             text = f"region {region.id} takes {rate / 1e6:.1f} MB/s of writes, at most {most / 1e6:g}"
             yield wait("writes_too_high", text, retry_ms)

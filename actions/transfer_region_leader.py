@@ -14,7 +14,6 @@ from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Regi
 
 RETRY_S = 60
 SLOW_SCORE = 80
-HEARTBEAT_S = 60  # a region's `written_bytes` is the total of one heartbeat interval, normally so long
 
 
 class TransferRegionLeader(Action):
@@ -93,7 +92,7 @@ class TransferRegionLeader(Action):
             yield no("no_voter_there", f"store {self.to_store_id} holds no voter of region {region.id}")
         if ill := sorted({*region.down_store_ids, *region.pending_store_ids}):
             yield no("unhealthy_peers", f"region {region.id} has down or lagging replicas on stores {ill}")
-        yield from self._writes(f"region {region.id}", region.written_bytes / HEARTBEAT_S, limits)
+        yield from self._writes(f"region {region.id}", region.written_bytes_per_s, limits)
         leader = facts.store(region.leader_store_id)
         if leader is not None:
             yield from self._writes(f"store {leader.id}", leader.written_bytes_per_s, limits)

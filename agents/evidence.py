@@ -25,7 +25,6 @@ EACH_MAX = 6  # of one kind
 ALERTS_MAX = 8
 REGIONS_MAX = 8
 TOMBSTONES_MAX = 32
-HEARTBEAT_INTERVAL_S = 60  # PD shows a region's bytes of its last interval, and not how long that was: this normally
 
 _YEAR_9999_MS = 253_402_300_800_000
 _ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -156,7 +155,7 @@ def _regions(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:
         followers = region.healthy_followers(facts.up_store_ids())
         text = (
             f"region {region.id} is led by store {region.leader_store_id}, could be led by {_list(followers)}; "
-            f"it wrote {_rate(written_per_s(region))} in its last interval"
+            f"it wrote {_rate(region.written_bytes_per_s)} in its last interval"
         )
         stores = tuple(s for s in (region.leader_store_id, *followers) if s)
         entities = (f"region:{region.id}", *(f"store:{s}" for s in stores))
@@ -321,11 +320,7 @@ def overloaded_by(region: RegionFacts, facts: Facts) -> StoreFacts | None:
     if store is None or store.written_bytes_per_s <= 0:
         return None
     overloaded = store.written_bytes_per_s >= HOT_RATIO * others_median(facts, store)
-    return store if overloaded and written_per_s(region) >= REGION_SHARE_MIN * store.written_bytes_per_s else None
-
-
-def written_per_s(region: RegionFacts) -> float:
-    return region.written_bytes / HEARTBEAT_INTERVAL_S
+    return store if overloaded and region.written_bytes_per_s >= REGION_SHARE_MIN * store.written_bytes_per_s else None
 
 
 def peers_by_store(facts: Facts, kind: str) -> dict[int, int]:

@@ -8,6 +8,7 @@ from schemas.values import Model
 
 StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
 RECOVERY_OVER = ("no on-going recovery", "unsafe recovery finished", "unsafe recovery failed")
+REGION_HEARTBEAT_S = 60  # normally: PD shows what a region took in its last interval, and not how long that was
 UP_HEARTBEAT_S_MAX = 20  # PD itself calls a store Disconnected after 20 s of silence
 
 
@@ -46,11 +47,15 @@ class RegionFacts(Model):
     peers: tuple[PeerFacts, ...] = ()
     down_store_ids: tuple[int, ...] = ()
     pending_store_ids: tuple[int, ...] = ()
-    written_bytes: int = 0  # of the last heartbeat interval, whose length PD does not show (normally 60 s)
+    written_bytes: int = 0  # of the last heartbeat interval
     approximate_size_mib: int = 0
 
     def voter_store_ids(self) -> tuple[int, ...]:
         return tuple(p.store_id for p in self.peers if p.role == "Voter")
+
+    @property
+    def written_bytes_per_s(self) -> float:
+        return self.written_bytes / REGION_HEARTBEAT_S
 
     def is_joint(self) -> bool:
         return any(p.role in ("IncomingVoter", "DemotingVoter") for p in self.peers)
