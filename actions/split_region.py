@@ -77,7 +77,7 @@ class SplitRegion(Action):
 
     def _region(self, region: RegionFacts, facts: Facts, limits: Limits) -> Iterator[Objection]:
         retry_ms = limits.now_ms + RETRY_S * 1000
-        if region.is_joint():
+        if any(r.is_joint() for r in _reads(region, facts)):
             yield wait("joint_state", f"region {region.id} changes its replicas", retry_ms)
         if region.leader_store_id == 0:
             yield wait("no_leader", f"PD knows no leader of region {region.id}", retry_ms)
@@ -96,15 +96,15 @@ class SplitRegion(Action):
             yield wait("writes_too_high", text, retry_ms)
 
     def _replicas(self, region: RegionFacts, facts: Facts) -> Iterator[Objection]:
-        """Of two reads moments apart the worse one counts: the left half inherits whatever is wrong."""
-        seen = (region, *(r for r in facts.troubled if r.id == region.id))
+        """The left half inherits whatever is wrong."""
+        seen = _reads(region, facts)
         ill = {s for r in seen for s in (*r.down_store_ids, *r.pending_store_ids)}
         away = {p.store_id for r in seen for p in r.peers} - facts.up_store_ids()
         if ill or away:
             stores = sorted(ill | away)
             yield no("unhealthy_peers", f"region {region.id} has down, lagging or lost replicas on stores {stores}")
         voters = min(len(r.voter_store_ids()) for r in seen)
-        if voters < facts.max_replicas and not region.is_joint():
+        if voters < facts.max_replicas and not any(r.is_joint() for r in seen):
             yield no("replicas_missing", f"region {region.id} has {voters} voters of {facts.max_replicas}")
 
     def plan(self, facts: Facts) -> tuple[Change, ...]:
@@ -168,3 +168,8 @@ class SplitRegion(Action):
     def _is_running(self, facts: Facts) -> bool:
         """An operator that a person or a tool such as we made on this region."""
         return any(o.region_id == self.region_id and o.desc == "admin-split-region" for o in facts.operators)
+
+
+def _reads(region: RegionFacts, facts: Facts) -> tuple[RegionFacts, ...]:
+    """The region as it was read, moments apart: the worse one counts."""
+    return (region, *(r for r in facts.troubled if r.id == region.id))

@@ -186,6 +186,17 @@ def test_a_region_with_an_ill_replica_is_never_split(facts: Facts) -> None:
         assert found(facts)
 
 
+def test_a_region_that_one_of_two_reads_shows_joint_is_waited_for() -> None:
+    was = healthy().regions[0]
+    peers = (*was.peers, PeerFacts(id=4, store_id=4, role="IncomingVoter"))
+    for region_, other in (
+        (was, was.model_copy(update={"peers": peers})),
+        (was.model_copy(update={"peers": peers}), was),
+    ):
+        facts = healthy().model_copy(update={"regions": (region_,), "troubled": (other,)})
+        assert "joint_state" in {o.code for o in objections(SPLIT, facts, LIMITS)}
+
+
 def test_a_region_that_is_well_is_split() -> None:
     """Else the property above says nothing."""
     assert not is_ill(healthy().regions[0], healthy())
