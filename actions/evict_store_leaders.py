@@ -116,7 +116,7 @@ class EvictStoreLeaders(Action):
             and s.id not in barred
             and not s.is_busy
             and s.slow_score < SLOW_SCORE
-            and s.labels.get("engine") != "tiflash"  # learners only: it never leads
+            and not s.is_tiflash()
         )
 
     def plan(self, facts: Facts) -> tuple[Change, ...]:

@@ -15,6 +15,7 @@ from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId
 
 RETRY_S = 300
+WEIGHT_MIN = 0.1  # all below is an eviction by another name
 SLOW_SCORE = 80
 ODD_BELOW, ODD_ABOVE = 0.01, 100.0  # weights that PD takes, and that no estimate can be made from
 REGIONS_SHARE_MAX = 0.1  # of all replicas
@@ -60,7 +61,9 @@ class SetStoreWeight(Action):
         description="leader: its share of the leaders is changed. region: its share of the replicas."
     )
     weight: Annotated[float, AfterValidator(_plain)] = Field(
-        ge=0.1, le=10, description="The new weight, with at most 2 decimal places; the other weight stays as it is."
+        ge=WEIGHT_MIN,
+        le=10,
+        description="The new weight, with at most 2 decimal places; the other weight stays as it is.",
     )
 
     def title(self) -> str:
@@ -88,7 +91,7 @@ class SetStoreWeight(Action):
             return
         if store.state != "Up":
             yield no("target_not_up", f"store {store.id} is {store.state}: a weight would move nothing there")
-        if _is_tiflash(store):
+        if store.is_tiflash():
             yield no("target_is_tiflash", f"store {store.id} is TiFlash: it never leads, and its replicas are learners")
         if self._weight(store) == self.weight:
             yield no("already_so", f"store {store.id} has the {self.weight_of} weight {self.weight:g}")
@@ -264,11 +267,7 @@ def _shares(total: float, weights: Mapping[int, float], most: float) -> dict[int
 
 def _balanced_stores(facts: Facts) -> tuple[StoreFacts, ...]:
     """The stores among which PD balances what this is about."""
-    return tuple(s for s in facts.living() if not _is_tiflash(s))
-
-
-def _is_tiflash(store: StoreFacts) -> bool:
-    return store.labels.get("engine") == "tiflash"
+    return tuple(s for s in facts.living() if not s.is_tiflash())
 
 
 def _region_bytes(facts: Facts) -> float:

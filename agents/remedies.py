@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from actions.set_store_weight import WEIGHT_MIN
 from agents.causes import known
 from agents.evidence import (
     HOT_RATIO,
@@ -22,7 +23,6 @@ from schemas.events import DiagnosisAdopted
 from schemas.facts import Facts
 
 LIGHTER = 0.75  # of its weight: a quarter less at a time
-WEIGHT_MIN = 0.1  # the least that the action sets
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ class StoreFacts(Model):
     last_heartbeat_ms: int = 0
     written_bytes_per_s: float = 0.0
 
+    def is_tiflash(self) -> bool:
+        """Learners only: it never leads."""
+        return self.labels.get("engine") == "tiflash"
+
     def has_low_space(self, low_space_ratio: float) -> bool:
         return self.capacity_bytes > 0 and self.available_bytes < (1 - low_space_ratio) * self.capacity_bytes
 
