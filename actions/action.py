@@ -161,6 +161,17 @@ def health(facts: Facts) -> dict[str, float]:
     }
 
 
+def low_on_space(facts: Facts) -> list[int]:
+    """The stores that PD calls so."""
+    return [s.id for s in facts.living() if s.has_low_space(facts.low_space_ratio)]
+
+
+def more_low_space(before: Sample, now: Sample) -> tuple[str, str] | None:
+    """Of actions whose figures have `low_space`, for their `abort_if`."""
+    was, is_now = figure(before, "low_space"), figure(now, "low_space")
+    return ("more_low_space", f"stores low on space {was:g} -> {is_now:g}") if is_now > was else None
+
+
 def is_settled(facts: Facts) -> bool:
     """May absence and zeros be believed? Not from a PD that has just started or just changed its leader."""
     return facts.warming_up() is None and facts.pd_leader_age_s >= PD_SETTLES_S

@@ -14,6 +14,7 @@ from actions.card import card, describe
 from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
@@ -28,7 +29,9 @@ BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
 EACH = [
+    (PAUSE, healthy()),
     (EVICT, healthy()),
     (TRANSFER, healthy()),
     (BURY, WITH_TOMBSTONES),
@@ -75,8 +78,8 @@ def sample(**figures: float) -> Sample:
     return Sample(at_ms=0, figures={"down_peers": 0, "stores_up": 5, "pd_settled": 1, **figures})
 
 
-BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
+BEFORE = sample(version=3, low_space=0)
+GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, paused=1, low_space=0)  # to every action
 
 
 # every action of the catalogue
@@ -112,6 +115,13 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # 
             ("region:180",),
             Bounds(stores_max=3, regions_max=1, leaders_max=0),
             Reach(stores=3, regions=1, leaders=0, leaders_share=0),
+        ),
+        (
+            PAUSE,
+            "Pause PD's balance-region-scheduler for 15 min",
+            (),
+            Bounds(stores_max=5, regions_max=0, leaders_max=0),
+            Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
         (
             WEIGH,
