@@ -129,6 +129,11 @@ class Action(Entry):
             return "worse"
         return "succeeded" if all(self.is_reached(sample) for sample in last) else "no_better"
 
+    @classmethod
+    def left_over(cls, facts: Facts) -> tuple[str, ...]:
+        """For people: what of a temporary kind is in force by these facts. PD does not say whose it is."""
+        return ()
+
     @abstractmethod
     def probe(self, call: Call, now: Facts) -> Finding:
         """Is this call of ours, an undo included, not started, under way, applied, or can't it be told?

@@ -101,6 +101,10 @@ class PauseScheduler(Action):
     def is_reached(self, sample: Sample) -> bool:
         return figure(sample, "paused") == 1
 
+    @classmethod
+    def left_over(cls, facts: Facts) -> tuple[str, ...]:
+        return tuple(f"{scheduler} is paused" for scheduler in facts.paused_schedulers)
+
     def probe(self, call: Call, now: Facts) -> Finding:
         if call.args.get("scheduler") != self.scheduler:
             return "cant_tell"

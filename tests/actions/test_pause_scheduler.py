@@ -9,7 +9,7 @@ import pytest
 from actions import calls, holding
 from actions.action import health
 from actions.card import card
-from actions.catalogue import BadParameters, parse
+from actions.catalogue import CATALOGUE, BadParameters, parse
 from actions.drift import drifted
 from actions.pause_scheduler import PauseScheduler
 from actions.preflight import objections
@@ -180,6 +180,17 @@ def test_what_ends_it_early(action: PauseScheduler, was: Any, now: Any, found: A
 )
 def test_what_became_of_a_call(call: Call, facts: Facts, finding: str) -> None:
     assert PAUSE.probe(call, facts) == finding
+
+
+def test_what_is_left_over_is_named_for_people() -> None:
+    facts = healthy(paused_schedulers=(REGION, "label-scheduler"), evicting=(4,))
+    found = [text for name in sorted(CATALOGUE) for text in CATALOGUE[name].left_over(facts)]
+    assert found == [
+        "leaders are kept off store 4 (evict-leader-scheduler-4)",
+        "balance-region-scheduler is paused",
+        "label-scheduler is paused",
+    ]
+    assert [text for kind in CATALOGUE.values() for text in kind.left_over(healthy())] == []
 
 
 # holding PD back for another action
