@@ -15,7 +15,7 @@ from agents.evidence import collect
 from agents.looking import AGAIN_MS
 from agents.offers import offered, proposal_reply, proposal_schema
 from agents.propose import STARTED_KEPT, Propose, nothing, started_for
-from agents.remedies import Nothing, propose
+from agents.remedies import Nothing, Times, propose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import BadReply
 from agents.thinking import ModelOverloaded
@@ -110,7 +110,7 @@ def test_the_diagnosis_prompt_does_not_change_when_acting_is_switched_on() -> No
 
 
 def test_a_slow_store_is_emptied_of_leaders_for_a_while() -> None:
-    proposal = proposed(SLOW_STORE, keep_s=60)
+    proposal = proposed(SLOW_STORE, times=Times(keep_s=60))
     assert (proposal.action, proposal.params) == ("evict_store_leaders", '{"keep_s":60,"store_id":4}')
     assert "store:4" in {i for e in proposal.evidence for i in e.entities}
     assert (proposal.by, proposal.disputed, proposal.attempt) == ("playbook", False, 1)
@@ -190,6 +190,12 @@ def test_a_follower_that_is_not_well_does_not_lead_a_hot_region(changed: dict[st
     hot = HOT.regions[0].model_copy(update=changed.pop("region", {}))
     seen = HOT.model_copy(update={"stores": tuple(by_id.values()), "regions": (hot,), **changed})
     assert proposed(HOT_REGION, seen).params == f'{{"hold_s":0,"region_id":180,"to_store_id":{to}}}'
+
+
+def test_pd_is_held_back_while_a_leader_is_moved_where_that_is_configured() -> None:
+    held = proposed(HOT_REGION, HOT, times=Times(hold_s=300))
+    assert isinstance(held, ActionProposed)
+    assert '"hold_s":300' in held.params
 
 
 def test_a_hot_region_moves_only_where_less_than_half_of_the_writes_are() -> None:
@@ -291,7 +297,7 @@ def test_a_defect_of_the_reader_leaves_no_diagnosis_unanswered() -> None:
 
 
 def test_what_the_catalogue_does_not_take_is_not_proposed() -> None:
-    nothing = proposed(SLOW_STORE, keep_s=30)
+    nothing = proposed(SLOW_STORE, times=Times(keep_s=30))
     assert nothing.code == "not_in_catalogue"
     assert "keep_s" in nothing.reason
 
@@ -306,7 +312,7 @@ def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
 
 
 def test_a_cause_that_the_playbook_has_no_rule_for_is_left_alone() -> None:
-    found = propose(adopted("store_down", ()), SLOW, 900)
+    found = propose(adopted("store_down", ()), SLOW, Times())
     assert isinstance(found, Nothing)
     assert found.code == "no_rule"
 
