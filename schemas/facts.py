@@ -90,6 +90,8 @@ class Facts(Model):
     members: int = 0
     members_healthy: int = 0
     max_replicas: int = 3
+    location_labels: tuple[str, ...] = ()  # keys of the stores' labels, the widest failure domain first
+    isolation_level: str = ""  # the location label at which no two replicas of a region may meet; empty: none
     low_space_ratio: float = 0.8
     leader_schedule_limit: int = 4
     region_schedule_limit: int = 2048
