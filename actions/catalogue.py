@@ -12,6 +12,7 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
 
 CATALOGUE: dict[str, type[Action]] = {
@@ -22,6 +23,7 @@ CATALOGUE: dict[str, type[Action]] = {
         SplitRegion,
         SetStoreWeight,
         TransferRegionLeader,
+        TransferRegionPeer,
     )
 }
 FORBIDDEN: dict[str, type[Forbidden]] = {

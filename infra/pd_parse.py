@@ -213,6 +213,7 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         region_weight=status.map("region_weight", 1.0).real(),
         slow_score=status.map("slow_score", 0).number(),
         is_busy=status.map("is_busy", False).boolean(),
+        snapshots=status.map("sending_snap_count", 0).number() + status.map("receiving_snap_count", 0).number(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,
         written_bytes_per_s=0.0 if rate.value is None else rate.real(),
     )

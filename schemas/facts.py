@@ -26,6 +26,7 @@ class StoreFacts(Model):
     region_weight: float = 1.0
     slow_score: int = 0  # 1..100; 0: PD sent none
     is_busy: bool = False
+    snapshots: int = 0  # copies of regions that it sends and receives
     last_heartbeat_ms: int = 0
     written_bytes_per_s: float = 0.0
 

@@ -18,12 +18,14 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
+MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
@@ -31,6 +33,7 @@ WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 EACH = [
     (EVICT, healthy()),
     (TRANSFER, healthy()),
+    (MOVE, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
     (WEIGH, healthy()),
@@ -76,7 +79,7 @@ def sample(**figures: float) -> Sample:
 
 
 BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
+GOOD = sample(leaders=0, leads=1, moved=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
 
 
 # every action of the catalogue
@@ -98,6 +101,13 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # 
             ("region:180", "store:2"),
             Bounds(stores_max=2, regions_max=1, leaders_max=1),
             Reach(stores=2, regions=1, leaders=1, leaders_share=0.005),
+        ),
+        (
+            MOVE,
+            "Move a replica of region 180 from store 3 to 4",
+            ("region:180", "store:3", "store:4"),
+            Bounds(stores_max=2, regions_max=1, leaders_max=0, bytes_moved_max=125_829_120),
+            Reach(stores=2, regions=1, leaders=0, leaders_share=0, bytes_moved=100_663_296),
         ),
         (
             BURY,
@@ -169,6 +179,32 @@ UNKNOWN = healthy(stores=0, regions=())
                 "region:180.leader": "unknown",
                 "store:2.address": "unknown",
                 "store:2.state": "unknown",
+            },
+        ),
+        (
+            MOVE,
+            with_store(healthy(location_labels=("zone", "host")), store(4, labels={"zone": "z1", "disk": "ssd"})),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "store:3.address": "10.0.4.3:20160",
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.location": "z1/",
+            },
+        ),
+        (
+            MOVE,
+            UNKNOWN,
+            {
+                "region:180.conf_ver": "unknown",
+                "region:180.version": "unknown",
+                "region:180.leader": "unknown",
+                "store:3.address": "unknown",
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.location": "unknown",
             },
         ),
         (
@@ -299,6 +335,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
     [
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
+        (MOVE, "MEDIUM"),
         (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
@@ -345,6 +382,10 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("transfer_region_leader", '{"region_id":180}', "to_store_id"),
         ("transfer_region_leader", '{"to_store_id":2}', "region_id"),
         ("transfer_region_leader", '{"region_id":0,"to_store_id":2}', "region_id"),
+        ("transfer_region_peer", '{"from_store_id":3,"to_store_id":4}', "region_id"),
+        ("transfer_region_peer", '{"region_id":180,"to_store_id":4}', "from_store_id"),
+        ("transfer_region_peer", '{"from_store_id":3,"region_id":180}', "to_store_id"),
+        ("transfer_region_peer", '{"from_store_id":0,"region_id":180,"to_store_id":4}', "from_store_id"),
         ("remove_tombstones", "{}", "store_ids"),
         ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),

@@ -18,10 +18,11 @@ J = "application/json; charset=UTF-8"
 EVICT = calls.add_evict_leader(4)
 UNEVICT = calls.remove_evict_leader(4)
 TRANSFER = calls.transfer_leader(180, 5)
+MOVE = calls.transfer_peer(180, 3, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
+ALL = (EVICT, UNEVICT, TRANSFER, MOVE, BURY, SPLIT, WEIGH)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,11 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
             TRANSFER,
             'POST /pd/api/v1/operators {"name":"transfer-leader","region_id":180,"to_store_id":5}',
             "pd-ctl operator add transfer-leader 180 5",
+        ),
+        (
+            MOVE,
+            'POST /pd/api/v1/operators {"from_store_id":3,"name":"transfer-peer","region_id":180,"to_store_id":5}',
+            "pd-ctl operator add transfer-peer 180 3 5",
         ),
         (BURY, "DELETE /pd/api/v1/stores/remove-tombstone", "pd-ctl store remove-tombstone"),
         (
@@ -75,6 +81,8 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="add_evict_leader", args={"store_id": "\u0664"}),  # a digit to str.isdigit, none to PD
         Call(name="add_evict_leader"),
         Call(name="remove_evict_leader", args={"store_id": ""}),  # would remove the eviction of every store
+        Call(name="transfer_peer", args={"region_id": "180", "to_store_id": "5"}),
+        Call(name="transfer_peer", args={"region_id": "180", "from_store_id": "-3", "to_store_id": "5"}),
         Call(name="remove_tombstones", args={"force": "1"}),
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
@@ -112,7 +120,8 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
-        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region"]), st.text()
+        st.sampled_from(["store_id", "region_id", "from_store_id", "to_store_id", "version", "leader", "region"]),
+        st.text(),
     ),
 )
 def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
@@ -177,6 +186,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (UNEVICT, 404, "null\n", "already_so"),
         (TRANSFER, 200, '"The operator is created."\n', ""),
         (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
+        (MOVE, 200, '"The operator is created."\n', ""),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
@@ -203,6 +213,12 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
             '"[PD:operator:ErrAddOperator]failed to add operator, maybe already have one"\n',
             "PD:operator:ErrAddOperator",
         ),
+        (MOVE, 500, '"[PD:region:ErrRegionNotFound]region 180 not found"\n', "PD:region:ErrRegionNotFound"),
+        (MOVE, 500, '"[PD:core:ErrStoreNotFound]store 5 not found"\n', "PD:core:ErrStoreNotFound"),
+        (MOVE, 500, '"[PD:core:ErrStoreRemoved]store 5 has been removed"\n', "PD:core:ErrStoreRemoved"),
+        (MOVE, 500, '"[PD:core:ErrStoreUnhealthy]store 5 is unhealthy"\n', "PD:core:ErrStoreUnhealthy"),
+        (MOVE, 400, '"invalid store id to transfer peer to"\n', "pd_said_no"),
+        (MOVE, 400, '"invalid store id to transfer peer from"\n', "pd_said_no"),
         (SPLIT, 500, '"[PD:region:ErrRegionNotFound]region 180 not found"\n', "PD:region:ErrRegionNotFound"),
         (
             SPLIT,
@@ -260,6 +276,21 @@ def test_what_is_told_of_an_answer_that_says_nothing_for_certain(
     answer, given_code, text = judge(EVICT, status, content_type, body)
     assert (answer, given_code) == ("may_have_run", code)
     assert said is None or text == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[PD:operator:ErrAddOperator]failed to add operator, maybe already have one",
+        "region has no peer in store 3",
+        "cannot add peer store_id:5 : already have peer id:7 store_id:5 ",
+        "cannot build operator for region with no leader",
+        "cannot build operator for region which is in joint state",
+    ],
+)
+def test_what_a_move_of_ours_may_be_the_reason_for_is_no_refusal_of_another(said: str) -> None:
+    """A move takes minutes; and what passes by itself must not end an undo."""
+    assert judge(MOVE, 500, J, f'"{said}"\n')[0] == "may_have_run"
 
 
 def test_the_largest_id_that_there_is_can_be_said() -> None:

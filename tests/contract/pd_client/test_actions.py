@@ -19,10 +19,12 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from pdsim import building
 from pdsim import faults as f
 from pdsim.model import Cluster
 from pdsim.regions import Region
+from pdsim.stores import State
 from schemas.facts import Facts
 from schemas.policy import LimitsPolicy
 from schemas.values import Call, Sample
@@ -57,6 +59,20 @@ def transfer(pd: Pd) -> TransferRegionLeader:
     return TransferRegionLeader(
         region_id=region.id, to_store_id=next(p.store_id for p in region.peers if p.store_id != region.leader)
     )
+
+
+def move(pd: Pd, *, leads: bool = False) -> TransferRegionPeer:
+    """Of a region that nothing else here touches, off a follower's store or the leader's."""
+    region = sorted(pd.cluster.cache, key=lambda r: r.id)[30]
+    held = [p.store_id for p in region.peers]
+    source = region.leader if leads else next(s for s in held if s != region.leader)
+    assert source is not None
+    target = next(s for s in sorted(pd.cluster.stores) if s not in held)
+    return TransferRegionPeer(region_id=region.id, from_store_id=source, to_store_id=target)
+
+
+def held_by(pd: Pd, region_id: int) -> set[int]:
+    return {p.store_id for p in found(pd, region_id).peers}
 
 
 def split(pd: Pd) -> SplitRegion:
@@ -115,6 +131,116 @@ async def test_leaders_are_evicted_and_let_back(pd: Pd) -> None:
 async def test_a_leader_is_moved_and_moved_back(pd: Pd) -> None:
     await settled(pd)
     assert await run(pd, transfer(pd)) == "succeeded"
+
+
+@pytest.mark.parametrize("leads", [False, True])
+async def test_a_replica_is_moved_and_moved_back(pd: Pd, leads: bool) -> None:
+    await settled(pd)
+    action = move(pd, leads=leads)
+    was, before = found(pd, action.region_id), await facts_for(pd, action)
+    assert action.reach(before).leaders == leads
+    assert await run(pd, action) == "succeeded"
+    now = found(pd, action.region_id)
+    assert held_by(pd, action.region_id) == {p.store_id for p in was.peers}
+    assert (now.version, now.conf_ver) == (was.version, was.conf_ver + 12)
+    assert pd.writes() == ["POST /pd/api/v1/operators"] * 2
+
+
+async def test_a_move_that_is_to_be_undone_while_pd_is_at_it_is_undone_when_it_has_ended(pd: Pd) -> None:
+    """PD does one operator a region, and says ErrAddOperator or that a peer is there already: neither is a refusal."""
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    told = []
+    for _ in range(40):
+        answer = await send(pd, change.undo)
+        if answer == "accepted":
+            break
+        told.append((answer, action.probe(change.undo, await facts_for(pd, action))))
+        pd.later(0.1)
+    assert set(told) == {("may_have_run", "not_started")}
+    assert action.probe(change.undo, await facts_for(pd, action)) == "under_way"
+    pd.later(10)
+    assert action.probe(change.undo, await facts_for(pd, action)) == "applied"
+    assert action.to_store_id not in held_by(pd, action.region_id)
+
+
+@pytest.mark.parametrize("at_s", [0.01, 0.1, 0.3, 0.6, 1.0])
+async def test_of_a_move_that_a_pd_leader_change_cuts_short_nothing_is_left_half_done(pd: Pd, at_s: float) -> None:
+    """Its operator is lost; what TiKV was told may still come, and the checkers tidy up: nobody is told otherwise."""
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    pd.later(at_s)
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    early = await facts_for(pd, action)
+    assert {action.probe(c, early) for c in (change.do, change.undo)} == {"cant_tell"}
+    pd.later(100)
+    facts = await facts_for(pd, action)
+    assert action.is_done(facts)
+    moved = action.to_store_id in held_by(pd, action.region_id)
+    told = (action.probe(change.do, facts), action.probe(change.undo, facts))
+    assert told == (("applied", "not_started") if moved else ("not_started", "applied"))
+    assert len(held_by(pd, action.region_id)) == 3
+
+
+async def test_a_target_that_dies_is_refused_by_us_and_taken_by_pd_until_its_time_is_up(pd: Pd) -> None:
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    pd.cluster.kill_store(action.to_store_id)
+    pd.later(30)
+    facts = await facts_for(pd, action)
+    codes = {o.code for o in objections(action, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000)))}
+    assert {"target_not_up", "store_not_up"} <= codes
+    assert await send(pd, change.do) == "accepted"
+    pd.later(900)
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("applied", False)
+    assert await send(pd, change.undo) == "may_have_run"
+    pd.later(200)
+    facts = await facts_for(pd, action)
+    assert action.is_done(facts)
+    assert (action.probe(change.do, facts), action.probe(change.undo, facts)) == ("not_started", "applied")
+
+
+async def test_a_target_that_leaves_is_refused_by_us_and_taken_by_pd_which_moves_it_on(pd: Pd) -> None:
+    await settled(pd)
+    action = move(pd)
+    before = await facts_for(pd, action)
+    (change,) = action.plan(before)
+    assert change.undo is not None
+    pd.cluster.stores[action.to_store_id].state = State.Offline
+    facts = await facts_for(pd, action)
+    assert "target_not_up" in {o.code for o in action.preflight(facts, LIMITS)}
+    assert await send(pd, change.do) == "accepted"
+    pd.later(600)
+    facts = await facts_for(pd, action)
+    later = (Sample(at_ms=1, figures=action.figures(facts)),) * 3
+    assert action.verify(Sample(at_ms=0, figures=action.figures(before)), later) != "succeeded"
+    assert action.probe(change.undo, facts) == "applied"
+
+
+async def test_a_replica_that_is_moved_on_is_no_longer_ours_to_move_back(pd: Pd) -> None:
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    pd.later(10)
+    others = held_by(pd, action.region_id) | {action.from_store_id}
+    elsewhere = next(s for s in sorted(pd.cluster.stores) if s not in others)
+    assert await send(pd, calls.transfer_peer(action.region_id, action.to_store_id, elsewhere)) == "accepted"
+    pd.later(10)
+    facts = await facts_for(pd, action)
+    assert await send(pd, change.undo) == "may_have_run"  # the region has no peer there
+    assert action.probe(change.undo, facts) == "applied"
 
 
 async def test_a_region_is_split(pd: Pd) -> None:
@@ -352,7 +478,7 @@ def test_whatever_the_weights_do_and_undo_leave_them_as_they_were(
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), BURY, split(pd), WEIGH):
+    for action in (EVICT, transfer(pd), move(pd), BURY, split(pd), WEIGH):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")

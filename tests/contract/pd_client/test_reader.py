@@ -91,6 +91,11 @@ async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
     assert (seen[0].leader_weight, seen[0].region_weight) == (1, 1)
 
 
+async def test_the_snapshots_that_a_store_sends_and_receives_are_seen(pd: Pd) -> None:
+    pd.cluster.stores[2].sending_snapshots, pd.cluster.stores[2].receiving_snapshots = 2, 5
+    assert [s.snapshots for s in (await pd.reader.facts("prod")).stores] == [0, 7, 0, 0, 0]
+
+
 async def test_where_replicas_must_stand_apart_is_seen(pd: Pd) -> None:
     pd.cluster.config.replication |= {"location-labels": "zone, host,", "isolation-level": "zone"}
     facts = await pd.reader.facts("prod")
