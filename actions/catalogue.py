@@ -9,6 +9,7 @@ from actions.compact_store import CompactStore
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -20,6 +21,7 @@ CATALOGUE: dict[str, type[Action]] = {
     for action in (
         EvictStoreLeaders,
         RemoveTombstones,
+        ScatterRegions,
         SplitRegion,
         SetStoreWeight,
         TransferRegionLeader,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from actions.action import Limits, is_settled, no, wait
 from schemas.facts import REGION_HEARTBEAT_S, Facts, RegionFacts
 from schemas.values import Objection
 
 RETRY_S = 60
+MIB = 2**20
+OPERATORS_MAX = 16  # with so many PD has enough to do
+SNAPSHOTS_MAX = 16  # a quarter of what PD itself lets a store copy at a time
 HEARD_S = 1.5 * REGION_HEARTBEAT_S  # a new PD leader has heard of every region by then
 
 
@@ -33,6 +36,18 @@ def in_between(region: RegionFacts, facts: Facts, limits: Limits) -> Iterator[Ob
         yield wait("no_epoch", f"PD does not say which version region {region.id} has", retry_ms)
 
 
+def without_size(region: RegionFacts, limits: Limits) -> Iterator[Objection]:
+    """Even of an empty one PD says 1."""
+    if region.approximate_size_mib < 1:
+        text = f"PD does not say how large region {region.id} is"
+        yield wait("no_size", text, limits.now_ms + RETRY_S * 1000)
+
+
+def size_bytes(region: RegionFacts) -> int:
+    """Of one replica of it, about."""
+    return region.approximate_size_mib * MIB
+
+
 def too_many_writes(region: RegionFacts, limits: Limits) -> Iterator[Objection]:
     rate, most = region.written_bytes_per_s, limits.policy.leader_move_bytes_per_s_max
     if not rate <= most:  # so written, what is not a number objects
@@ -51,3 +66,14 @@ def ill(region: RegionFacts, facts: Facts) -> Iterator[Objection]:
     voters = min(len(r.voter_store_ids()) for r in seen)
     if voters < facts.max_replicas and not any(r.is_joint() for r in seen):
         yield no("replicas_missing", f"region {region.id} has {voters} voters of {facts.max_replicas}")
+
+
+def too_busy(copying: Collection[int], facts: Facts, limits: Limits) -> Iterator[Objection]:
+    """Why these stores should copy no more now. PD's own limits do not bind what is asked of it by hand."""
+    retry_ms = limits.now_ms + RETRY_S * 1000
+    if not facts.region_schedule_limit > 0:
+        yield no("region_scheduling_off", "region-schedule-limit is 0: somebody wants no replica to move")
+    if (running := len(facts.operators)) >= OPERATORS_MAX:
+        yield wait("many_operators", f"PD is at {running} operators, at most {OPERATORS_MAX - 1}", retry_ms)
+    if busy := [s.id for s in facts.stores if s.id in copying and s.snapshots >= SNAPSHOTS_MAX]:
+        yield wait("many_snapshots", f"stores {busy} copy {SNAPSHOTS_MAX} regions or more already", retry_ms)

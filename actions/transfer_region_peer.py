@@ -15,9 +15,6 @@ from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Regi
 
 RETRY_S = 60
 SLOW_SCORE = 80
-MIB = 2**20
-OPERATORS_MAX = 16  # with so many PD has enough to do
-SNAPSHOTS_MAX = 16  # a quarter of what PD itself lets a store copy at a time
 OURS = "admin-move-peer"  # what PD calls the operator
 
 
@@ -93,13 +90,15 @@ class TransferRegionPeer(Action):
             yield from self._target(target, facts, limits)
         if region is not None:
             yield from regions.in_between(region, facts, limits)
+            yield from regions.without_size(region, limits)
             yield from self._region(region, limits)
             yield from regions.too_many_writes(region, limits)
             yield from regions.ill(region, facts)
         if region is not None and target is not None:
             yield from self._room(region, target, facts)
             yield from self._isolation(region, target, facts)
-        yield from self._busy(region, facts, limits)
+        copying = {self.to_store_id, region.leader_store_id if region else 0}  # the leader sends what the target gets
+        yield from regions.too_busy(copying, facts, limits)
 
     def _target(self, target: StoreFacts, facts: Facts, limits: Limits) -> Iterator[Objection]:
         if target.state != "Up":
@@ -118,16 +117,13 @@ class TransferRegionPeer(Action):
             yield no("no_voter_there", f"store {self.from_store_id} holds no voter of region {region.id}")
         if _role(region, self.to_store_id):
             yield no("already_there", f"store {self.to_store_id} holds a replica of region {region.id} already")
-        if region.approximate_size_mib < 1:
-            text = f"PD does not say how large region {region.id} is"
-            yield wait("no_size", text, limits.now_ms + RETRY_S * 1000)
-        elif not (takes_s := _timeout_s(region.approximate_size_mib)) <= (most := limits.policy.execution_s_max):
+        if not (takes_s := _timeout_s(region.approximate_size_mib)) <= (most := limits.policy.execution_s_max):
             text = f"for {region.approximate_size_mib} MiB PD gives itself {takes_s:.0f} s, and the policy us {most}"
             yield no("too_large", text)
 
     def _room(self, region: RegionFacts, target: StoreFacts, facts: Facts) -> Iterator[Objection]:
         """With the replica it must still not be low on space."""
-        left = target.available_bytes - _bytes(region)
+        left = target.available_bytes - regions.size_bytes(region)
         if target.capacity_bytes <= 0 or not left >= (1 - facts.low_space_ratio) * target.capacity_bytes:
             yield no("target_low_space", f"store {target.id} is low on space, or would be with this replica")
 
@@ -148,17 +144,6 @@ class TransferRegionPeer(Action):
             elif len(beside) > len(were_beside):
                 yield no("less_isolated", f"stores {[*beside, target.id]} would fail with one {label}")
 
-    def _busy(self, region: RegionFacts | None, facts: Facts, limits: Limits) -> Iterator[Objection]:
-        """PD's own limits do not bind what is asked of it by hand."""
-        retry_ms = limits.now_ms + RETRY_S * 1000
-        if not facts.region_schedule_limit > 0:
-            yield no("region_scheduling_off", "region-schedule-limit is 0: somebody wants no replica to move")
-        if (running := len(facts.operators)) >= OPERATORS_MAX:
-            yield wait("many_operators", f"PD is at {running} operators, at most {OPERATORS_MAX - 1}", retry_ms)
-        copying = {self.to_store_id, region.leader_store_id if region else 0}  # the leader sends what the target gets
-        if busy := [s.id for s in facts.stores if s.id in copying and s.snapshots >= SNAPSHOTS_MAX]:
-            yield wait("many_snapshots", f"stores {busy} copy {SNAPSHOTS_MAX} regions or more already", retry_ms)
-
     def plan(self, facts: Facts) -> tuple[Change, ...]:
         return (Change(do=self._move(), undo=self._move_back()),)
 
@@ -171,7 +156,7 @@ class TransferRegionPeer(Action):
             regions=1,
             leaders=int(leads),
             leaders_share=(1 / total if total > 0 else 1.0) if leads else 0.0,
-            bytes_moved=_bytes(region) if region else 0,
+            bytes_moved=regions.size_bytes(region) if region else 0,
         )
 
     def bounds(self, facts: Facts) -> Bounds:
@@ -255,10 +240,6 @@ class TransferRegionPeer(Action):
 def _role(region: RegionFacts, store_id: int) -> str:
     """Of the region's replica on this store; empty: it has none there."""
     return next((p.role for p in region.peers if p.store_id == store_id), "")
-
-
-def _bytes(region: RegionFacts) -> int:
-    return region.approximate_size_mib * MIB
 
 
 def _timeout_s(size_mib: int) -> float:

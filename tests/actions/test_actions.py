@@ -15,6 +15,7 @@ from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, pa
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -28,6 +29,7 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
+SCATTER = ScatterRegions(region_ids=(180,))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 EACH = [
@@ -36,6 +38,7 @@ EACH = [
     (MOVE, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
+    (SCATTER, healthy()),
     (WEIGH, healthy()),
 ]
 
@@ -78,8 +81,11 @@ def sample(**figures: float) -> Sample:
     return Sample(at_ms=0, figures={"down_peers": 0, "stores_up": 5, "pd_settled": 1, **figures})
 
 
-BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, moved=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
+CROWDED = {"most_led": 1.0, "most_held": 1.0}
+BEFORE = sample(version=3, **CROWDED)
+GOOD = sample(
+    leaders=0, leads=1, moved=1, remaining=0, led=1, version=4, unwell=0, weight=0.5, **CROWDED
+)  # to every action
 
 
 # every action of the catalogue
@@ -122,6 +128,13 @@ GOOD = sample(leaders=0, leads=1, moved=1, remaining=0, led=1, version=4, weight
             ("region:180",),
             Bounds(stores_max=3, regions_max=1, leaders_max=0),
             Reach(stores=3, regions=1, leaders=0, leaders_share=0),
+        ),
+        (
+            SCATTER,
+            "Scatter region 180",
+            ("region:180",),
+            Bounds(stores_max=5, regions_max=1, leaders_max=1, bytes_moved_max=377_487_360),
+            Reach(stores=5, regions=1, leaders=1, leaders_share=0.005, bytes_moved=301_989_888),
         ),
         (
             WEIGH,
@@ -223,6 +236,18 @@ UNKNOWN = healthy(stores=0, regions=())
             SPLIT,
             UNKNOWN,
             {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
+        ),
+        (
+            ScatterRegions(region_ids=(180, 181)),
+            healthy(),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "region:181.conf_ver": "unknown",
+                "region:181.version": "unknown",
+                "region:181.leader": "unknown",
+            },
         ),
         (
             WEIGH,
@@ -339,6 +364,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
+        (SCATTER, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
         (UnderstatedForGood(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
@@ -393,6 +419,11 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("scatter_regions", "{}", "region_ids"),
+        ("scatter_regions", '{"region_ids":[]}', "region_ids"),
+        ("scatter_regions", '{"region_ids":[0]}', "region_ids.0"),
+        ("scatter_regions", '{"region_ids":[180,180]}', "region_ids"),
+        ("scatter_regions", json.dumps({"region_ids": list(range(1, 34))}), "region_ids"),
         ("set_store_weight", "{}", "store_id"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
@@ -426,6 +457,7 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("scatter_regions", json.dumps({"region_ids": list(range(1, 33))}, separators=(",", ":"))),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
         ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),

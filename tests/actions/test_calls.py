@@ -21,8 +21,9 @@ TRANSFER = calls.transfer_leader(180, 5)
 MOVE = calls.transfer_peer(180, 3, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
+SCATTER = calls.scatter_region(180, conf_ver=5, leader_store_id=1)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, MOVE, BURY, SPLIT, WEIGH)
+ALL = (EVICT, UNEVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,11 @@ ALL = (EVICT, UNEVICT, TRANSFER, MOVE, BURY, SPLIT, WEIGH)
             SPLIT,
             'POST /pd/api/v1/operators {"name":"split-region","policy":"approximate","region_id":180}',
             "pd-ctl operator add split-region 180 --policy=approximate",
+        ),
+        (
+            SCATTER,
+            'POST /pd/api/v1/operators {"name":"scatter-region","region_id":180}',
+            "pd-ctl operator add scatter-region 180",
         ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
     ],
@@ -87,6 +93,8 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
+        Call(name="scatter_region", args={"region_id": "180"}),  # as it was when?
+        Call(name="scatter_region", args={"region_id": "180", "conf_ver": "5", "leader_store_id": "0"}),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
         calls.set_store_weight(0, 1, 1),
@@ -104,7 +112,7 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, set_"),
+        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, scat"),
         (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
         (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
         (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
@@ -120,7 +128,19 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
-        st.sampled_from(["store_id", "region_id", "from_store_id", "to_store_id", "version", "leader", "region"]),
+        st.sampled_from(
+            [
+                "store_id",
+                "region_id",
+                "from_store_id",
+                "to_store_id",
+                "version",
+                "conf_ver",
+                "leader_store_id",
+                "leader",
+                "region",
+            ]
+        ),
         st.text(),
     ),
 )
@@ -189,6 +209,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (MOVE, 200, '"The operator is created."\n', ""),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
+        (SCATTER, 200, '"The operator is created."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
     ],
 )
@@ -229,6 +250,10 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SPLIT, 500, '"cannot split region which is in joint state"\n', "pd_said_no"),
         (SPLIT, 400, '"missing split policy"\n', "pd_said_no"),
         (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
+        (SCATTER, 500, '"[PD:region:ErrRegionNotFound]region 180 not found"\n', "PD:region:ErrRegionNotFound"),
+        (SCATTER, 500, '"region 180 is a hot region"\n', "pd_said_no"),
+        (SCATTER, 500, '"cannot build operator for region with no leader"\n', "pd_said_no"),
+        (SCATTER, 400, '"missing region id"\n', "pd_said_no"),
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
@@ -291,6 +316,17 @@ def test_what_is_told_of_an_answer_that_says_nothing_for_certain(
 def test_what_a_move_of_ours_may_be_the_reason_for_is_no_refusal_of_another(said: str) -> None:
     """A move takes minutes; and what passes by itself must not end an undo."""
     assert judge(MOVE, 500, J, f'"{said}"\n')[0] == "may_have_run"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the operator of region 180 already exist",
+        "[PD:operator:ErrAddOperator]failed to add operator, maybe already have one",
+    ],
+)
+def test_what_is_at_a_region_already_may_be_the_scatter_that_was_sent_before(said: str) -> None:
+    assert judge(SCATTER, 500, J, f'"{said}"\n')[0] == "may_have_run"
 
 
 def test_the_largest_id_that_there_is_can_be_said() -> None:

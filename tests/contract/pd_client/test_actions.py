@@ -16,6 +16,7 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -241,6 +242,124 @@ async def test_a_replica_that_is_moved_on_is_no_longer_ours_to_move_back(pd: Pd)
     facts = await facts_for(pd, action)
     assert await send(pd, change.undo) == "may_have_run"  # the region has no peer there
     assert action.probe(change.undo, facts) == "applied"
+
+
+def crowded(pd: Pd, count: int = 5) -> ScatterRegions:
+    """Some of 15 regions that are all led by store 1 and all on stores 1 to 3: as when a table was just split."""
+    chosen = sorted(pd.cluster.truth, key=lambda r: r.id)[:15]
+    for region in chosen:
+        peers = tuple(replace(peer, store_id=store) for peer, store in zip(region.peers, (1, 2, 3), strict=True))
+        there = replace(region, peers=peers, leader=1, conf_ver=region.conf_ver + 6)
+        pd.cluster.truth.put(there)
+        pd.cluster.cache.put(there)
+    pd.cluster.schedulers.paused["balance-leader-scheduler"] = (pd.now_s, pd.now_s + 10_000)
+    return ScatterRegions(region_ids=tuple(r.id for r in chosen[:count]))
+
+
+async def scattered(pd: Pd, action: ScatterRegions) -> str:
+    """As the protocol does, one call a region."""
+    facts = await facts_for(pd, action)
+    assert objections(action, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))) == ()
+    before = Sample(at_ms=0, figures=action.figures(facts))
+    for change in action.plan(facts):
+        assert await send(pd, change.do) == "accepted"
+        pd.later(1)
+    later: list[Sample] = []
+    while len(later) < 3:
+        pd.later(2)
+        facts = await facts_for(pd, action)
+        if action.is_done(facts):
+            later.append(Sample(at_ms=facts.taken_at_ms, figures=action.figures(facts)))
+    return action.verify(before, tuple(later))
+
+
+async def test_crowded_regions_are_scattered(pd: Pd) -> None:
+    action = crowded(pd)
+    await settled(pd)
+    before = await facts_for(pd, action)
+    assert await scattered(pd, action) == "succeeded"
+    after = await facts_for(pd, action)
+    for name in ("most_led", "most_held"):
+        assert action.figures(after)[name] < action.figures(before)[name]
+    assert pd.writes() == ["POST /pd/api/v1/operators"] * 5
+    told = {action.probe(change.do, after) for change in action.plan(before)}
+    assert told <= {"applied", "not_started"}
+    assert "applied" in told
+
+
+async def test_of_regions_that_sit_well_pd_says_created_and_does_nothing(pd: Pd) -> None:
+    await settled(pd)
+    action = ScatterRegions(region_ids=tuple(r.id for r in pd.cluster.cache)[:3])
+    before = await facts_for(pd, action)
+    assert await scattered(pd, action) == "succeeded"
+    after = await facts_for(pd, action)
+    assert after.regions == before.regions
+    assert {action.probe(change.do, after) for change in action.plan(before)} == {"not_started"}
+
+
+async def test_a_hot_region_is_refused_by_us_and_by_pd(pd: Pd) -> None:
+    action = crowded(pd, 2)
+    hot = action.region_ids[0]
+    pd.cluster.set_write_rate(5e6, region_id=hot)
+    await settled(pd)
+    facts = await facts_for(pd, action)
+    assert [o.code for o in action.preflight(facts, LIMITS)] == ["hot_region"]
+    assert await send(pd, action.plan(facts)[0].do) == "refused"
+    assert pd.cluster.truth.get(hot) is not None
+    assert action.probe(action.plan(facts)[0].do, await facts_for(pd, action)) == "not_started"
+
+
+async def test_a_scatter_that_is_under_way_refuses_another_and_reads_as_applied(pd: Pd) -> None:
+    action = crowded(pd, 1)
+    await settled(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert await send(pd, change.do) == "accepted"
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("applied", False)
+    assert await send(pd, change.do) == "may_have_run"
+    assert "operator_running" in {o.code for o in objections(action, facts, LIMITS)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (f.ConnectionRefused(), "not_started"),
+        (f.DroppedBefore(), "not_started"),
+        (f.DroppedAfter(), "applied"),
+        (f.Slow(60), "applied"),
+        (f.NotLeader(), "not_started"),
+        (f.NotLeader(applied=True), "applied"),
+        (f.HalfBody(), "applied"),
+        (f.Panic(), "not_started"),
+    ],
+    ids=str,
+)
+async def test_a_look_tells_of_a_scatter_what_the_answer_did_not(pd: Pd, fault: f.Fault, told: str) -> None:
+    action = crowded(pd, 1)
+    await settled(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    pd.faults.add(fault, method="POST", times=1)
+    assert await send(pd, change.do) in ("may_have_run", "never_sent")
+    pd.later(5)
+    assert action.probe(change.do, await facts_for(pd, action)) == told
+
+
+@pytest.mark.parametrize("at_s", [0.05, 0.3, 1.0])
+async def test_after_a_pd_leader_change_a_scatter_is_told_once_every_region_is_heard_of(pd: Pd, at_s: float) -> None:
+    action = crowded(pd, 1)
+    await settled(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert await send(pd, change.do) == "accepted"
+    pd.later(at_s)
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    assert action.probe(change.do, await facts_for(pd, action)) == "cant_tell"
+    pd.later(100)
+    facts = await facts_for(pd, action)
+    region = found(pd, action.region_ids[0])
+    was = calls.scatter_region(region.id, conf_ver=region.conf_ver, leader_store_id=region.leader or 0)
+    assert action.probe(change.do, facts) == ("not_started" if change.do == was else "applied")
+    assert action.is_done(facts)
 
 
 async def test_a_region_is_split(pd: Pd) -> None:

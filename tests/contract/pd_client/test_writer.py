@@ -75,6 +75,15 @@ async def test_a_replica_is_moved(pd: Pd) -> None:
     assert (gone.answer, gone.code) == ("refused", "PD:region:ErrRegionNotFound")
 
 
+async def test_a_region_is_scattered_or_said_to_be(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    call = calls.scatter_region(region.id, conf_ver=region.conf_ver, leader_store_id=region.leader or 0)
+    made = await sent(pd, call)
+    assert (made.answer, pd.cluster.book.running) == ("accepted", {})  # it sits well: nothing is done, nothing shows
+    hot = await sent(pd, calls.scatter_region(999_999, conf_ver=1, leader_store_id=1))
+    assert (hot.answer, hot.code) == ("refused", "PD:region:ErrRegionNotFound")
+
+
 async def test_a_500_can_be_a_refusal(pd: Pd) -> None:
     made = await sent(pd, calls.add_evict_leader(99))
     assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
