@@ -14,7 +14,7 @@ import httpx
 
 from actions.calls import PREFIX
 from infra import pd_parse
-from infra.pd_parse import CHECKS, FIRST, MAY_BE_ABSENT, STATUS, THEN, Pass, Said, Who
+from infra.pd_parse import CHECKS, FIRST, STATUS, THEN, Pass, Said, Who
 from schemas.facts import Facts, Look, NoFacts
 
 T = TypeVar("T")
@@ -68,9 +68,14 @@ class PdReader:
 
     async def facts(self, cluster_id: str, look: Look = Look()) -> Facts:  # noqa: B008  (frozen)
         """Raises NoFacts: what PD did not say, or said so that it can't be believed."""
-        if len(look.region_ids) > REGIONS_MAX:
-            raise NoFacts("pd_too_large", f"{len(look.region_ids)} regions asked for, at most {REGIONS_MAX} are read")
-        paths = (*THEN, *(pd_parse.region_path(r) for r in sorted(set(look.region_ids))))
+        asked = len(look.region_ids) + len(look.operators_of)
+        if asked > REGIONS_MAX:
+            raise NoFacts("pd_too_large", f"{asked} regions asked for, at most {REGIONS_MAX} are read")
+        paths = (
+            *THEN,
+            *(pd_parse.region_path(r) for r in sorted(set(look.region_ids))),
+            *(pd_parse.operator_path(r) for r in sorted(set(look.operators_of))),
+        )
 
         async def read(ask: _Ask) -> Facts:
             began = self.monotonic_s()
@@ -202,7 +207,7 @@ class _Ask:
         return {path: task.result() for path, task in tasks.items()}
 
     async def get(self, path: str) -> Said:
-        """One answer: 200, or the 404 of a path that may be absent. Raises NotOnTheList, NoFacts, httpx's errors."""
+        """One answer: 200, or that there is no such thing. Raises NotOnTheList, NoFacts, httpx's errors."""
         if not pd_parse.may_read(path):
             raise NotOnTheList(path)
         async with self.client.stream("GET", _url(self.endpoint, path)) as response:
@@ -215,7 +220,7 @@ class _Ask:
                     body = None
                     break
             said = Said(response.status_code, body)
-        if said.status != 200 and not (said.status == 404 and path in MAY_BE_ABSENT):
+        if said.status != 200 and not pd_parse.is_absent(path, said):
             raise pd_parse.refusal(path, said)
         if said.body is None and path not in CHECKS:
             raise NoFacts("pd_too_large", f"GET {path}: more than {BODY_BYTES_MAX} bytes")

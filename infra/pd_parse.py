@@ -10,10 +10,22 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from math import isfinite
 from typing import Any, Final, get_args
 
-from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, StoreState
+from schemas.facts import (
+    Facts,
+    Look,
+    NewestOperator,
+    NoFacts,
+    OperatorFacts,
+    OperatorStatus,
+    PeerFacts,
+    RegionFacts,
+    StoreFacts,
+    StoreState,
+)
 
 CLUSTER: Final = "/cluster"
 MEMBERS: Final = "/members"
@@ -51,15 +63,35 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-
 _CODE = re.compile(r"\[PD:[a-z_]+:(Err[A-Za-z]+)\]")
 _NO_LEADER = {"ErrRedirect", "ErrRedirectNoLeader", "ErrRedirectToNotLeader", "ErrServerNotStarted", "ErrLeaderNil"}
 _REGION = re.compile(r"/region/id/[1-9][0-9]{0,18}")
+_OPERATOR = re.compile(r"/operators/[1-9][0-9]{0,18}")
+_NO_OPERATOR = re.compile(
+    rb'"(?:\[PD:operator:ErrOperatorNotFound\])?operator not found"\s*'
+)  # before 7.5 without a code
+_OPERATOR_TEXT = re.compile(
+    r"status: (?P<status>\w+), operator: (?P<desc>[^ {}]+) \{(?P<brief>[^{}]*)\} "
+    r"\(kind:[^()]*, region:(?P<region_id>\d+)\(\d+, \d+\), createAt:(?P<created>[^,]+), startAt:.*\).*"
+)
+_GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(\d{1,9}))? ([+-]\d{4}) \S+(?: m=[+-][\d.]+)?")
 
 
 def region_path(region_id: int) -> str:
     return f"/region/id/{region_id}"
 
 
+def operator_path(region_id: int) -> str:
+    return f"/operators/{region_id}"
+
+
 def may_read(path: str) -> bool:
     """The allow-list: these GETs and no others. `/regions/store/...?type=` can freeze a PD leader for good."""
-    return path in READS or _REGION.fullmatch(path) is not None
+    return path in READS or any(known.fullmatch(path) for known in (_REGION, _OPERATOR))
+
+
+def is_absent(path: str, said: Said) -> bool:
+    """PD answers, and says that there is no such thing."""
+    if _OPERATOR.fullmatch(path):
+        return said.status == 500 and _NO_OPERATOR.fullmatch(said.body or b"") is not None
+    return said.status == 404 and path in MAY_BE_ABSENT
 
 
 @dataclass(frozen=True)
@@ -148,6 +180,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         troubled=troubled,
         troubled_complete=complete,
         regions=_asked(said, look),
+        newest_operators=_newest_operators(said, look),
         regions_total=at[COUNT].map("count").number(),
         unsafe_recovery=_recovery(at[RECOVERY]),
     )
@@ -164,6 +197,18 @@ def seconds_of(duration: str) -> float | None:
     if not _DURATION.fullmatch(duration):
         return None
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(duration))
+
+
+def nanoseconds_of(time: str) -> int | None:
+    """`2026-11-23 15:52:00.926094955 +0000 UTC m=+125.4` since 1970: Go's time.Time.String(). None: no such time."""
+    found = _GO_TIME.fullmatch(time)
+    try:
+        whole = datetime.strptime(f"{found[1]} {found[3]}", "%Y-%m-%d %H:%M:%S %z") if found else None
+    except ValueError:
+        return None
+    if found is None or whole is None:
+        return None
+    return int(whole.timestamp()) * 10**9 + int((found[2] or "").ljust(9, "0"))
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------
@@ -300,6 +345,34 @@ def _operators(answer: _At) -> tuple[OperatorFacts, ...]:
     return tuple(sorted(found, key=lambda o: (o.region_id, o.desc)))
 
 
+def _newest_operators(said: Mapping[str, Said], look: Look) -> tuple[NewestOperator, ...]:
+    """Each as PD writes it out in full: nothing else that it says has the time of its creation."""
+    found = []
+    for region_id in sorted(set(look.operators_of)):
+        path = operator_path(region_id)
+        if is_absent(path, said[path]):
+            continue
+        answer = _At(path, "", _json(path, said[path]))
+        written = _OPERATOR_TEXT.fullmatch(answer.whole_text())
+        created_ns = nanoseconds_of(written["created"]) if written else None
+        if written is None or created_ns is None or not 0 < created_ns <= NUMBER_MAX:
+            raise answer.wrong("is no operator as PD writes it")
+        if written["status"] not in (words := get_args(OperatorStatus)):
+            raise answer.wrong(f"{written['status'][:40]!r} is none of {', '.join(words)}")
+        if int(written["region_id"]) != region_id:
+            raise answer.wrong(f"is of region {written['region_id'][:20]}")
+        found.append(
+            NewestOperator(
+                region_id=region_id,
+                status=written["status"],
+                desc=written["desc"],
+                brief=written["brief"],
+                created_ns=created_ns,
+            )
+        )
+    return tuple(found)
+
+
 def _names(answer: _At) -> tuple[str, ...]:
     return tuple(sorted(name.text() for name in answer.list()))
 
@@ -425,13 +498,17 @@ class _At:
         return number
 
     def text(self) -> str:
+        return self.whole_text()[:TEXT_MAX]
+
+    def whole_text(self) -> str:
+        """As long as the answer is."""
         if not isinstance(self.value, str):
             raise self.wrong("is no text")
         try:
             self.value.encode()
         except UnicodeEncodeError:
             raise self.wrong("is no UTF-8") from None
-        return self.value[:TEXT_MAX]
+        return self.value
 
     def one_of(self, words: tuple[Any, ...]) -> Any:
         if self.text() not in words:
