@@ -144,6 +144,15 @@ CALLS: Mapping[str, Kind] = {
             r"check policy APPROXIMATE is not supported",
         ),
     ),
+    "cancel_operator": Kind(
+        method="DELETE",
+        path=f"{PREFIX}/operators/{{region_id}}",
+        args=("region_id", "created_ns"),  # which one is meant: PD takes no such condition
+        by_hand="pd-ctl operator remove {region_id}",
+        accepted=((200, "The pending operator is canceled."),),
+        refused_codes=("PD:operator:ErrOperatorNotFound",),
+        refused_texts=("operator not found",),  # before 7.5
+    ),
     "remove_tombstones": Kind(
         method="DELETE",
         path=f"{PREFIX}/stores/remove-tombstone",
@@ -182,6 +191,10 @@ def transfer_leader(region_id: int, to_store_id: int) -> Call:
 
 def split_region(region_id: int, version: int) -> Call:
     return Call(name="split_region", args={"region_id": str(region_id), "version": str(version)})
+
+
+def cancel_operator(region_id: int, created_ns: int) -> Call:
+    return Call(name="cancel_operator", args={"region_id": str(region_id), "created_ns": str(created_ns)})
 
 
 def remove_tombstones() -> Call:

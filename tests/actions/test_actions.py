@@ -10,6 +10,7 @@ import pytest
 
 from actions import calls
 from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
+from actions.cancel_operator import CancelOperator
 from actions.card import card, describe
 from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
@@ -20,12 +21,13 @@ from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
-from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
+from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
+CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 EACH = [
@@ -33,6 +35,7 @@ EACH = [
     (TRANSFER, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
+    (CANCEL, balancing()),
     (WEIGH, healthy()),
 ]
 
@@ -76,7 +79,7 @@ def sample(**figures: float) -> Sample:
 
 
 BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
+GOOD = sample(running=0, leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
 
 
 # every action of the catalogue
@@ -111,6 +114,13 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # 
             "Split region 180 in the middle of its data",
             ("region:180",),
             Bounds(stores_max=3, regions_max=1, leaders_max=0),
+            Reach(stores=3, regions=1, leaders=0, leaders_share=0),
+        ),
+        (
+            CANCEL,
+            "Cancel the operator balance-region-scheduler of region 180",
+            ("region:180",),
+            Bounds(stores_max=4, regions_max=1, leaders_max=0),
             Reach(stores=3, regions=1, leaders=0, leaders_share=0),
         ),
         (
@@ -188,6 +198,15 @@ UNKNOWN = healthy(stores=0, regions=())
             UNKNOWN,
             {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
         ),
+        (
+            CANCEL,
+            balancing(),
+            {
+                "region:180.operator": "balance-region-scheduler mv peer: store [2] to [4]",
+                "region:180.operator.created_ns": "1799999900123456789",
+            },
+        ),
+        (CANCEL, healthy(), {"region:180.operator": "unknown", "region:180.operator.created_ns": "unknown"}),
         (
             WEIGH,
             with_store(with_store(healthy(stores=3), store(4, leader_weight=2, region_weight=1 / 3)), tombstone(9)),
@@ -302,6 +321,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
+        (CANCEL, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
         (UnderstatedForGood(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
@@ -345,6 +365,15 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("transfer_region_leader", '{"region_id":180}', "to_store_id"),
         ("transfer_region_leader", '{"to_store_id":2}', "region_id"),
         ("transfer_region_leader", '{"region_id":0,"to_store_id":2}', "region_id"),
+        ("cancel_operator", '{"region_id":180}', "operator"),
+        ("cancel_operator", '{"operator":"balance-region"}', "region_id"),
+        ("cancel_operator", '{"region_id":0,"operator":"balance-region"}', "region_id"),
+        ("cancel_operator", '{"region_id":180,"operator":""}', "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"balance region"}', "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"Balance-region"}', "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"-balance"}', "operator"),
+        ("cancel_operator", json.dumps({"region_id": 180, "operator": "b" * 65}), "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"balance-region","created_ns":7}', "created_ns"),
         ("remove_tombstones", "{}", "store_ids"),
         ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),
@@ -384,6 +413,7 @@ def test_an_unknown_action_names_those_there_are() -> None:
     [
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
+        ("cancel_operator", json.dumps({"operator": "b" * 64, "region_id": 1}, separators=(",", ":"))),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),

@@ -20,8 +20,9 @@ UNEVICT = calls.remove_evict_leader(4)
 TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
+CANCEL = calls.cancel_operator(180, 1_799_999_900_123_456_789)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
+ALL = (EVICT, UNEVICT, TRANSFER, CANCEL, BURY, SPLIT, WEIGH)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
             'POST /pd/api/v1/operators {"name":"transfer-leader","region_id":180,"to_store_id":5}',
             "pd-ctl operator add transfer-leader 180 5",
         ),
+        (CANCEL, "DELETE /pd/api/v1/operators/180", "pd-ctl operator remove 180"),
         (BURY, "DELETE /pd/api/v1/stores/remove-tombstone", "pd-ctl store remove-tombstone"),
         (
             SPLIT,
@@ -79,6 +81,10 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
+        Call(name="cancel_operator", args={"region_id": "180"}),  # which one?
+        Call(name="cancel_operator", args={"region_id": "180", "created_ns": "0"}),
+        Call(name="cancel_operator", args={"region_id": "", "created_ns": "1"}),  # would cancel those of every region
+        Call(name="cancel_operator", args={"region_id": "history", "created_ns": "1"}),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
         calls.set_store_weight(0, 1, 1),
@@ -96,7 +102,10 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, set_"),
+        (
+            Call(name="drop"),
+            "no call 'drop'; there are add_evict_leader, cancel_operator, remove_evict_leader, remove_tomb",
+        ),
         (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
         (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
         (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
@@ -112,7 +121,8 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
-        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region"]), st.text()
+        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "created_ns", "leader", "region"]),
+        st.text(),
     ),
 )
 def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
@@ -122,7 +132,7 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone|store/\d+/weight)",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators(/\d+)?|stores/remove-tombstone|store/\d+/weight)",
         request.path,
     )
 
@@ -179,6 +189,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
+        (CANCEL, 200, '"The pending operator is canceled."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
     ],
 )
@@ -213,6 +224,13 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SPLIT, 500, '"cannot split region which is in joint state"\n', "pd_said_no"),
         (SPLIT, 400, '"missing split policy"\n', "pd_said_no"),
         (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
+        (
+            CANCEL,
+            500,
+            '"[PD:operator:ErrOperatorNotFound]operator not found"\n',
+            "PD:operator:ErrOperatorNotFound",
+        ),
+        (CANCEL, 500, '"operator not found"\n', "pd_said_no"),
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
