@@ -88,6 +88,9 @@ class Kind:
     spelled: Mapping[str, Spelling] = field(default_factory=dict)
 
 
+# What has a code since: of operators that are made by hand.
+BEFORE_7_5 = (r"region \d+ not found", "failed to add operator, maybe already have one")
+
 CALLS: Mapping[str, Kind] = {
     "add_evict_leader": Kind(
         method="POST",
@@ -128,6 +131,7 @@ CALLS: Mapping[str, Kind] = {
             r"cannot build operator for region with no leader",
             r"cannot build operator for region which is in joint state",
             r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
+            *BEFORE_7_5,
         ),
     ),
     "split_region": Kind(
@@ -142,6 +146,7 @@ CALLS: Mapping[str, Kind] = {
             r"cannot split region which is in joint state",
             r"missing operator name|missing region id|missing split policy|unknown operator",
             r"check policy APPROXIMATE is not supported",
+            *BEFORE_7_5,
         ),
     ),
     "cancel_operator": Kind(
@@ -169,8 +174,8 @@ CALLS: Mapping[str, Kind] = {
         spelled={"leader": WEIGHT, "region": WEIGHT},
         body=lambda args: {"leader": args["leader"], "region": args["region"]},
         by_hand="pd-ctl store weight {store_id} {leader} {region}",
-        # A Tombstone is weighed without complaint.
-        accepted=((200, "The store's weight is updated."),),
+        # A Tombstone is weighed without complaint. Before 8.1 PD speaks of the label.
+        accepted=((200, "The store's weight is updated."), (200, "The store's label is updated.")),
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),

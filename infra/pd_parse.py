@@ -67,10 +67,12 @@ _OPERATOR = re.compile(r"/operators/[1-9][0-9]{0,18}")
 _NO_OPERATOR = re.compile(
     rb'"(?:\[PD:operator:ErrOperatorNotFound\])?operator not found"\s*'
 )  # before 7.5 without a code
+_STATUS_OF = re.compile(r"status: (\w+), operator: (.*)")
 _OPERATOR_TEXT = re.compile(
-    r"status: (?P<status>\w+), operator: (?P<desc>[^ {}]+) \{(?P<brief>[^{}]*)\} "
-    r"\(kind:[^()]*, region:(?P<region_id>\d+)\(\d+, \d+\), createAt:(?P<created>[^,]+), startAt:.*\).*"
+    r"(?P<desc>[^ {}]+) \{(?P<brief>[^{}]*)\} \(kind:[^()]*, region:(?P<region_id>[1-9]\d{0,18})\(\d+, \d+\), "
+    r"createAt:(?P<created>[^,]+), startAt:.*\).*"
 )
+_NOT_TOLD = b"not implements"  # of a scheduler, before 8.1
 _GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(\d{1,9}))? ([+-]\d{4}) \S+(?: m=[+-][\d.]+)?")
 
 
@@ -149,6 +151,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
     if status.map("loaded", True).value is False:
         raise NoFacts("pd_warming_up", f"GET {STATUS}: PD has not loaded its regions yet")
     schedulers = _names(at[SCHEDULERS])
+    slow_evicting = _slow_evicting(said[SLOW_EVICTING], schedulers)
     troubled, complete = _troubled(said)
     schedule, replication = at[CONFIG].map("schedule"), at[CONFIG].map("replication")
     return Facts(
@@ -175,7 +178,8 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         schedulers=schedulers,
         paused_schedulers=_names(at[PAUSED]),
         evicting=_evicting(said[EVICTING], schedulers),
-        slow_evicting=_slow_evicting(said[SLOW_EVICTING], schedulers),
+        slow_evicting=slow_evicting or (),
+        slow_evicting_known=slow_evicting is not None,
         operators=_operators(at[OPERATORS]),
         troubled=troubled,
         troubled_complete=complete,
@@ -336,13 +340,26 @@ def _operators(answer: _At) -> tuple[OperatorFacts, ...]:
     listed = answer.list()
     if len(listed) > OPERATORS_MAX:
         raise NoFacts("pd_too_large", f"GET {OPERATORS}: {len(listed)} operators, at most {OPERATORS_MAX} are read")
-    found = (
-        OperatorFacts(
-            region_id=o.map("region_id").number(1), desc=o.map("desc").text(), brief=o.map("brief", "").text()
-        )
-        for o in listed
+    return tuple(sorted((_operator(o) for o in listed), key=lambda o: (o.region_id, o.desc)))
+
+
+def _operator(entry: _At) -> OperatorFacts:
+    """An object; before 8.1 PD knows no `?object`, and writes it out."""
+    if isinstance(entry.value, str):
+        written = _written(entry, entry.whole_text())
+        region_id = _At(entry.path, f"{entry.field}.region_id", int(written["region_id"])).number(1)
+        return OperatorFacts(region_id=region_id, desc=written["desc"][:TEXT_MAX], brief=written["brief"][:TEXT_MAX])
+    return OperatorFacts(
+        region_id=entry.map("region_id").number(1),
+        desc=entry.map("desc").text(),
+        brief=entry.map("brief", "").text(),
     )
-    return tuple(sorted(found, key=lambda o: (o.region_id, o.desc)))
+
+
+def _written(at: _At, text: str) -> re.Match[str]:
+    if (found := _OPERATOR_TEXT.fullmatch(text)) is None:
+        raise at.wrong("is no operator as PD writes it")
+    return found
 
 
 def _newest_operators(said: Mapping[str, Said], look: Look) -> tuple[NewestOperator, ...]:
@@ -353,18 +370,19 @@ def _newest_operators(said: Mapping[str, Said], look: Look) -> tuple[NewestOpera
         if is_absent(path, said[path]):
             continue
         answer = _At(path, "", _json(path, said[path]))
-        written = _OPERATOR_TEXT.fullmatch(answer.whole_text())
-        created_ns = nanoseconds_of(written["created"]) if written else None
-        if written is None or created_ns is None or not 0 < created_ns <= NUMBER_MAX:
+        if (with_status := _STATUS_OF.fullmatch(answer.whole_text())) is None:
             raise answer.wrong("is no operator as PD writes it")
-        if written["status"] not in (words := get_args(OperatorStatus)):
-            raise answer.wrong(f"{written['status'][:40]!r} is none of {', '.join(words)}")
+        status = _At(path, "status", with_status[1]).one_of(get_args(OperatorStatus))
+        written = _written(answer, with_status[2])
+        created_ns = nanoseconds_of(written["created"])
+        if created_ns is None or not 0 < created_ns <= NUMBER_MAX:
+            raise answer.wrong("is no operator as PD writes it")
         if int(written["region_id"]) != region_id:
             raise answer.wrong(f"is of region {written['region_id'][:20]}")
         found.append(
             NewestOperator(
                 region_id=region_id,
-                status=written["status"],
+                status=status,
                 desc=written["desc"],
                 brief=written["brief"],
                 created_ns=created_ns,
@@ -394,7 +412,10 @@ def _evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _slow_evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...]:
+def _slow_evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...] | None:
+    """None: the scheduler is there, and this PD does not say which stores it has taken."""
+    if said.status == 200 and said.body == _NOT_TOLD:
+        return None
     if said.status == 404:
         if "evict-slow-store-scheduler" in schedulers:
             raise NoFacts("pd_inconsistent", f"GET {SCHEDULERS} has its scheduler, GET {SLOW_EVICTING} is 404")

@@ -111,6 +111,17 @@ class World:
         self.next_id += 1
         return self.next_id
 
+    # Which PD it is
+
+    def since(self, major: int, minor: int) -> bool:
+        """Is PD of this version or a later one?"""
+        numbers = self.version.removeprefix("v").split(".")
+        return (int(numbers[0]), int(numbers[1])) >= (major, minor)
+
+    def coded(self, code: str, text: str) -> str:
+        """An error about an operator or its region: before 7.5 without a code."""
+        return f"[{code}]{text}" if self.since(7, 5) else text
+
     # What PD can do now
 
     @property

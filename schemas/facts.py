@@ -122,6 +122,7 @@ class Facts(Model):
     paused_schedulers: tuple[str, ...] = ()
     evicting: tuple[int, ...] = ()  # stores in evict-leader-scheduler's list, whoever put them there
     slow_evicting: tuple[int, ...] = ()  # stores that evict-slow-store-scheduler has taken
+    slow_evicting_known: bool = True  # False: before 8.1, where that scheduler is there, PD does not say
     operators: tuple[OperatorFacts, ...] = ()
     troubled: tuple[RegionFacts, ...] = ()  # regions with a down or pending peer, or too few peers
     troubled_complete: bool = True  # False: more than we read; nothing may be concluded from absence

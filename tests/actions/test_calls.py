@@ -191,6 +191,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (SPLIT, 200, '"The operator is created."\n', ""),
         (CANCEL, 200, '"The pending operator is canceled."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
+        (WEIGH, 200, '"The store\'s label is updated."\n', ""),  # before 8.1
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -230,7 +231,11 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
             '"[PD:operator:ErrOperatorNotFound]operator not found"\n',
             "PD:operator:ErrOperatorNotFound",
         ),
-        (CANCEL, 500, '"operator not found"\n', "pd_said_no"),
+        (CANCEL, 500, '"operator not found"\n', "pd_said_no"),  # before 7.5
+        (TRANSFER, 500, '"region 180 not found"\n', "pd_said_no"),
+        (SPLIT, 500, '"region 180 not found"\n', "pd_said_no"),
+        (TRANSFER, 500, '"failed to add operator, maybe already have one"\n', "pd_said_no"),
+        (SPLIT, 500, '"failed to add operator, maybe already have one"\n', "pd_said_no"),
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
@@ -267,6 +272,7 @@ def test_what_pd_refuses_before_it_changes_anything(call: Call, status: int, bod
         (600, J, '"missing store id"', "http_600", None),
         (500, J, '"missing store id, or not"', "http_500", None),
         (400, J, '{"code":"data","msg":"m"}', "http_400", "m"),
+        (400, J, '{"code":"input","msg":"m"}\n"missing store id"\n', "http_400_not_json", None),  # two documents
         (400, J, '["input"]', "http_400", None),
         (500, J, '{"code":"input","msg":"m"}', "http_500", "m"),
         (401, J, '{"code":"input","msg":"m"}', "http_401", "m"),

@@ -66,6 +66,7 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
     ("halt_scheduling", None, {"halt_scheduling": True}),
     ("other_eviction", 300, {"evicting": (5,)}),
     ("other_eviction", 300, {"slow_evicting": (5,)}),
+    ("slow_evicting_unknown", None, {"slow_evicting_known": False}),
 ]
 
 
