@@ -20,6 +20,7 @@ from schemas.facts import Facts, Look, NoFacts
 from tests.contract.pd_client.conftest import START, URLS, Pd
 
 pytestmark = pytest.mark.contract
+J = "application/json; charset=UTF-8"
 
 
 async def none_from(reader: PdReader, look: Look | None = None) -> NoFacts:
@@ -185,10 +186,10 @@ async def test_keeping_watch_survives_a_pd_that_does_not_answer(pd: Pd) -> None:
     watching.cancel()
 
 
-async def test_a_leader_that_changes_during_the_read_gives_no_facts(pd: Pd) -> None:
+async def test_a_leader_that_changes_during_every_read_gives_no_facts(pd: Pd) -> None:
     def change(request: Any, now: float) -> bool:
-        pd.cluster.change_pd_leader(now, "pd-2")
-        pd.later(3)
+        pd.cluster.change_pd_leader(now, "pd-1" if pd.cluster.members.leader == "pd-2" else "pd-2")
+        pd.later(0.2)
         return False
 
     pd.faults.add(f.NoLeader(), path="/pd/api/v1/regions/count", when=change)
@@ -217,6 +218,81 @@ async def test_nobody_answers(pd: Pd) -> None:
     none = await none_from(pd.reader)
     assert none.code == "pd_unreachable"
     assert all(url in none.text for url in URLS)
+
+
+def reads_of(pd: Pd, url: str = URLS[0]) -> PdReader:
+    return PdReader(
+        {"prod": PdEndpoint((url,), pd.cluster.id)},
+        monotonic_s=pd.clock,
+        wall_s=pd.clock,
+        transport=lambda _: pd.transport(),
+    )
+
+
+@pytest.mark.parametrize("fault", [f.NotLeader(), f.NoLeader()], ids=str)
+async def test_a_pd_between_two_leaders_is_asked_once_more(pd: Pd, fault: f.Fault) -> None:
+    reader = reads_of(pd)
+    pd.faults.add(fault, path="/pd/api/v1/cluster", times=1)
+    assert (await reader.facts("prod")).pd_cluster_id == pd.cluster.id
+    pd.faults.add(fault, path="/pd/api/v1/cluster", times=2)
+    assert (await none_from(reader)).code == "pd_no_leader"
+    assert len(pd.faults.struck) == 3
+    assert pd.writes() == []
+
+
+async def test_a_leader_that_changes_during_the_read_is_followed(pd: Pd) -> None:
+    changed: list[float] = []
+
+    def change(request: Any, now: float) -> bool:
+        if not changed:
+            changed.append(now)
+            pd.cluster.change_pd_leader(now, "pd-2")
+            pd.later(1)
+        return False
+
+    pd.faults.add(f.NoLeader(), path="/pd/api/v1/regions/count", when=change)
+    facts = await reads_of(pd).facts("prod")
+    assert (facts.pd_leader, facts.pd_leader_age_s) == ("pd-2", 0)
+
+
+@pytest.mark.parametrize(
+    "fault", [f.ConnectionRefused(), f.Panic(), f.HtmlBody(502), f.NeverAnswers(), f.TooMany()], ids=str
+)
+async def test_what_another_leader_would_not_mend_is_not_asked_again_at_the_same_place(pd: Pd, fault: f.Fault) -> None:
+    pd.faults.add(fault, path="/pd/api/v1/cluster", times=None)
+    await none_from(reads_of(pd))
+    assert len(pd.faults.struck) == 1
+
+
+async def test_there_is_no_second_round_where_the_budget_is_spent(pd: Pd) -> None:
+    def late(request: Any, now: float) -> bool:
+        pd.later(1.6)
+        return True
+
+    pd.faults.add(f.NoLeader(), path="/pd/api/v1/cluster", when=late, times=None)
+    assert (await none_from(reads_of(pd))).code == "pd_no_leader"
+    assert len(pd.faults.struck) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "code"),
+    [
+        (500, J, b'"[PD:cluster:ErrNotBootstrapped]TiKV cluster not bootstrapped"\n', "pd_not_bootstrapped"),
+        (500, J, b'"\\"[PD:cluster:ErrNotBootstrapped]x\\"\\n"\n', "pd_not_bootstrapped"),  # encoded twice
+        (500, J, b'{"code":"x","msg":"[PD:server:ErrLeaderNil]leader is nil"}', "pd_no_leader"),
+        (400, J, b'{"code":"input","msg":"m"}\n"m"\n', "pd_unexpected"),  # two documents
+        (503, "text/plain", b"[PD:apiutil:ErrRedirectNoLeader]redirect finds no leader\n", "pd_no_leader"),
+        (500, "text/plain", b"[PD:server:ErrServerNotStarted]server not started\n", "pd_no_leader"),
+        (429, "text/plain", b"Too Many Requests\n", "pd_busy"),
+        (405, "", b"", "pd_unexpected"),
+        (200, J, b'{"id":7}\n"and more"\n', "pd_malformed"),
+    ],
+)
+async def test_an_error_is_told_by_its_code_however_it_is_wrapped(
+    pd: Pd, status: int, content_type: str, body: bytes, code: str
+) -> None:
+    pd.faults.add(f.Garbage(status, body, content_type), path="/pd/api/v1/cluster", times=None)
+    assert (await none_from(reads_of(pd))).code == code
 
 
 async def test_an_unknown_cluster_is_not_configured(pd: Pd) -> None:

@@ -133,7 +133,7 @@ async def test_pd_is_read_and_written_to_with_certificates_of_its_own_each(
     writer = pd_writer(given)("prod", frozenset({EVICT.name}))
     assert await writer.cluster_id() == served.cluster.id
     assert (await writer.send(EVICT, caller_id="steward/R-1/1.1", within_s=5)).answer == "accepted"
-    assert served.do(lambda c: {call.caller_id for call in c.calls}) == {"steward/read", "", "steward/R-1/1.1"}
+    assert served.do(lambda c: {call.caller_id for call in c.calls}) == {"steward/read", "steward/R-1/1.1"}
     assert served.do(lambda c: list(c.schedulers.evicted)) == [4]
 
 
