@@ -284,7 +284,7 @@ def split(cluster: Cluster, ask: Ask) -> Response:
 ROUTES = (
     Route("GET", "/operators", get_operators),
     Route("POST", "/operators", create, needs_cluster=False),
-    Route("DELETE", "/operators", delete_operators),
+    Route("DELETE", "/operators", delete_operators, since=(8, 1)),
     Route("GET", "/operators/records", get_records),
     Route("GET", "/operators/{region_id}", get_operator),
     Route("DELETE", "/operators/{region_id}", delete_operator),

@@ -294,7 +294,7 @@ def _progress_view(
 
 ROUTES = (
     Route("GET", "/stores", get_stores),
-    Route("GET", "/stores/check", check_stores),
+    Route("GET", "/stores/check", check_stores, since=(7, 5)),
     Route("GET", "/stores/limit", get_limits),
     Route("POST", "/stores/limit", set_all_limits),
     Route("GET", "/stores/progress", get_progress),

@@ -11,6 +11,8 @@ from actions.preflight import objections
 from actions.split_region import SplitRegion
 from infra import pd_parse
 from pdsim import building
+from pdsim.api.router import PREFIX, ROUTES
+from pdsim.http import Request, Response, answer
 from pdsim.model import Cluster
 from pdsim.operators import Priority
 from pdsim.schedulers import BALANCE_LEADER
@@ -138,6 +140,33 @@ async def test_before_8_5_an_operator_is_called_by_the_kind_of_its_scheduler(old
     old.later(20)
     made = {o.desc for o in old.cluster.book.records}
     assert made == {BALANCE_LEADER if numbers(old.cluster.version) >= (8, 5) else "balance-leader"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "since", "status"),
+    [
+        ("GET", "/stores/check?state=Down", (7, 5), 404),
+        ("DELETE", "/operators", (8, 1), 405),  # the path is there
+        ("GET", "/regions/readquery", (8, 5), 404),
+        ("GET", "/regions/writequery", (8, 5), 404),
+        ("GET", "/regions/writeflow", (0, 0), 404),
+    ],
+)
+def test_what_an_older_pd_does_not_have_it_does_not_answer(
+    old: Pd, method: str, path: str, since: tuple[int, int], status: int
+) -> None:
+    bare, _, query = f"{PREFIX}{path}".partition("?")
+    given = answer(old.cluster, Request(method, bare, query), START)
+    assert isinstance(given, Response)
+    assert given.status == (200 if numbers(old.cluster.version) >= since else status)
+
+
+def test_no_call_nor_read_of_ours_needs_more_than_the_oldest_pd_has() -> None:
+    """Else an old one would read as if the thing were not there."""
+    newer = {(r.method, r.pattern) for r in ROUTES if r.since > (0, 0)}
+    ours = {("GET", path.partition("?")[0]) for path in pd_parse.READS}
+    ours |= {(kind.method, kind.path.removeprefix(PREFIX)) for kind in calls.CALLS.values()}
+    assert ours & newer == set()
 
 
 @pytest.mark.parametrize(
