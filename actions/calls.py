@@ -104,6 +104,9 @@ class Kind:
 
 
 _PAUSED = ((200, "Pause or resume the scheduler successfully."),)
+# What has a code since: of operators that are made by hand.
+BEFORE_7_5 = (r"region \d+ not found", "failed to add operator, maybe already have one")
+
 CALLS: Mapping[str, Kind] = {
     "add_evict_leader": Kind(
         method="POST",
@@ -167,6 +170,7 @@ CALLS: Mapping[str, Kind] = {
             r"cannot build operator for region with no leader",
             r"cannot build operator for region which is in joint state",
             r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
+            *BEFORE_7_5,
         ),
     ),
     "transfer_peer": Kind(
@@ -206,6 +210,7 @@ CALLS: Mapping[str, Kind] = {
             r"cannot split region which is in joint state",
             r"missing operator name|missing region id|missing split policy|unknown operator",
             r"check policy APPROXIMATE is not supported",
+            *BEFORE_7_5,
         ),
     ),
     "scatter_region": Kind(
@@ -223,6 +228,15 @@ CALLS: Mapping[str, Kind] = {
             r"missing operator name|missing region id|unknown operator",
         ),
     ),
+    "cancel_operator": Kind(
+        method="DELETE",
+        path=f"{PREFIX}/operators/{{region_id}}",
+        args=("region_id", "created_ns"),  # which one is meant: PD takes no such condition
+        by_hand="pd-ctl operator remove {region_id}",
+        accepted=((200, "The pending operator is canceled."),),
+        refused_codes=("PD:operator:ErrOperatorNotFound",),
+        refused_texts=("operator not found",),  # before 7.5
+    ),
     "remove_tombstones": Kind(
         method="DELETE",
         path=f"{PREFIX}/stores/remove-tombstone",
@@ -239,8 +253,8 @@ CALLS: Mapping[str, Kind] = {
         spelled={"leader": WEIGHT, "region": WEIGHT},
         body=lambda args: {"leader": args["leader"], "region": args["region"]},
         by_hand="pd-ctl store weight {store_id} {leader} {region}",
-        # A Tombstone is weighed without complaint.
-        accepted=((200, "The store's weight is updated."),),
+        # A Tombstone is weighed without complaint. Before 8.1 PD speaks of the label.
+        accepted=((200, "The store's weight is updated."), (200, "The store's label is updated.")),
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
@@ -290,6 +304,10 @@ def split_region(region_id: int, version: int) -> Call:
 def scatter_region(region_id: int, *, conf_ver: int, leader_store_id: int) -> Call:
     args = {"region_id": region_id, "conf_ver": conf_ver, "leader_store_id": leader_store_id}
     return Call(name="scatter_region", args={name: str(value) for name, value in args.items()})
+
+
+def cancel_operator(region_id: int, created_ns: int) -> Call:
+    return Call(name="cancel_operator", args={"region_id": str(region_id), "created_ns": str(created_ns)})
 
 
 def remove_tombstones() -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from actions.action import Action, Entry
+from actions.cancel_operator import CancelOperator
 from actions.compact_store import CompactStore
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
@@ -21,6 +22,7 @@ from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
 CATALOGUE: dict[str, type[Action]] = {
     action.name: action
     for action in (
+        CancelOperator,
         EvictStoreLeaders,
         PauseScheduler,
         RemoveTombstones,

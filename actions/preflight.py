@@ -103,7 +103,10 @@ def _others_at_work(action: Action, facts: Facts, limits: Limits) -> Iterator[Ob
     others = sorted({*facts.evicting, *facts.slow_evicting} - action.takes_out())
     if others:
         yield wait("other_eviction", f"leaders are being kept off store {others} by somebody", _in(limits, LATER_S))
-    regions = frozenset(action.look().region_ids)
+    if not facts.slow_evicting_known:
+        yield no("slow_evicting_unknown", "PD does not say which stores its evict-slow-store-scheduler has taken")
+    look = action.look()
+    regions = frozenset(look.region_ids) - frozenset(look.operators_of)
     for operator in facts.operators:
         on_region = operator.region_id in regions
         by_a_person = bool(action.takes_out()) and operator.desc.startswith("admin-")

@@ -462,9 +462,10 @@ def _shortened(names: Sequence[str], dead: set[str]) -> str:
 def pd_calls() -> str:
     """What may be sent to PD: reads by their list, writes by action."""
     reads = sorted({*pd_parse.FIRST, *pd_parse.THEN, pd_parse.STATUS})
+    of_a_region = (pd_parse.region_path(0), pd_parse.operator_path(0))
     rows = [
         ("reads (`tls_read`)", "`GET`", ", ".join(f"`{calls.PREFIX}{path}`" for path in reads)),
-        ("reads (`tls_read`)", "`GET`", f"`{calls.PREFIX}{pd_parse.region_path(0).replace('/0', '/{id}')}`"),
+        *(("reads (`tls_read`)", "`GET`", f"`{calls.PREFIX}{path.replace('/0', '/{id}')}`") for path in of_a_region),
     ]
     for kind in actions_in_order():
         sent = [calls.CALLS[name] for name in sorted(kind.may_call)]

@@ -85,7 +85,9 @@ class PdWriter:
 
     async def _identity(self, url: str) -> int:
         async with asyncio.timeout(self._identity_s), self._client(url, self._identity_s) as client:
-            status, _, body = await _exchange(client, client.build_request("GET", f"{PREFIX}/cluster"))
+            status, _, body = await _exchange(
+                client, client.build_request("GET", f"{PREFIX}/cluster", headers={"X-Caller-ID": "steward/read"})
+            )
         if status != 200:
             raise ValueError(f"HTTP {status}")
         try:

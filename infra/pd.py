@@ -14,13 +14,16 @@ import httpx
 
 from actions.calls import PREFIX
 from infra import pd_parse
-from infra.pd_parse import CHECKS, FIRST, MAY_BE_ABSENT, STATUS, THEN, Pass, Said, Who
+from infra.pd_parse import CHECKS, FIRST, STATUS, THEN, Pass, Said, Who
 from schemas.facts import Facts, Look, NoFacts
 
 T = TypeVar("T")
 
 BODY_BYTES_MAX = 8 << 20
 CONNECTIONS_MAX = 6
+ROUNDS_MAX = 2  # over all endpoints: a read may be repeated, where PD is between two leaders
+AGAIN_S = 0.25  # which takes 0.1 s where the old one steps down, and 12 s where it died: then the next pass finds it
+BETWEEN_LEADERS = frozenset({"pd_no_leader", "pd_leader_changed"})
 REGIONS_MAX = 100  # regions that one action may ask for
 WATCH_S = 10.0
 
@@ -68,9 +71,14 @@ class PdReader:
 
     async def facts(self, cluster_id: str, look: Look = Look()) -> Facts:  # noqa: B008  (frozen)
         """Raises NoFacts: what PD did not say, or said so that it can't be believed."""
-        if len(look.region_ids) > REGIONS_MAX:
-            raise NoFacts("pd_too_large", f"{len(look.region_ids)} regions asked for, at most {REGIONS_MAX} are read")
-        paths = (*THEN, *(pd_parse.region_path(r) for r in sorted(set(look.region_ids))))
+        asked = len(look.region_ids) + len(look.operators_of)
+        if asked > REGIONS_MAX:
+            raise NoFacts("pd_too_large", f"{asked} regions asked for, at most {REGIONS_MAX} are read")
+        paths = (
+            *THEN,
+            *(pd_parse.region_path(r) for r in sorted(set(look.region_ids))),
+            *(pd_parse.operator_path(r) for r in sorted(set(look.operators_of))),
+        )
 
         async def read(ask: _Ask) -> Facts:
             began = self.monotonic_s()
@@ -121,7 +129,10 @@ class PdReader:
     # which endpoint
 
     async def _on_some_endpoint(self, cluster_id: str, read: Callable[[_Ask], Awaitable[T]]) -> T:
-        """The first endpoint that answers, the one of last time first; each gets its share of the budget."""
+        """The first endpoint that answers, the one of last time first; each gets its share of the budget.
+
+        Where PD was between two leaders, all are asked once more.
+        """
         endpoint = self.clusters.get(cluster_id)
         if endpoint is None or not endpoint.urls:
             raise NoFacts("pd_not_configured", f"no PD is configured for {cluster_id}")
@@ -131,9 +142,13 @@ class PdReader:
         ends_s = self.monotonic_s() + self.budget_s
         count = len(endpoint.urls)
         failed: list[NoFacts] = []
-        for tried in range(count):
+        for tried in range(count * ROUNDS_MAX):
+            if tried == count:
+                if failed[-1].code not in BETWEEN_LEADERS or ends_s - self.monotonic_s() < 2 * AGAIN_S:
+                    break
+                await asyncio.sleep(AGAIN_S)
             index = (watched.first_url + tried) % count
-            share_s = max(0.05, (ends_s - self.monotonic_s()) / (count - tried))
+            share_s = max(0.05, (ends_s - self.monotonic_s()) / (count - tried % count))
             try:
                 async with asyncio.timeout(share_s), self._client(cluster_id, endpoint, index, share_s) as client:
                     found = await read(_Ask(client, endpoint.urls[index]))
@@ -142,7 +157,7 @@ class PdReader:
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
                 failed.append(NoFacts("pd_unreachable", f"{endpoint.urls[index]}: {type(error).__name__}: {error}"))
             except NoFacts as error:
-                if error.code not in ("pd_error", "pd_no_leader"):
+                if error.code != "pd_error" and error.code not in BETWEEN_LEADERS:
                     raise
                 failed.append(error)
             else:
@@ -202,7 +217,7 @@ class _Ask:
         return {path: task.result() for path, task in tasks.items()}
 
     async def get(self, path: str) -> Said:
-        """One answer: 200, or the 404 of a path that may be absent. Raises NotOnTheList, NoFacts, httpx's errors."""
+        """One answer: 200, or that there is no such thing. Raises NotOnTheList, NoFacts, httpx's errors."""
         if not pd_parse.may_read(path):
             raise NotOnTheList(path)
         async with self.client.stream("GET", _url(self.endpoint, path)) as response:
@@ -215,7 +230,7 @@ class _Ask:
                     body = None
                     break
             said = Said(response.status_code, body)
-        if said.status != 200 and not (said.status == 404 and path in MAY_BE_ABSENT):
+        if said.status != 200 and not pd_parse.is_absent(path, said):
             raise pd_parse.refusal(path, said)
         if said.body is None and path not in CHECKS:
             raise NoFacts("pd_too_large", f"GET {path}: more than {BODY_BYTES_MAX} bytes")

@@ -10,11 +10,23 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from math import isfinite
 from typing import Any, Final, get_args
 
 from actions.schedule_keys import KEYS
-from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, StoreState
+from schemas.facts import (
+    Facts,
+    Look,
+    NewestOperator,
+    NoFacts,
+    OperatorFacts,
+    OperatorStatus,
+    PeerFacts,
+    RegionFacts,
+    StoreFacts,
+    StoreState,
+)
 
 CLUSTER: Final = "/cluster"
 MEMBERS: Final = "/members"
@@ -52,15 +64,37 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-
 _CODE = re.compile(r"\[PD:[a-z_]+:(Err[A-Za-z]+)\]")
 _NO_LEADER = {"ErrRedirect", "ErrRedirectNoLeader", "ErrRedirectToNotLeader", "ErrServerNotStarted", "ErrLeaderNil"}
 _REGION = re.compile(r"/region/id/[1-9][0-9]{0,18}")
+_OPERATOR = re.compile(r"/operators/[1-9][0-9]{0,18}")
+_NO_OPERATOR = re.compile(
+    rb'"(?:\[PD:operator:ErrOperatorNotFound\])?operator not found"\s*'
+)  # before 7.5 without a code
+_STATUS_OF = re.compile(r"status: (\w+), operator: (.*)")
+_OPERATOR_TEXT = re.compile(
+    r"(?P<desc>[^ {}]+) \{(?P<brief>[^{}]*)\} \(kind:[^()]*, region:(?P<region_id>[1-9]\d{0,18})\(\d+, \d+\), "
+    r"createAt:(?P<created>[^,]+), startAt:.*\).*"
+)
+_NOT_TOLD = b"not implements"  # of a scheduler, before 8.1
+_GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(\d{1,9}))? ([+-]\d{4}) \S+(?: m=[+-][\d.]+)?")
 
 
 def region_path(region_id: int) -> str:
     return f"/region/id/{region_id}"
 
 
+def operator_path(region_id: int) -> str:
+    return f"/operators/{region_id}"
+
+
 def may_read(path: str) -> bool:
     """The allow-list: these GETs and no others. `/regions/store/...?type=` can freeze a PD leader for good."""
-    return path in READS or _REGION.fullmatch(path) is not None
+    return path in READS or any(known.fullmatch(path) for known in (_REGION, _OPERATOR))
+
+
+def is_absent(path: str, said: Said) -> bool:
+    """PD answers, and says that there is no such thing."""
+    if _OPERATOR.fullmatch(path):
+        return said.status == 500 and _NO_OPERATOR.fullmatch(said.body or b"") is not None
+    return said.status == 404 and path in MAY_BE_ABSENT
 
 
 @dataclass(frozen=True)
@@ -118,6 +152,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
     if status.map("loaded", True).value is False:
         raise NoFacts("pd_warming_up", f"GET {STATUS}: PD has not loaded its regions yet")
     schedulers = _names(at[SCHEDULERS])
+    slow_evicting = _slow_evicting(said[SLOW_EVICTING], schedulers)
     troubled, complete = _troubled(said)
     schedule, replication = at[CONFIG].map("schedule"), at[CONFIG].map("replication")
     return Facts(
@@ -147,11 +182,13 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         schedulers=schedulers,
         paused_schedulers=_names(at[PAUSED]),
         evicting=_evicting(said[EVICTING], schedulers),
-        slow_evicting=_slow_evicting(said[SLOW_EVICTING], schedulers),
+        slow_evicting=slow_evicting or (),
+        slow_evicting_known=slow_evicting is not None,
         operators=_operators(at[OPERATORS]),
         troubled=troubled,
         troubled_complete=complete,
         regions=_asked(said, look),
+        newest_operators=_newest_operators(said, look),
         regions_total=at[COUNT].map("count").number(),
         unsafe_recovery=_recovery(at[RECOVERY]),
     )
@@ -168,6 +205,18 @@ def seconds_of(duration: str) -> float | None:
     if not _DURATION.fullmatch(duration):
         return None
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(duration))
+
+
+def nanoseconds_of(time: str) -> int | None:
+    """`2026-11-23 15:52:00.926094955 +0000 UTC m=+125.4` since 1970: Go's time.Time.String(). None: no such time."""
+    found = _GO_TIME.fullmatch(time)
+    try:
+        whole = datetime.strptime(f"{found[1]} {found[3]}", "%Y-%m-%d %H:%M:%S %z") if found else None
+    except ValueError:
+        return None
+    if found is None or whole is None:
+        return None
+    return int(whole.timestamp()) * 10**9 + int((found[2] or "").ljust(9, "0"))
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------
@@ -296,13 +345,55 @@ def _operators(answer: _At) -> tuple[OperatorFacts, ...]:
     listed = answer.list()
     if len(listed) > OPERATORS_MAX:
         raise NoFacts("pd_too_large", f"GET {OPERATORS}: {len(listed)} operators, at most {OPERATORS_MAX} are read")
-    found = (
-        OperatorFacts(
-            region_id=o.map("region_id").number(1), desc=o.map("desc").text(), brief=o.map("brief", "").text()
-        )
-        for o in listed
+    return tuple(sorted((_operator(o) for o in listed), key=lambda o: (o.region_id, o.desc)))
+
+
+def _operator(entry: _At) -> OperatorFacts:
+    """An object; before 8.1 PD knows no `?object`, and writes it out."""
+    if isinstance(entry.value, str):
+        written = _written(entry, entry.whole_text())
+        region_id = _At(entry.path, f"{entry.field}.region_id", int(written["region_id"])).number(1)
+        return OperatorFacts(region_id=region_id, desc=written["desc"][:TEXT_MAX], brief=written["brief"][:TEXT_MAX])
+    return OperatorFacts(
+        region_id=entry.map("region_id").number(1),
+        desc=entry.map("desc").text(),
+        brief=entry.map("brief", "").text(),
     )
-    return tuple(sorted(found, key=lambda o: (o.region_id, o.desc)))
+
+
+def _written(at: _At, text: str) -> re.Match[str]:
+    if (found := _OPERATOR_TEXT.fullmatch(text)) is None:
+        raise at.wrong("is no operator as PD writes it")
+    return found
+
+
+def _newest_operators(said: Mapping[str, Said], look: Look) -> tuple[NewestOperator, ...]:
+    """Each as PD writes it out in full: nothing else that it says has the time of its creation."""
+    found = []
+    for region_id in sorted(set(look.operators_of)):
+        path = operator_path(region_id)
+        if is_absent(path, said[path]):
+            continue
+        answer = _At(path, "", _json(path, said[path]))
+        if (with_status := _STATUS_OF.fullmatch(answer.whole_text())) is None:
+            raise answer.wrong("is no operator as PD writes it")
+        status = _At(path, "status", with_status[1]).one_of(get_args(OperatorStatus))
+        written = _written(answer, with_status[2])
+        created_ns = nanoseconds_of(written["created"])
+        if created_ns is None or not 0 < created_ns <= NUMBER_MAX:
+            raise answer.wrong("is no operator as PD writes it")
+        if int(written["region_id"]) != region_id:
+            raise answer.wrong(f"is of region {written['region_id'][:20]}")
+        found.append(
+            NewestOperator(
+                region_id=region_id,
+                status=status,
+                desc=written["desc"],
+                brief=written["brief"],
+                created_ns=created_ns,
+            )
+        )
+    return tuple(found)
 
 
 def _names(answer: _At) -> tuple[str, ...]:
@@ -326,7 +417,10 @@ def _evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _slow_evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...]:
+def _slow_evicting(said: Said, schedulers: Iterable[str]) -> tuple[int, ...] | None:
+    """None: the scheduler is there, and this PD does not say which stores it has taken."""
+    if said.status == 200 and said.body == _NOT_TOLD:
+        return None
     if said.status == 404:
         if "evict-slow-store-scheduler" in schedulers:
             raise NoFacts("pd_inconsistent", f"GET {SCHEDULERS} has its scheduler, GET {SLOW_EVICTING} is 404")
@@ -430,13 +524,17 @@ class _At:
         return number
 
     def text(self) -> str:
+        return self.whole_text()[:TEXT_MAX]
+
+    def whole_text(self) -> str:
+        """As long as the answer is."""
         if not isinstance(self.value, str):
             raise self.wrong("is no text")
         try:
             self.value.encode()
         except UnicodeEncodeError:
             raise self.wrong("is no UTF-8") from None
-        return self.value[:TEXT_MAX]
+        return self.value
 
     def words(self) -> tuple[str, ...]:
         """PD's config writes a list of words as one text, with commas between them."""

@@ -373,6 +373,8 @@ def _misfits(settings: Settings) -> Iterator[Problem]:
             if (other := urls.get(place)) and other != name:
                 yield Problem(f"{at}.pd", "text", f"{place} is a PD of {other} too")
             urls[place] = name
+            if (cluster.tls_read or cluster.tls_write) and not url.lower().startswith("https://"):
+                yield Problem(f"{at}.pd", "text", f"{place} is plain HTTP, and certificates are given for it")
         wanted = tuple(sorted(cluster.alert_labels.items()))
         if other := labels.get(wanted):
             yield Problem(f"{at}.alert_labels", "table", f"are those of {other} too: whose alert would it be?")

@@ -63,14 +63,11 @@ def admin(desc: str) -> Maker:
     return Maker(desc, ("admin",), Priority.URGENT)
 
 
-ALREADY_HAVE_ONE = "[PD:operator:ErrAddOperator]failed to add operator, maybe already have one"
-
-
 def find(world: World, region_id: int) -> Region:
     """The region as PD knows it. Raises Refused."""
     region = world.cache.get(region_id)
     if region is None:
-        raise Refused(f"[PD:region:ErrRegionNotFound]region {region_id} not found")
+        raise Refused(world.coded("PD:region:ErrRegionNotFound", f"region {region_id} not found"))
     return region
 
 
@@ -80,7 +77,7 @@ def start(world: World, *operators: Operator) -> None:
         for operator in operators:
             if not world.book.accepts(operator):
                 world.add_operator(operator)
-        raise Refused(ALREADY_HAVE_ONE)
+        raise Refused(world.coded("PD:operator:ErrAddOperator", "failed to add operator, maybe already have one"))
     for operator in operators:
         world.add_operator(operator)
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -177,8 +179,12 @@ def serve(
     port: int = 0,
     clock: Clock = time.time,
     faults: Faults | None = None,
+    tls: Path | None = None,
 ) -> Served:
-    """Serve from a thread of its own; port 0 takes a free one. Returns when the port accepts connections."""
+    """Serve from a thread of its own; port 0 takes a free one. Returns when the port accepts connections.
+
+    With `tls`, a directory of ca.pem, cert.pem and key.pem, every client must show a certificate of that authority.
+    """
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -198,7 +204,16 @@ def serve(
     listener = socket.create_server((host, port))
     app: Any = asgi(cluster, clock, faults, lock)
     config = uvicorn.Config(
-        app, http=Breakable, lifespan="off", log_level="error", server_header=False, timeout_graceful_shutdown=1
+        app,
+        http=Breakable,
+        lifespan="off",
+        log_level="error",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=tls and tls / "cert.pem",
+        ssl_keyfile=tls and str(tls / "key.pem"),
+        ssl_ca_certs=tls and str(tls / "ca.pem"),
+        ssl_cert_reqs=ssl.CERT_REQUIRED if tls else ssl.CERT_NONE,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="pdsim", daemon=True)
@@ -211,4 +226,4 @@ def serve(
         thread.join(timeout=5)
         listener.close()
 
-    return Served(cluster, f"http://{host}:{listener.getsockname()[1]}", lock, clock, stop)
+    return Served(cluster, f"http{'s' if tls else ''}://{host}:{listener.getsockname()[1]}", lock, clock, stop)

@@ -18,6 +18,7 @@ from pdsim import repair, scheduling, tikv
 from pdsim.members import Member, Members, Serving
 from pdsim.operators import Status
 from pdsim.regions import Peer, Region, RegionTable, table_key
+from pdsim.schedulers import EVICT_SLOW, EVICT_STOPPING
 from pdsim.stores import Limit, Store
 from pdsim.world import Flow, Timing, World
 
@@ -104,6 +105,9 @@ class Cluster(World):
                 write_bytes_per_s * share, 2 * share, share, 400 * share, 4 * share, 2 * share
             )
         cluster.config.replication["max-replicas"] = replicas
+        for scheduler, since in ((EVICT_SLOW, (8, 1)), (EVICT_STOPPING, (8, 5))):
+            if not cluster.since(*since):
+                cluster.schedulers.drop(scheduler)
         for store in made.values():
             tikv.store_heartbeat(cluster, store)
             tikv.region_heartbeats(cluster, store)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 EVICT_LEADER = "evict-leader-scheduler"
 EVICT_SLOW = "evict-slow-store-scheduler"
+EVICT_STOPPING = "evict-stopping-store-scheduler"
 GRANT_LEADER = "grant-leader-scheduler"
 BALANCE_LEADER = "balance-leader-scheduler"
 DEFAULTS = (
@@ -13,7 +14,7 @@ DEFAULTS = (
     "balance-region-scheduler",
     "balance-hot-region-scheduler",
     EVICT_SLOW,
-    "evict-stopping-store-scheduler",
+    EVICT_STOPPING,
 )
 WITHOUT_ARGUMENTS = (
     *DEFAULTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pdsim.building import Maker, transfer_leader
 from pdsim.operators import Operator, Priority, TransferLeader
@@ -31,6 +32,11 @@ def run_round(world: World) -> bool:
         if name in world.schedulers.names and not world.schedulers.is_paused(name, world.now):
             made += round_of(world)
     return made > 0
+
+
+def _called(world: World, maker: Maker) -> Maker:
+    """Before 8.5 an operator is called by its scheduler's kind, and not by its name."""
+    return maker if world.since(8, 5) else replace(maker, desc=maker.desc.removesuffix("-scheduler"))
 
 
 def _room(world: World) -> int:
@@ -87,7 +93,7 @@ def _best_transfer(world: World, region: Region, maker: Maker) -> Operator | Non
     if not targets or region.in_joint_state:
         return None
     best = min(targets, key=lambda store: (world.leader_score(world.stores[store]), store))
-    return transfer_leader(world, region, best, maker)
+    return transfer_leader(world, region, best, _called(world, maker))
 
 
 def _grant_leaders(world: World) -> int:
@@ -99,7 +105,7 @@ def _grant_leaders(world: World) -> int:
                 break
             movable = region.leader not in (None, store_id) and region.voter_on(store_id) is not None
             if movable and region.id not in world.book.running and world.may_take_leader(store_id):
-                made += world.add_operator(transfer_leader(world, region, store_id, _GRANT))
+                made += world.add_operator(transfer_leader(world, region, store_id, _called(world, _GRANT)))
     return made
 
 
@@ -144,7 +150,7 @@ def _balance_once(world: World, planned: dict[int, int]) -> bool:
             if score[source] - score[target] <= TOLERANCE:
                 break
             if (region := _led_here_held_there(world, source, target)) is not None:
-                world.add_operator(transfer_leader(world, region, target, _BALANCE))
+                world.add_operator(transfer_leader(world, region, target, _called(world, _BALANCE)))
                 planned[source] = planned.get(source, 0) - 1
                 planned[target] = planned.get(target, 0) + 1
                 return True

@@ -111,6 +111,17 @@ class World:
         self.next_id += 1
         return self.next_id
 
+    # Which PD it is
+
+    def since(self, major: int, minor: int) -> bool:
+        """Is PD of this version or a later one?"""
+        numbers = self.version.removeprefix("v").split(".")
+        return (int(numbers[0]), int(numbers[1])) >= (major, minor)
+
+    def coded(self, code: str, text: str) -> str:
+        """An error about an operator or its region: before 7.5 without a code."""
+        return f"[{code}]{text}" if self.since(7, 5) else text
+
     # What PD can do now
 
     @property
@@ -211,11 +222,18 @@ class World:
         return True
 
     def cancel(self, operator: Operator) -> None:
-        """End it. A learner that the store was already told to add may still appear, well after."""
+        """End it, and with a merge its other half. What the store was already told may still be done: a learner may
+        appear well after."""
         step = operator.steps[operator.current_step] if operator.current_step < len(operator.steps) else None
         if isinstance(step, AddLearner):
             self.stragglers.append((self.now + self.timing.straggler_s, operator.region_id, step))
+        elif step is not None and operator.due < float("inf"):
+            self.stragglers.append((operator.due, operator.region_id, step))
         self.book.end(operator, Status.CANCEL, self.now)
+        if operator.steps and isinstance(merge := operator.steps[-1], MergeRegion):
+            other = self.book.running.get(merge.source if merge.passive else merge.target)
+            if other is not None and isinstance(other.steps[-1], MergeRegion):
+                self.book.end(other, Status.CANCEL, self.now)
 
     def forget(self, *, cold: bool) -> None:
         """What a PD leader change loses; `cold` is a restart, which loses the statistics and every leader too."""

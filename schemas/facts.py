@@ -77,6 +77,25 @@ class OperatorFacts(Model):
     brief: str = ""
 
 
+OperatorStatus = Literal["RUNNING", "SUCCESS", "CANCEL", "REPLACE", "TIMEOUT"]
+
+
+class NewestOperator(Model):
+    """The newest operator of one region, whoever made it: the running one, or else the last that ended.
+
+    PD gives operators no id: one is told from the next by when it was created.
+    """
+
+    region_id: int
+    status: OperatorStatus
+    desc: str
+    brief: str  # `mv peer: store [1] to [4]`
+    created_ns: int  # since 1970, by PD's clock
+
+    def is_running(self) -> bool:
+        return self.status == "RUNNING"
+
+
 class Facts(Model):
     """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
 
@@ -107,10 +126,12 @@ class Facts(Model):
     paused_schedulers: tuple[str, ...] = ()
     evicting: tuple[int, ...] = ()  # stores in evict-leader-scheduler's list, whoever put them there
     slow_evicting: tuple[int, ...] = ()  # stores that evict-slow-store-scheduler has taken
+    slow_evicting_known: bool = True  # False: before 8.1, where that scheduler is there, PD does not say
     operators: tuple[OperatorFacts, ...] = ()
     troubled: tuple[RegionFacts, ...] = ()  # regions with a down or pending peer, or too few peers
     troubled_complete: bool = True  # False: more than we read; nothing may be concluded from absence
     regions: tuple[RegionFacts, ...] = ()  # the regions that the action asked for; absent: PD knows none such
+    newest_operators: tuple[NewestOperator, ...] = ()  # of the regions asked for; absent: none in the last 10 min
     regions_total: int = 0
     unsafe_recovery: str = "No on-going recovery."
 
@@ -119,6 +140,9 @@ class Facts(Model):
 
     def region(self, region_id: int) -> RegionFacts | None:
         return next((r for r in self.regions if r.id == region_id), None)
+
+    def newest_operator(self, region_id: int) -> NewestOperator | None:
+        return next((o for o in self.newest_operators if o.region_id == region_id), None)
 
     def living(self) -> tuple[StoreFacts, ...]:
         return tuple(s for s in self.stores if s.state != "Tombstone")
@@ -159,6 +183,7 @@ class Look(Model):
     """What to read beyond the stores: regions by id, and tombstones are always read."""
 
     region_ids: tuple[int, ...] = ()
+    operators_of: tuple[int, ...] = ()  # regions whose operator is what the action is about
 
 
 MAY_PASS = frozenset(  # reasons for no facts that time may heal; every other one is a no

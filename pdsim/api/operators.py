@@ -12,13 +12,16 @@ from pdsim.operators import Operator
 from pdsim.regions import Region
 from pdsim.wire import Ask, Refusal, Response, panicked, said
 
-NOT_FOUND = "[PD:operator:ErrOperatorNotFound]operator not found"
 CREATED = "The operator is created."
 Body = dict[str, go.Json]
 
 
+def _not_found(cluster: Cluster) -> Response:
+    return said(500, cluster.coded("PD:operator:ErrOperatorNotFound", "operator not found"))
+
+
 def get_operators(cluster: Cluster, ask: Ask) -> Response:
-    """Strings, or objects with ?object. With ?kind nothing found is null, and an unknown kind finds nothing."""
+    """Strings; since 8.1 objects with ?object. With ?kind nothing found is null, and an unknown kind finds nothing."""
     running = list(cluster.book.running.values())
     if "kind" in ask.query:
         wanted = ask.query["kind"]
@@ -26,7 +29,7 @@ def get_operators(cluster: Cluster, ask: Ask) -> Response:
                    and kind in operator.kinds]  # fmt: skip
         if not running:
             return said(200, None)
-    if "object" in ask.query:
+    if "object" in ask.query and cluster.since(8, 1):
         return said(200, [operator.view() for operator in running])
     return said(200, [operator.text(cluster.booted_at) for operator in running])
 
@@ -34,7 +37,7 @@ def get_operators(cluster: Cluster, ask: Ask) -> Response:
 def get_operator(cluster: Cluster, ask: Ask) -> Response:
     operator = cluster.book.latest(ask.plain_uint("region_id"), cluster.now)
     if operator is None:
-        return said(500, NOT_FOUND)
+        return _not_found(cluster)
     return said(200, f"status: {operator.state_word}, operator: {operator.text(cluster.booted_at)}")
 
 
@@ -47,14 +50,14 @@ def get_records(cluster: Cluster, ask: Ask) -> Response:
             return said(400, str(error).replace("strconv.Atoi", "strconv.ParseInt"))
     kept = [record for record in cluster.book.kept(cluster.now) if (record.finished_at or 0.0) >= since]
     if not kept:
-        return said(500, NOT_FOUND)
+        return _not_found(cluster)
     return said(200, [record.record_text(cluster.booted_at) for record in kept])
 
 
 def delete_operator(cluster: Cluster, ask: Ask) -> Response:
     operator = cluster.book.running.get(ask.plain_uint("region_id"))
     if operator is None:
-        return said(500, NOT_FOUND)
+        return _not_found(cluster)
     cluster.cancel(operator)
     return said(200, "The pending operator is canceled.")
 
@@ -281,7 +284,7 @@ def split(cluster: Cluster, ask: Ask) -> Response:
 ROUTES = (
     Route("GET", "/operators", get_operators),
     Route("POST", "/operators", create, needs_cluster=False),
-    Route("DELETE", "/operators", delete_operators),
+    Route("DELETE", "/operators", delete_operators, since=(8, 1)),
     Route("GET", "/operators/records", get_records),
     Route("GET", "/operators/{region_id}", get_operator),
     Route("DELETE", "/operators/{region_id}", delete_operator),

@@ -156,6 +156,8 @@ TOPS: dict[str, Callable[[Cluster, Region], float]] = {
     "version": lambda cluster, region: region.version,
 }
 
+TOPS_SINCE = {"writequery": (8, 5), "readquery": (8, 5)}
+
 
 def _top(name: str) -> Callable[[Cluster, Ask], Response]:
     def answer(cluster: Cluster, ask: Ask) -> Response:
@@ -352,7 +354,7 @@ ROUTES = (
     Route("GET", "/regions/check/hist-size", _histogram(lambda region: region.approximate_size, 1)),
     Route("GET", "/regions/check/hist-keys", _histogram(lambda region: region.approximate_keys, 10000)),
     *(Route("GET", f"/regions/check/{name}", _check(name)) for name in CHECKS),
-    *(Route("GET", f"/regions/{name}", _top(name)) for name in TOPS),
+    *(Route("GET", f"/regions/{name}", _top(name), since=TOPS_SINCE.get(name, (0, 0))) for name in TOPS),
     Route("POST", "/regions/accelerate-schedule", accelerate),
     Route("GET", "/stats/region", stats),
     Route("GET", "/hotspot/regions/write", _hot("write")),

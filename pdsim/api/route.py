@@ -21,6 +21,7 @@ class Route:
     needs_cluster: bool = True  # 500 ErrNotBootstrapped without stores
     local: bool = False  # answered by the asked member itself, leader or not
     queries: tuple[str, ...] = ()  # the route exists only with these parameters
+    since: tuple[int, int] = (0, 0)  # the version of PD that brought it
 
     def match(self, parts: tuple[str, ...]) -> dict[str, str] | None:
         wanted = tuple(part for part in self.pattern.split("/") if part)

@@ -62,6 +62,8 @@ def dispatch(cluster: Cluster, request: Request) -> Answer:
     path = request.path.removeprefix(PREFIX)
     query = parsed_query(request.query)
     route, variables = _find(request.method, path, frozenset(query))
+    if route is not None and not cluster.since(*route.since):
+        route = None
     if route is not None and route.local:
         no_leader = cluster.members.serving(cluster.now) is Serving.NO_LEADER
         if no_leader and path == "/config":
@@ -70,7 +72,7 @@ def dispatch(cluster: Cluster, request: Request) -> Answer:
     if (instead := _without_leader(cluster, member, request, path)) is not None:
         return instead
     if route is None:
-        return WRONG_METHOD if _has_path(path, frozenset(query)) else NOT_FOUND
+        return WRONG_METHOD if _has_path(cluster, path, frozenset(query)) else NOT_FOUND
     if route.needs_cluster and not cluster.bootstrapped:
         return NOT_BOOTSTRAPPED
     if _is_over_limit(cluster, request):
@@ -118,10 +120,12 @@ def _find(method: str, path: str, given: frozenset[str]) -> tuple[Route | None, 
     return None, {}
 
 
-def _has_path(path: str, given: frozenset[str]) -> bool:
+def _has_path(cluster: Cluster, path: str, given: frozenset[str]) -> bool:
+    """Is there a route, if with another method?"""
     parts = tuple(part for part in path.split("/") if part)
     return any(
-        route.match(parts) is not None and given.issuperset(route.queries) for route in _by_length().get(len(parts), ())
+        route.match(parts) is not None and given.issuperset(route.queries) and cluster.since(*route.since)
+        for route in _by_length().get(len(parts), ())
     )
 
 

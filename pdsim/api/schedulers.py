@@ -14,7 +14,7 @@ from pdsim.schedulers import (
     GRANT_LEADER,
     WITHOUT_ARGUMENTS,
 )
-from pdsim.wire import NOT_FOUND, Ask, Response, said, wrong_type
+from pdsim.wire import NOT_FOUND, Ask, Response, said, text, wrong_type
 
 NO_SCHEDULER = "[PD:scheduler:ErrSchedulerNotFound]scheduler not found"
 CREATED = "The scheduler is created."
@@ -206,6 +206,8 @@ def slow_list(cluster: Cluster, _: Ask) -> Response:
     state = cluster.schedulers
     if not cluster.schedulers_ready or EVICT_SLOW not in state.names:
         return NOT_FOUND
+    if not cluster.since(8, 1):
+        return text(200, "not implements")
     return said(
         200,
         {

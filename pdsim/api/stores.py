@@ -155,7 +155,7 @@ def set_weight(cluster: Cluster, ask: Ask) -> Response:
     store = _store(cluster, store_id, 500)
     store.leader_weight, store.region_weight = weights["leader"], weights["region"]
     cluster.wake()
-    return said(200, "The store's weight is updated.")
+    return said(200, f"The store's {'weight' if cluster.since(8, 1) else 'label'} is updated.")
 
 
 def set_label(cluster: Cluster, ask: Ask) -> Response:
@@ -299,7 +299,7 @@ def _progress_view(
 
 ROUTES = (
     Route("GET", "/stores", get_stores),
-    Route("GET", "/stores/check", check_stores),
+    Route("GET", "/stores/check", check_stores, since=(7, 5)),
     Route("GET", "/stores/limit", get_limits),
     Route("POST", "/stores/limit", set_all_limits),
     Route("GET", "/stores/progress", get_progress),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actions.action import Limits
-from schemas.facts import Facts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
+from schemas.facts import Facts, NewestOperator, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
 from schemas.policy import LimitsPolicy
 
 NOW = 1_800_000_000_000
@@ -50,6 +50,24 @@ def region(region_id: int, *store_ids: int, **changed: Any) -> RegionFacts:
 
 def operator(region_id: int, desc: str) -> OperatorFacts:
     return OperatorFacts(region_id=region_id, desc=desc, brief="transfer leader: store 1 to 2")
+
+
+def newest(region_id: int = 180, **changed: Any) -> NewestOperator:
+    """PD moves a replica from store 2 to store 4, to balance."""
+    running = NewestOperator(
+        region_id=region_id,
+        status="RUNNING",
+        desc="balance-region-scheduler",
+        brief="mv peer: store [2] to [4]",
+        created_ns=1_799_999_900_123_456_789,
+    )
+    return running.model_copy(update=changed)
+
+
+def balancing(**changed: Any) -> Facts:
+    """A healthy cluster in which that operator runs."""
+    listed = OperatorFacts(region_id=180, desc="balance-region-scheduler", brief="mv peer: store [2] to [4]")
+    return healthy(**({"operators": (listed,), "newest_operators": (newest(),)} | changed))
 
 
 def healthy(*, stores: int = 5, **changed: Any) -> Facts:

@@ -10,6 +10,7 @@ import pytest
 
 from actions import calls
 from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
+from actions.cancel_operator import CancelOperator
 from actions.card import card, describe
 from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
@@ -24,7 +25,7 @@ from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
-from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
+from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
@@ -32,6 +33,7 @@ MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 SCATTER = ScatterRegions(region_ids=(180,))
+CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
@@ -45,6 +47,7 @@ EACH = [
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
     (SCATTER, healthy()),
+    (CANCEL, balancing()),
     (WEIGH, healthy()),
     (CONFIG, WITH_CONFIG),
 ]
@@ -102,6 +105,7 @@ GOOD = sample(
     moved=1,
     unwell=0,
     value=2,
+    running=0,
     **CROWDED,
 )  # to every action
 
@@ -160,6 +164,13 @@ GOOD = sample(
             ("region:180",),
             Bounds(stores_max=5, regions_max=1, leaders_max=1, bytes_moved_max=377_487_360),
             Reach(stores=5, regions=1, leaders=1, leaders_share=0.005, bytes_moved=301_989_888),
+        ),
+        (
+            CANCEL,
+            "Cancel the operator balance-region-scheduler of region 180",
+            ("region:180",),
+            Bounds(stores_max=4, regions_max=1, leaders_max=0),
+            Reach(stores=3, regions=1, leaders=0, leaders_share=0),
         ),
         (
             WEIGH,
@@ -282,6 +293,15 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (
+            CANCEL,
+            balancing(),
+            {
+                "region:180.operator": "balance-region-scheduler mv peer: store [2] to [4]",
+                "region:180.operator.created_ns": "1799999900123456789",
+            },
+        ),
+        (CANCEL, healthy(), {"region:180.operator": "unknown", "region:180.operator.created_ns": "unknown"}),
+        (
             WEIGH,
             with_store(with_store(healthy(stores=3), store(4, leader_weight=2, region_weight=1 / 3)), tombstone(9)),
             {
@@ -400,6 +420,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
         (SCATTER, "MEDIUM"),
+        (CANCEL, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
         (UnderstatedForGood(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
@@ -447,6 +468,15 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("transfer_region_peer", '{"region_id":180,"to_store_id":4}', "from_store_id"),
         ("transfer_region_peer", '{"from_store_id":3,"region_id":180}', "to_store_id"),
         ("transfer_region_peer", '{"from_store_id":0,"region_id":180,"to_store_id":4}', "from_store_id"),
+        ("cancel_operator", '{"region_id":180}', "operator"),
+        ("cancel_operator", '{"operator":"balance-region"}', "region_id"),
+        ("cancel_operator", '{"region_id":0,"operator":"balance-region"}', "region_id"),
+        ("cancel_operator", '{"region_id":180,"operator":""}', "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"balance region"}', "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"Balance-region"}', "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"-balance"}', "operator"),
+        ("cancel_operator", json.dumps({"region_id": 180, "operator": "b" * 65}), "operator"),
+        ("cancel_operator", '{"region_id":180,"operator":"balance-region","created_ns":7}', "created_ns"),
         ("remove_tombstones", "{}", "store_ids"),
         ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),
@@ -502,6 +532,7 @@ def test_an_unknown_action_names_those_there_are() -> None:
     [
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
+        ("cancel_operator", json.dumps({"operator": "b" * 64, "region_id": 1}, separators=(",", ":"))),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
         ("scatter_regions", json.dumps({"region_ids": list(range(1, 33))}, separators=(",", ":"))),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),

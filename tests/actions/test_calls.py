@@ -27,7 +27,9 @@ WEIGH = calls.set_store_weight(4, 1.0, 0.25)
 PAUSE = calls.pause_scheduler("balance-region-scheduler", 960)
 RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
 CONFIG = calls.set_schedule_config("leader-schedule-limit", 0)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER, CONFIG)
+CANCEL = calls.cancel_operator(180, 1_799_999_900_123_456_789)
+WEIGH = calls.set_store_weight(4, 1.0, 0.25)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER, CONFIG, CANCEL)
 
 ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
 
@@ -55,6 +57,7 @@ ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
             'POST /pd/api/v1/operators {"from_store_id":3,"name":"transfer-peer","region_id":180,"to_store_id":5}',
             "pd-ctl operator add transfer-peer 180 3 5",
         ),
+        (CANCEL, "DELETE /pd/api/v1/operators/180", "pd-ctl operator remove 180"),
         (BURY, "DELETE /pd/api/v1/stores/remove-tombstone", "pd-ctl store remove-tombstone"),
         (
             SPLIT,
@@ -116,6 +119,10 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
         Call(name="scatter_region", args={"region_id": "180"}),  # as it was when?
         Call(name="scatter_region", args={"region_id": "180", "conf_ver": "5", "leader_store_id": "0"}),
+        Call(name="cancel_operator", args={"region_id": "180"}),  # which one?
+        Call(name="cancel_operator", args={"region_id": "180", "created_ns": "0"}),
+        Call(name="cancel_operator", args={"region_id": "", "created_ns": "1"}),  # would cancel those of every region
+        Call(name="cancel_operator", args={"region_id": "history", "created_ns": "1"}),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
         calls.pause_scheduler("all", 60),
@@ -184,7 +191,8 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/weight|config)",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators(/\d+)?"
+        r"|stores/remove-tombstone|store/\d+/weight|config)",
         request.path,
     )
 
@@ -274,6 +282,8 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (RESUME, 200, '"Pause or resume the scheduler successfully."\n', ""),
         (RESUME, 500, '"[PD:scheduler:ErrSchedulerNotFound]scheduler not found"\n', "already_so"),
         (CONFIG, 200, '"The config is updated."\n', ""),
+        (CANCEL, 200, '"The pending operator is canceled."\n', ""),
+        (WEIGH, 200, '"The store\'s label is updated."\n', ""),  # before 8.1
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -317,6 +327,17 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SCATTER, 500, '"region 180 is a hot region"\n', "pd_said_no"),
         (SCATTER, 500, '"cannot build operator for region with no leader"\n', "pd_said_no"),
         (SCATTER, 400, '"missing region id"\n', "pd_said_no"),
+        (
+            CANCEL,
+            500,
+            '"[PD:operator:ErrOperatorNotFound]operator not found"\n',
+            "PD:operator:ErrOperatorNotFound",
+        ),
+        (CANCEL, 500, '"operator not found"\n', "pd_said_no"),  # before 7.5
+        (TRANSFER, 500, '"region 180 not found"\n', "pd_said_no"),
+        (SPLIT, 500, '"region 180 not found"\n', "pd_said_no"),
+        (TRANSFER, 500, '"failed to add operator, maybe already have one"\n', "pd_said_no"),
+        (SPLIT, 500, '"failed to add operator, maybe already have one"\n', "pd_said_no"),
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
@@ -363,6 +384,7 @@ def test_what_pd_refuses_before_it_changes_anything(call: Call, status: int, bod
         (600, J, '"missing store id"', "http_600", None),
         (500, J, '"missing store id, or not"', "http_500", None),
         (400, J, '{"code":"data","msg":"m"}', "http_400", "m"),
+        (400, J, '{"code":"input","msg":"m"}\n"missing store id"\n', "http_400_not_json", None),  # two documents
         (400, J, '["input"]', "http_400", None),
         (500, J, '{"code":"input","msg":"m"}', "http_500", "m"),
         (401, J, '{"code":"input","msg":"m"}', "http_401", "m"),

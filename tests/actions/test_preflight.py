@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actions.action import Action
+from actions.cancel_operator import CancelOperator
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
@@ -27,6 +28,7 @@ BURY = RemoveTombstones(store_ids=(8, 9))
 MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 SPLIT = SplitRegion(region_id=180)
 SCATTER = ScatterRegions(region_ids=(180,))
+CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 CONFIG = SetScheduleConfig(key="merge-schedule-limit", value=0)
 
@@ -70,11 +72,12 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
     ("halt_scheduling", None, {"halt_scheduling": True}),
     ("other_eviction", 300, {"evicting": (5,)}),
     ("other_eviction", 300, {"slow_evicting": (5,)}),
+    ("slow_evicting_unknown", None, {"slow_evicting_known": False}),
 ]
 
 
 @pytest.mark.parametrize(("code", "wait_s", "changed"), SHARED)
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG, CANCEL])
 def test_every_action_shares_the_objections_to_a_cluster(
     action: Action, code: str, wait_s: float | None, changed: dict[str, Any]
 ) -> None:
@@ -99,7 +102,7 @@ def test_what_is_just_within_a_limit_has_no_objection(changed: dict[str, Any]) -
     assert codes(EVICT, healthy().model_copy(update=changed)) == []
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG, CANCEL])
 @pytest.mark.parametrize("state", ["Disconnected", "Down", "Offline"])
 def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))

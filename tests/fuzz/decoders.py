@@ -98,7 +98,12 @@ def _of_controls(value: bytes) -> object:
 
 # -- PD -------------------------------------------------------------------------------------------------------------
 
-LOOK = Look(region_ids=(2,))
+LOOK = Look(region_ids=(2,), operators_of=(2,))
+OPERATOR = (
+    b'"status: RUNNING, operator: balance-region-scheduler {mv peer: store [1] to [4]} (kind:region, region:2(3, 12), '
+    b"createAt:2026-11-23 15:52:00.926094955 +0000 UTC m=+125.496320521, startAt:2026-11-23 15:52:01 +0000 UTC, "
+    b'currentStep:0, size:96, steps:[0:{add learner peer 9 on store 4}], timeout:[17m0s])"\n'
+)
 CHANGE = Call(name="add_evict_leader", args={"store_id": "4"})
 
 
@@ -113,7 +118,7 @@ def _answers() -> Mapping[str, bytes]:
         assert isinstance(given, Response)
         if given.status == 200:
             found[path] = given.body
-    return found
+    return found | {pd_parse.operator_path(n): OPERATOR for n in LOOK.operators_of}
 
 
 def _facts(data: bytes) -> Facts:
@@ -129,7 +134,8 @@ ABSENT = pd_parse.Said(404, b"")
 
 
 def _all_paths() -> tuple[str, ...]:
-    return (*pd_parse.READS, *(pd_parse.region_path(n) for n in LOOK.region_ids))
+    of_regions = [pd_parse.region_path(n) for n in LOOK.region_ids]
+    return (*pd_parse.READS, *of_regions, *(pd_parse.operator_path(n) for n in LOOK.operators_of))
 
 
 def healthy_facts() -> Facts:

@@ -50,7 +50,7 @@ def test_every_secret_that_is_missing_is_named_and_nothing_stops_at_the_first(tm
             "clickhouse": {"url": "http://127.0.0.1:1/steward", "credentials": "dir:clickhouse"},
             "model": {"name": "claude", "api_key": "file:claude-key", "base_url": "http://127.0.0.1:1"},
             "clusters": {
-                name: {"alert_labels": {"env": name}, "pd": [f"http://{name}:1"], "pd_cluster_id": n, **tls}
+                name: {"alert_labels": {"env": name}, "pd": [f"https://{name}:1"], "pd_cluster_id": n, **tls}
                 for n, (name, tls) in enumerate(
                     {"a": {"tls_read": "dir:a-read"}, "b": {"tls_read": "dir:b-read"}}.items(), 1
                 )

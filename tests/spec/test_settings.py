@@ -82,7 +82,7 @@ def test_the_environment_wins_over_the_file_and_finds_names_with_dashes(file: Pa
         {
             "STEWARD_KAFKA__BOOTSTRAP": "other:9092",
             "STEWARD_CLUSTERS__PROD_EU_7__TIER": "3",
-            "STEWARD_CLUSTERS__PROD_EU_7__PD": "http://a:2379,http://b:2379",
+            "STEWARD_CLUSTERS__PROD_EU_7__PD": "https://a:2379,https://b:2379",
             "STEWARD_TOKEN": "of the command line",
             "STEWARD_SERVICE_HOST": "as Kubernetes names a service",
         },
@@ -90,7 +90,7 @@ def test_the_environment_wins_over_the_file_and_finds_names_with_dashes(file: Pa
 
     assert settings.kafka.bootstrap == "other:9092"
     assert settings.clusters["prod-eu-7"].tier == 3
-    assert settings.clusters["prod-eu-7"].pd == ("http://a:2379", "http://b:2379")
+    assert settings.clusters["prod-eu-7"].pd == ("https://a:2379", "https://b:2379")
 
 
 def test_an_unknown_key_is_refused_and_the_near_one_named() -> None:
@@ -179,6 +179,14 @@ def test_two_clusters_share_no_pd_and_no_alert_labels() -> None:
     assert {p.field for p in error.problems} == {"clusters.b.pd", "clusters.b.alert_labels"}
 
 
+@pytest.mark.parametrize("tls", ["tls_read", "tls_write"])
+def test_certificates_that_plain_http_would_leave_unused_are_refused(tls: str) -> None:
+    given = {tls: "dir:/run/secrets/a", "pd": ["https://pd0:2379", "HTTP://pd1:2379"]}
+    (problem,) = refused(clusters={"a": cluster(**given)}).problems
+    assert (problem.field, "pd1:2379 is plain HTTP" in str(problem)) == ("clusters.a.pd", True)
+    parse({"environment": "test", "clusters": {"a": cluster(**given | {"pd": ["https://pd0:2379"]})}})
+
+
 @pytest.mark.parametrize(
     ("policy", "field"),
     [
@@ -223,7 +231,7 @@ def test_an_action_that_nobody_has_built_is_an_unknown_key_and_the_near_one_is_n
     assert str(near) == (
         "policy.actions.evict_store_leader: unknown action; did you mean evict_store_leaders? (found: table)"
     )
-    assert "there are evict_store_leaders, " in far.reason
+    assert "there are cancel_operator, evict_store_leaders, " in far.reason
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN))

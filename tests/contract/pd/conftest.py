@@ -13,7 +13,7 @@ import pytest
 from pdsim.http import Served, serve, transport
 from pdsim.model import Cluster
 from pdsim.world import Timing
-from tests.contract.pd.twin import Twin, real_sleep
+from tests.contract.pd.twin import ONLY_READ, Twin, at, real
 
 TWINS = ("memory", "socket", *(("real",) if os.environ.get("PD_URL") else ()))
 START = 1_800_000_000.0
@@ -36,12 +36,6 @@ def _served() -> Served:
     return serve(Cluster.healthy(now=time.time(), regions=60, timing=FAST))
 
 
-@contextmanager
-def _at(name: str, url: str) -> Iterator[Twin]:
-    with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=url.startswith("https")) as client:
-        yield Twin(name, client, real_sleep)
-
-
 @pytest.fixture(scope="session")
 def served_for_reading() -> Iterator[Served]:
     """One server for all cases that only read: starting one takes longer than they do."""
@@ -51,17 +45,17 @@ def served_for_reading() -> Iterator[Served]:
 
 @pytest.fixture(params=TWINS)
 def pd(request: pytest.FixtureRequest) -> Iterator[Twin]:
-    """A PD to read from, or to send what it refuses."""
+    """A PD to read from, or to send what it refuses; a real one is sent that only where PD_WRITES=1."""
     if request.param == "memory":
         with _in_memory() as twin:
             yield twin
         return
     if request.param == "socket":
         served: Served = request.getfixturevalue("served_for_reading")
-        url = served.url
-    else:
-        url = os.environ["PD_URL"]
-    with _at(request.param, url) as twin:
+        with at("socket", served.url) as twin:
+            yield twin
+        return
+    with real() as twin:
         yield twin
 
 
@@ -72,12 +66,12 @@ def writable_pd(request: pytest.FixtureRequest) -> Iterator[Twin]:
         with _in_memory() as twin:
             yield twin
     elif request.param == "socket":
-        with _served() as served, _at("socket", served.url) as twin:
+        with _served() as served, at("socket", served.url) as twin:
             yield twin
     elif os.environ.get("PD_WRITES") != "1":
-        pytest.skip("PD_WRITES=1 is not set: the real PD is only read")
+        pytest.skip(ONLY_READ)
     else:
-        with _at("real", os.environ["PD_URL"]) as twin:
+        with real() as twin:
             yield twin
 
 

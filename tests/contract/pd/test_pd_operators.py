@@ -169,6 +169,49 @@ def test_an_operator_is_cancelled_once(writable_pd: Twin) -> None:
     assert (again.status_code, again.json()) == (500, "[PD:operator:ErrOperatorNotFound]operator not found")
 
 
+def test_a_step_that_the_store_was_told_already_may_be_done_after_the_cancel(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    _quiet(pd)
+    region = pd.region()
+    to = pd.follower(region)
+    assert _post(pd, name="transfer-leader", region_id=region["id"], to_store_id=to) == CREATED
+    assert pd.delete(f"/operators/{region['id']}").status_code == 200
+    assert pd.until(lambda: pd.leader_of(region["id"]) == to, within_s=2)
+    assert pd.get(f"/operators/{region['id']}").json().startswith("status: CANCEL, ")
+
+
+def test_a_joint_state_that_a_cancel_leaves_behind_does_not_last(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    _quiet(pd)
+    region = pd.region()
+    body = {"name": "transfer-peer", "region_id": region["id"]}
+    assert _post(pd, **body, from_store_id=pd.follower(region), to_store_id=pd.outsider(region)) == CREATED
+
+    def roles() -> set[str]:
+        return {p["role_name"] for p in pd.get(f"/region/id/{region['id']}").json()["peers"]}
+
+    if not pd.until(lambda: "IncomingVoter" in roles(), within_s=5):
+        pytest.skip("the joint state was over before it was seen")
+    pd.delete(f"/operators/{region['id']}")
+    assert pd.until(lambda: roles() == {"Voter"}, within_s=90)
+
+
+def test_with_half_of_a_merge_the_other_is_cancelled(breakable_pd: Twin) -> None:
+    pd = breakable_pd
+    _quiet(pd)
+    source, target = next(
+        (left, right)
+        for left, right in _neighbours(pd)
+        if {p["store_id"] for p in left["peers"]} != {p["store_id"] for p in right["peers"]}
+    )
+    for cancelled in (source, target):
+        body = {"name": "merge-region", "source_region_id": source["id"], "target_region_id": target["id"]}
+        assert _post(pd, **body) == CREATED
+        assert pd.delete(f"/operators/{cancelled['id']}").status_code == 200
+        for region in (source, target):
+            assert pd.get(f"/operators/{region['id']}").json().startswith("status: CANCEL, ")
+
+
 def test_a_running_operator_shows_as_string_and_as_object(writable_pd: Twin) -> None:
     pd = writable_pd
     _quiet(pd)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
+
+from bootstrap.production import tls
+from infra.settings import Secret
 
 PREFIX = "/pd/api/v1"
+ONLY_READ = "PD_WRITES=1 is not set: the real PD is only read"
 
 
 @dataclass
@@ -79,6 +87,28 @@ class Twin:
     def leader_of(self, region_id: int) -> int | None:
         leader = self.get(f"/region/id/{region_id}").json()["leader"].get("store_id")
         return None if leader is None else int(leader)
+
+
+@contextmanager
+def at(name: str, url: str, *, writes: bool = True, verify: ssl.SSLContext | None = None) -> Iterator[Twin]:
+    """The PD at a URL; without `writes` a case that would send anything but a GET is skipped before it does."""
+    hooks: list[Callable[..., Any]] = [] if writes else [_only_read]
+    with httpx.Client(
+        base_url=url, timeout=10, trust_env=False, verify=verify or True, event_hooks={"request": hooks}
+    ) as client:
+        yield Twin(name, client, real_sleep)
+
+
+def real() -> AbstractContextManager[Twin]:
+    """The PD at PD_URL, with the certificates in the directory PD_TLS where it asks for some."""
+    there = os.environ.get("PD_TLS")
+    context = tls(Secret.parse(f"dir:{there}"), "PD_TLS") if there else None
+    return at("real", os.environ["PD_URL"], writes=os.environ.get("PD_WRITES") == "1", verify=context)
+
+
+def _only_read(request: httpx.Request) -> None:
+    if request.method != "GET":
+        pytest.skip(ONLY_READ)
 
 
 def real_sleep(seconds: float) -> None:

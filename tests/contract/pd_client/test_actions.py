@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actions import calls
 from actions.action import Action, Limits
+from actions.cancel_operator import CancelOperator
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
@@ -27,6 +28,7 @@ from actions.transfer_region_peer import TransferRegionPeer
 from pdsim import building
 from pdsim import faults as f
 from pdsim.model import Cluster
+from pdsim.operators import Priority
 from pdsim.regions import Region
 from pdsim.stores import State
 from schemas.facts import Facts
@@ -83,6 +85,19 @@ def held_by(pd: Pd, region_id: int) -> set[int]:
 
 def split(pd: Pd) -> SplitRegion:
     return SplitRegion(region_id=max(r.id for r in pd.cluster.cache))
+
+
+def balance(pd: Pd, scheduler: str = "balance-region-scheduler") -> CancelOperator:
+    """PD has begun to move a replica of a large region: it takes minutes. It is to be cancelled."""
+    region = sorted(pd.cluster.cache, key=lambda r: r.id)[1]
+    for table in (pd.cluster.truth, pd.cluster.cache):
+        table.put(replace(found(pd, region.id), approximate_size=20_000))
+    out = next(p.store_id for p in region.peers if p.store_id != region.leader)
+    into = next(s for s in pd.cluster.stores if region.peer_on(s) is None)
+    wanted = [into if p.store_id == out else p.store_id for p in region.peers]
+    maker = building.Maker(scheduler, (), Priority.MEDIUM)
+    assert pd.cluster.add_operator(building.move(pd.cluster, found(pd, region.id), wanted, maker))
+    return CancelOperator(region_id=region.id, operator=scheduler)
 
 
 def found(pd: Pd, region_id: int) -> Region:
@@ -501,6 +516,75 @@ async def test_halves_that_are_small_and_cold_are_merged_again_by_pd(pd: Pd) -> 
     assert codes == ["merged_again"]
 
 
+async def test_an_operator_is_cancelled_and_what_the_store_was_told_already_is_taken_back_by_pd(pd: Pd) -> None:
+    await settled(pd)
+    action = balance(pd)
+    was = found(pd, action.region_id)
+    assert await run(pd, action) == "succeeded"
+    assert pd.writes() == [f"DELETE /pd/api/v1/operators/{action.region_id}"]
+    assert found(pd, action.region_id).conf_ver == was.conf_ver
+    pd.later(60)
+    now = found(pd, action.region_id)
+    assert now.conf_ver == was.conf_ver + 2  # the learner appeared after all, and went
+    assert {p.store_id for p in now.peers} == {p.store_id for p in was.peers}
+    (newest,) = (await facts_for(pd, action)).newest_operators
+    assert (newest.desc, newest.status) == ("remove-orphan-peer", "SUCCESS")
+
+
+async def test_of_an_operator_that_ends_by_itself_nothing_is_cancelled_nor_sent_again(pd: Pd) -> None:
+    await settled(pd)
+    action = balance(pd)
+    plan = plan_of(action, await facts_for(pd, action))
+    (change,) = plan.changes
+    pd.later(400)
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("not_started", True)
+    assert [o.code for o in action.preflight(facts, LIMITS)] == ["no_such_operator"]
+    assert drifted(plan, facts, action)
+    assert await send(pd, change.do) == "refused"
+
+
+async def test_an_operator_that_a_person_has_put_in_its_place_is_seen_to_be_another(pd: Pd) -> None:
+    """The record trap: PD shows the newest operator of a region, whoever made it."""
+    await settled(pd)
+    action = balance(pd)
+    plan = plan_of(action, await facts_for(pd, action))
+    (change,) = plan.changes
+    pd.later(1)
+    region = found(pd, action.region_id)
+    to = next(p.store_id for p in region.peers if p.store_id != region.leader)
+    assert await send(pd, calls.transfer_leader(region.id, to)) == "accepted"
+    facts = await facts_for(pd, action)
+    assert [o.code for o in action.preflight(facts, LIMITS)] == ["no_such_operator"]
+    assert len(drifted(plan, facts, action)) == 2
+    assert action.probe(change.do, facts) == "applied"  # the one that was meant runs no more
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_pd_leader_change_loses_operators_and_their_records(pd: Pd, sent: bool) -> None:
+    await settled(pd)
+    action = balance(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    if sent:
+        assert await send(pd, change.do) == "accepted"
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    facts = await facts_for(pd, action)
+    assert facts.newest_operators == ()
+    assert action.probe(change.do, facts) == "cant_tell"
+    pd.later(65)
+    assert action.probe(change.do, await facts_for(pd, action)) == "applied"
+    assert await send(pd, change.do) == "refused"
+
+
+@pytest.mark.parametrize("name", ["replace-rule-down-peer", "admin-move-peer", "evict-leader-scheduler"])
+async def test_of_an_operator_of_others_nothing_is_planned_to_be_cancelled(pd: Pd, name: str) -> None:
+    await settled(pd)
+    action = balance(pd, name)
+    codes = [(o.code, o.kind) for o in action.preflight(await facts_for(pd, action), LIMITS)]
+    assert codes in ([("mends_replicas", "never")], [("made_by_hand", "never")], [("drains_a_store", "never")])
+
+
 async def test_tombstones_are_removed(pd: Pd) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
@@ -707,7 +791,7 @@ async def test_the_undo_is_refused_while_somebody_holds_the_key_and_the_value_sh
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), move(pd), BURY, split(pd), WEIGH, CONFIG):
+    for action in (EVICT, transfer(pd), move(pd), BURY, split(pd), WEIGH, CONFIG, balance(pd)):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")

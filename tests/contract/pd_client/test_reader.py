@@ -21,6 +21,7 @@ from schemas.facts import Facts, Look, NoFacts
 from tests.contract.pd_client.conftest import START, URLS, Pd
 
 pytestmark = pytest.mark.contract
+J = "application/json; charset=UTF-8"
 
 
 async def none_from(reader: PdReader, look: Look | None = None) -> NoFacts:
@@ -83,6 +84,56 @@ async def test_evictions_and_operators_are_seen(pd: Pd) -> None:
     assert facts.slow_evicting == (4,)
     assert "evict-leader-scheduler" in facts.schedulers
     assert facts.operators
+
+
+async def test_the_newest_operator_of_a_region_is_read_in_full_where_it_is_asked_for(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    look = Look(operators_of=(region.id, 999_999))
+    assert (await pd.reader.facts("prod", look)).newest_operators == ()
+    pd.now_s += 0.25
+    to = next(p.store_id for p in region.peers if p.store_id != region.leader)
+    writer = pd.writer("transfer_leader")
+    await writer.cluster_id()
+    await writer.send(calls.transfer_leader(region.id, to), caller_id="x", within_s=1)
+    (running,) = (await pd.reader.facts("prod", look)).newest_operators
+    assert (running.region_id, running.desc) == (region.id, "admin-transfer-leader")
+    assert (running.status, running.brief) == ("RUNNING", f"transfer leader: store {region.leader} to {to}")
+    assert running.created_ns == int(START * 10**9) + 250_000_000
+    pd.later(5)
+    (ended,) = (await pd.reader.facts("prod", look)).newest_operators
+    assert ended == running.model_copy(update={"status": "SUCCESS"})
+    assert (await pd.reader.facts("prod")).newest_operators == ()
+    pd.later(700)
+    assert (await pd.reader.facts("prod", look)).newest_operators == ()
+
+
+async def test_no_more_regions_and_operators_are_read_than_fit(pd: Pd) -> None:
+    assert await pd.reader.facts("prod", Look(region_ids=tuple(range(1, 51)), operators_of=tuple(range(1, 51))))
+    none = await none_from(pd.reader, Look(region_ids=tuple(range(1, 51)), operators_of=tuple(range(1, 52))))
+    assert (none.code, none.text[:25]) == ("pd_too_large", "101 regions asked for, at")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (500, b'"[PD:operator:ErrOperatorNotFound]operator not found"\n', None),
+        (500, b'"operator not found"\n', None),  # before 7.5
+        (404, b'"operator not found"\n', "pd_unexpected"),
+        (404, b"404 page not found\n", "pd_unexpected"),
+        (500, b'"operator not found, nor anything else"\n', "pd_error"),
+        (500, b"[PD:apiutil:ErrRedirect]redirect failed\n", "pd_no_leader"),
+        (200, b'"[PD:operator:ErrOperatorNotFound]operator not found"\n', "pd_malformed"),
+        (200, b"null\n", "pd_malformed"),
+    ],
+)
+async def test_only_pds_own_word_means_that_there_is_no_operator(
+    pd: Pd, status: int, body: bytes, code: str | None
+) -> None:
+    pd.faults.add(f.Garbage(status, body, "application/json"), path="/pd/api/v1/operators/7", times=None)
+    if code is None:
+        assert (await pd.reader.facts("prod", Look(operators_of=(7,)))).newest_operators == ()
+    else:
+        assert (await none_from(pd.reader, Look(operators_of=(7,)))).code == code
 
 
 async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
@@ -149,10 +200,10 @@ async def test_keeping_watch_survives_a_pd_that_does_not_answer(pd: Pd) -> None:
     watching.cancel()
 
 
-async def test_a_leader_that_changes_during_the_read_gives_no_facts(pd: Pd) -> None:
+async def test_a_leader_that_changes_during_every_read_gives_no_facts(pd: Pd) -> None:
     def change(request: Any, now: float) -> bool:
-        pd.cluster.change_pd_leader(now, "pd-2")
-        pd.later(3)
+        pd.cluster.change_pd_leader(now, "pd-1" if pd.cluster.members.leader == "pd-2" else "pd-2")
+        pd.later(0.2)
         return False
 
     pd.faults.add(f.NoLeader(), path="/pd/api/v1/regions/count", when=change)
@@ -181,6 +232,81 @@ async def test_nobody_answers(pd: Pd) -> None:
     none = await none_from(pd.reader)
     assert none.code == "pd_unreachable"
     assert all(url in none.text for url in URLS)
+
+
+def reads_of(pd: Pd, url: str = URLS[0]) -> PdReader:
+    return PdReader(
+        {"prod": PdEndpoint((url,), pd.cluster.id)},
+        monotonic_s=pd.clock,
+        wall_s=pd.clock,
+        transport=lambda _: pd.transport(),
+    )
+
+
+@pytest.mark.parametrize("fault", [f.NotLeader(), f.NoLeader()], ids=str)
+async def test_a_pd_between_two_leaders_is_asked_once_more(pd: Pd, fault: f.Fault) -> None:
+    reader = reads_of(pd)
+    pd.faults.add(fault, path="/pd/api/v1/cluster", times=1)
+    assert (await reader.facts("prod")).pd_cluster_id == pd.cluster.id
+    pd.faults.add(fault, path="/pd/api/v1/cluster", times=2)
+    assert (await none_from(reader)).code == "pd_no_leader"
+    assert len(pd.faults.struck) == 3
+    assert pd.writes() == []
+
+
+async def test_a_leader_that_changes_during_the_read_is_followed(pd: Pd) -> None:
+    changed: list[float] = []
+
+    def change(request: Any, now: float) -> bool:
+        if not changed:
+            changed.append(now)
+            pd.cluster.change_pd_leader(now, "pd-2")
+            pd.later(1)
+        return False
+
+    pd.faults.add(f.NoLeader(), path="/pd/api/v1/regions/count", when=change)
+    facts = await reads_of(pd).facts("prod")
+    assert (facts.pd_leader, facts.pd_leader_age_s) == ("pd-2", 0)
+
+
+@pytest.mark.parametrize(
+    "fault", [f.ConnectionRefused(), f.Panic(), f.HtmlBody(502), f.NeverAnswers(), f.TooMany()], ids=str
+)
+async def test_what_another_leader_would_not_mend_is_not_asked_again_at_the_same_place(pd: Pd, fault: f.Fault) -> None:
+    pd.faults.add(fault, path="/pd/api/v1/cluster", times=None)
+    await none_from(reads_of(pd))
+    assert len(pd.faults.struck) == 1
+
+
+async def test_there_is_no_second_round_where_the_budget_is_spent(pd: Pd) -> None:
+    def late(request: Any, now: float) -> bool:
+        pd.later(1.6)
+        return True
+
+    pd.faults.add(f.NoLeader(), path="/pd/api/v1/cluster", when=late, times=None)
+    assert (await none_from(reads_of(pd))).code == "pd_no_leader"
+    assert len(pd.faults.struck) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "code"),
+    [
+        (500, J, b'"[PD:cluster:ErrNotBootstrapped]TiKV cluster not bootstrapped"\n', "pd_not_bootstrapped"),
+        (500, J, b'"\\"[PD:cluster:ErrNotBootstrapped]x\\"\\n"\n', "pd_not_bootstrapped"),  # encoded twice
+        (500, J, b'{"code":"x","msg":"[PD:server:ErrLeaderNil]leader is nil"}', "pd_no_leader"),
+        (400, J, b'{"code":"input","msg":"m"}\n"m"\n', "pd_unexpected"),  # two documents
+        (503, "text/plain", b"[PD:apiutil:ErrRedirectNoLeader]redirect finds no leader\n", "pd_no_leader"),
+        (500, "text/plain", b"[PD:server:ErrServerNotStarted]server not started\n", "pd_no_leader"),
+        (429, "text/plain", b"Too Many Requests\n", "pd_busy"),
+        (405, "", b"", "pd_unexpected"),
+        (200, J, b'{"id":7}\n"and more"\n', "pd_malformed"),
+    ],
+)
+async def test_an_error_is_told_by_its_code_however_it_is_wrapped(
+    pd: Pd, status: int, content_type: str, body: bytes, code: str
+) -> None:
+    pd.faults.add(f.Garbage(status, body, content_type), path="/pd/api/v1/cluster", times=None)
+    assert (await none_from(reads_of(pd))).code == code
 
 
 async def test_an_unknown_cluster_is_not_configured(pd: Pd) -> None:
@@ -296,6 +422,9 @@ async def test_more_trouble_than_is_read_is_said_to_be_incomplete(pd: Pd) -> Non
         "/region/id/1/../../stores/remove-tombstone",
         "/region/id/1?x=/regions/store/1",
         "/region/id/0",
+        "/operators/0",
+        "/operators/records",
+        "/operators/7?x=/regions/store/1",
         "/region/id/-1",
         "/stores?state=0",
         "/cluster ",
@@ -454,6 +583,75 @@ def test_a_missing_region_is_http_200_with_id_0() -> None:
     answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
     answers[pd_parse.region_path(5)] = {"id": 0, "start_key": "", "end_key": "", "leader": {"role_name": ""}}
     assert parsed(answers, Look(region_ids=(5,))).regions == ()
+
+
+WRITTEN = (
+    "status: RUNNING, operator: balance-region {mv peer: store [1] to [4]} (kind:region, region:5(3, 12), "
+    "createAt:2026-11-23 15:52:00.926094955 +0000 UTC m=+125.496320521, startAt:2026-11-23 15:52:01 +0000 UTC, "
+    "currentStep:0, size:96, steps:[0:{add learner peer 9 on store 4}], timeout:[17m0s])"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (WRITTEN, "RUNNING"),
+        (WRITTEN.replace("], timeout:", "]\uff0ctimeout:"), "RUNNING"),  # as 6.5 writes it
+        (WRITTEN.replace("RUNNING", "SUCCESS") + " finished", "SUCCESS"),
+        (WRITTEN.replace("RUNNING", "TIMEOUT") + " timeout", "TIMEOUT"),
+        (WRITTEN.replace("RUNNING", "CANCEL"), "CANCEL"),
+        (WRITTEN.replace("RUNNING", "REPLACE"), "REPLACE"),
+    ],
+)
+def test_an_operator_is_read_as_each_version_writes_it(text: str, status: str) -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.operator_path(5)] = text
+    (read,) = parsed(answers, Look(operators_of=(5,))).newest_operators
+    assert (read.status, read.desc, read.brief) == (status, "balance-region", "mv peer: store [1] to [4]")
+    assert read.created_ns == 1_795_449_120_926_094_955
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no operator as PD writes it"),
+        (7, "is no text"),
+        (WRITTEN.replace("status", "state"), "is no operator as PD writes it"),
+        (WRITTEN.replace(", startAt", " startAt"), "is no operator as PD writes it"),
+        (WRITTEN.replace("15:52:00.9", "25:52:00.9"), "is no operator as PD writes it"),
+        (WRITTEN.replace("createAt:2026-11-23", "createAt:0001-01-01"), "is no operator as PD writes it"),
+        (WRITTEN.replace("createAt:2026-11-23", "createAt:9999-01-01"), "is no operator as PD writes it"),
+        (WRITTEN.replace("RUNNING", "ASLEEP"), "'ASLEEP' is none of RUNNING, SUCCESS, CANCEL, REPLACE, TIMEOUT"),
+        (WRITTEN.replace("region:5", "region:6"), "is of region 6"),
+    ],
+)
+def test_an_odd_operator_is_named(text: object, says: str) -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.operator_path(5)] = text
+    with pytest.raises(NoFacts) as none:
+        parsed(answers, Look(operators_of=(5,)))
+    assert none.value.code == "pd_malformed"
+    assert none.value.text.startswith("GET /operators/5: ")
+    assert says in none.value.text
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-11-23 15:52:00.926094955 +0000 UTC m=+125.496320521", 1_795_449_120_926_094_955),
+        ("2026-11-23 15:52:00 +0000 UTC", 1_795_449_120_000_000_000),
+        ("2026-11-23 15:52:00.5 +0000 UTC m=-0.1", 1_795_449_120_500_000_000),
+        ("2026-11-23 23:52:00.05 +0800 CST m=+1.0", 1_795_449_120_050_000_000),
+        ("2026-11-23 08:22:00 -0730 -0730", 1_795_449_120_000_000_000),
+        ("2026-11-23 15:52:00", None),
+        ("2026-11-31 15:52:00 +0000 UTC", None),
+        ("2026-11-23 15:52:00.1234567890 +0000 UTC", None),
+        ("2026-11-23T15:52:00Z", None),
+        ("", None),
+    ],
+)
+def test_times_are_gos(time: str, expected: int | None) -> None:
+    assert pd_parse.nanoseconds_of(time) == expected
 
 
 @pytest.mark.parametrize(

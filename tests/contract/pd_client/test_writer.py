@@ -94,6 +94,17 @@ async def test_a_500_can_be_a_refusal(pd: Pd) -> None:
     assert (moved.answer, moved.code) == ("refused", "PD:region:ErrRegionNotFound")
 
 
+async def test_an_operator_is_cancelled_once(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    call = calls.cancel_operator(region.id, 1)
+    made = await sent(pd, call)
+    assert (made.answer, made.status, made.code) == ("refused", 500, "PD:operator:ErrOperatorNotFound")
+    target = next(p.store_id for p in region.peers if p.store_id != region.leader)
+    await sent(pd, calls.transfer_leader(region.id, target))
+    assert (await sent(pd, call)).answer == "accepted"
+    assert (await sent(pd, call)).answer == "refused"
+
+
 async def test_tombstones_are_removed(pd: Pd) -> None:
     pd.cluster.make_tombstone(5)
     assert (await sent(pd, calls.remove_tombstones())).answer == "accepted"
