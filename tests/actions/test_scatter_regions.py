@@ -97,6 +97,7 @@ def test_why_regions_are_not_scattered(code: str, wait_s: int | None, facts: Fac
         of_region(approximate_size_mib=1),
         of_region(written_bytes=60_000_000),  # 1 MB/s over a minute
         cluster(*(roomy(n, leader_count=2) for n in range(1, 6))),
+        cluster(*(roomy(n, available_bytes=25 * GIB + 192 * MIB) for n in range(1, 6)), low_space_ratio=0.75),
         cluster(roomy(5, slow_score=79, snapshots=15, available_bytes=20 * GIB + 192 * MIB)),
         cluster(roomy(6, labels={"engine": "tiflash"}, slow_score=100, is_busy=True, capacity_bytes=0, snapshots=99)),
         cluster(operators=tuple(operator(n, "balance-region") for n in range(15))),
