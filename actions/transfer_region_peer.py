@@ -208,8 +208,8 @@ class TransferRegionPeer(Action):
             return "under_way"  # the undo, another move, or one in words that we do not know
         if not regions.are_heard(now):
             return "cant_tell"
-        if region is None:  # merged away: with it went what was to be undone, and what there was to see
-            return "applied" if is_undo else "cant_tell"
+        if region is None:  # merged away: with it went what was to be undone, and PD refuses what is sent of it
+            return "applied" if is_undo else "not_started"
         if region.leader_store_id == 0:
             return "cant_tell"
         if is_undo and self._is_half_done(region):

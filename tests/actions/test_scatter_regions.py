@@ -97,6 +97,7 @@ def test_why_regions_are_not_scattered(code: str, wait_s: int | None, facts: Fac
         of_region(approximate_size_mib=1),
         of_region(written_bytes=60_000_000),  # 1 MB/s over a minute
         cluster(*(roomy(n, leader_count=2) for n in range(1, 6))),
+        cluster(*(roomy(n, available_bytes=25 * GIB + 192 * MIB) for n in range(1, 6)), low_space_ratio=0.75),
         cluster(roomy(5, slow_score=79, snapshots=15, available_bytes=20 * GIB + 192 * MIB)),
         cluster(roomy(6, labels={"engine": "tiflash"}, slow_score=100, is_busy=True, capacity_bytes=0, snapshots=99)),
         cluster(operators=tuple(operator(n, "balance-region") for n in range(15))),
@@ -115,15 +116,26 @@ def test_a_policy_may_call_a_region_hot_sooner() -> None:
 
 
 def test_how_much_may_be_copied() -> None:
-    big = [region(n, 1, 2, 3, approximate_size_mib=341) for n in range(1, 33)]
+    big = [region(n, 1, 2, 3, 4, approximate_size_mib=256) for n in range(1, 33)]
     many = ScatterRegions(region_ids=tuple(range(1, 33)))
     facts = cluster(regions=tuple(big))
-    assert many.reach(facts).bytes_moved == 32 * 3 * 341 * MIB
-    assert [o.code for o in objections(many, facts, LIMITS)] == []
-    big[0] = region(1, 1, 2, 3, approximate_size_mib=341 + 11)
-    assert [o.text for o in objections(many, facts.model_copy(update={"regions": tuple(big)}), LIMITS)] == [
-        "32 GiB may move, at most 32"
+    assert many.reach(facts).bytes_moved == 32 * GIB
+    assert found_by(many, facts) == []
+    big[0] = region(1, 1, 2, 3, 4, approximate_size_mib=257)
+    assert found_by(many, facts.model_copy(update={"regions": tuple(big)})) == [
+        ("too_many_bytes", "32 GiB may move, at most 32")
     ]
+
+
+def found_by(action: ScatterRegions, facts: Facts) -> list[tuple[str, str]]:
+    return [(o.code, o.text) for o in objections(action, facts, LIMITS)]
+
+
+def test_how_many_leaders_may_move() -> None:
+    facts = cluster(*(roomy(n, leader_count=2) for n in range(1, 6)))
+    for most, codes in ((0.2, []), (0.199, ["too_many_leaders"])):
+        limits = Limits(policy=LimitsPolicy(leaders_share_max=most), now_ms=NOW)
+        assert [o.code for o in found(facts, limits)] == codes
 
 
 @pytest.mark.parametrize(

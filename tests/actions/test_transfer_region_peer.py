@@ -66,6 +66,7 @@ def found(facts: Facts, limits: Limits = LIMITS) -> list[Objection]:
         ("writes_too_high", 60, cluster(roomy(4, written_bytes_per_s=nan))),
         ("writes_too_high", 60, of_region(written_bytes=1_200_000_001)),
         ("target_low_space", None, cluster(roomy(4, available_bytes=20 * GIB + 96 * MIB - 1))),
+        ("target_low_space", None, cluster(roomy(4, available_bytes=25 * GIB + 96 * MIB - 1), low_space_ratio=0.75)),
         ("target_low_space", None, cluster(roomy(4, capacity_bytes=0))),
         ("target_low_space", None, cluster(low_space_ratio=nan)),
         ("no_voter_there", None, of_region(1, 2, 5)),
@@ -101,6 +102,7 @@ def test_why_a_replica_is_not_moved(code: str, wait_s: int | None, facts: Facts)
         cluster(),
         cluster(roomy(4, slow_score=79, written_bytes_per_s=20e6, snapshots=15)),
         cluster(roomy(4, available_bytes=20 * GIB + 96 * MIB)),
+        cluster(roomy(4, available_bytes=25 * GIB + 96 * MIB), low_space_ratio=0.75),
         cluster(roomy(5, snapshots=16, slow_score=100, is_busy=True, written_bytes_per_s=1e9)),  # it takes no part
         cluster(
             roomy(5, labels={"engine": "tiflash"}),
@@ -137,8 +139,11 @@ def test_a_target_that_pd_evicts_for_its_slowness_is_refused() -> None:
 
 def test_each_store_that_pd_does_not_know_is_named() -> None:
     unknown = TransferRegionPeer(region_id=180, from_store_id=98, to_store_id=99)
-    texts = [o.text for o in objections(unknown, cluster(), LIMITS)]
-    assert texts == ["PD knows no store 98", "PD knows no store 99", "store 98 holds no voter of region 180"]
+    assert [(o.code, o.text) for o in objections(unknown, cluster(), LIMITS)] == [
+        ("no_such_store", "PD knows no store 98"),
+        ("no_such_store", "PD knows no store 99"),
+        ("no_voter_there", "store 98 holds no voter of region 180"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -373,6 +378,7 @@ HALF = {
     "joint": roles(s1="Voter", s2="Voter", s3="DemotingVoter", s4="IncomingVoter"),
     "old one left": roles(s1="Voter", s2="Voter", s3="Learner", s4="Voter"),
     "both vote": region(180, 1, 2, 3, 4),
+    "only a learner": roles(s1="Voter", s2="Voter", s4="Learner"),
 }
 
 
@@ -397,7 +403,7 @@ HALF = {
         ({"regions": (MOVED,), "pd_leader_age_s": 89.9}, "cant_tell", "cant_tell"),
         ({"regions": (MOVED,), "pd_leader_age_s": 90.0}, "applied", "not_started"),
         ({"schedulers": ()}, "cant_tell", "cant_tell"),
-        ({"regions": ()}, "cant_tell", "applied"),  # merged away: nothing is left to undo
+        ({"regions": ()}, "not_started", "applied"),  # merged away: nothing is left to do or to undo
         ({"regions": (), "pd_leader_age_s": 89.9}, "cant_tell", "cant_tell"),
         ({"regions": (region(180, 1, 2, 3, leader_store_id=0),)}, "cant_tell", "cant_tell"),
         *(({"regions": (half,)}, "applied", "under_way") for half in HALF.values()),
