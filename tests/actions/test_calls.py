@@ -21,7 +21,9 @@ TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
+OFFLINE = calls.offline_store(4)
+CANCEL = calls.cancel_store_offline(4)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, OFFLINE, CANCEL)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,8 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
             "pd-ctl operator add split-region 180 --policy=approximate",
         ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
+        (OFFLINE, "DELETE /pd/api/v1/store/4", "pd-ctl store delete 4"),
+        (CANCEL, "POST /pd/api/v1/store/4/state?state=Up", "pd-ctl store cancel-delete 4"),
     ],
 )
 def test_a_call_is_exactly_one_request(call: Call, line: str, by_hand: str) -> None:
@@ -81,6 +85,11 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
+        Call(name="offline_store", args={"store_id": "4", "force": "true"}),  # could never be taken back
+        Call(name="offline_store", args={"store_id": "4?force"}),
+        Call(name="offline_store", args={"store_id": ""}),
+        Call(name="cancel_store_offline", args={"store_id": "4", "state": "Offline"}),
+        Call(name="cancel_store_offline", args={"store_id": "4/state?state=Tombstone&x="}),
         calls.set_store_weight(0, 1, 1),
         calls.set_store_weight(4, 1, 1 / 3),
         calls.set_store_weight(4, nan, 1),
@@ -96,7 +105,10 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, set_"),
+        (
+            Call(name="drop"),
+            "no call 'drop'; there are add_evict_leader, cancel_store_offline, offline_store, remove_ev",
+        ),
         (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
         (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
         (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
@@ -112,17 +124,21 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
-        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region"]), st.text()
+        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region", "force", "state"]),
+        st.one_of(st.text(), st.sampled_from(["4", "4?force", "4?force=true", "4/state?state=Offline", "Tombstone"])),
     ),
 )
-def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
+def test_the_calls_that_harm_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
     try:
         request = render(Call(name=name, args=args))
     except BadCall:
         return
-    assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
+    path, _, query = str(request).partition("?")
+    assert query == ("state=Up" if name == "cancel_store_offline" else "")
+    assert not re.search(r"regions/store|type=|force|scheduler-config|batch|\.\.|%|#", path)
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone|store/\d+/weight)",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone"
+        r"|store/\d+(/weight|/state\?state=Up)?)",
         request.path,
     )
 
@@ -163,9 +179,12 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
     assert calls.weight_text(weight) is None
 
 
-def test_no_template_names_the_calls_that_harm_pd() -> None:
-    for kind in CALLS.values():
-        assert not re.search(r"regions/store|scheduler-config|\?", kind.path)
+def test_no_template_names_the_calls_that_harm() -> None:
+    for name, kind in CALLS.items():
+        path, _, query = kind.path.partition("?")
+        assert query == ("state=Up" if name == "cancel_store_offline" else "")
+        assert not re.search(r"regions/store|scheduler-config|force", kind.path)
+        assert not re.search(r"[?&%#]", path + query)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +199,8 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
+        (OFFLINE, 200, '"The store is set as Offline."\n', ""),
+        (CANCEL, 200, '"The store\'s state is updated."\n', ""),
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -216,6 +237,29 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
+        *(
+            (call, status, f'"[PD:core:{code}]store 4 {said}"\n', f"PD:core:{code}")
+            for call in (OFFLINE, CANCEL)
+            for status, code, said in (
+                (404, "ErrStoreNotFound", "not found"),
+                (410, "ErrStoreRemoved", "has been removed"),
+                (400, "ErrStoreDestroyed", "has been physically destroyed"),
+            )
+        ),
+        (
+            OFFLINE,
+            400,
+            '"[PD:core:ErrStoresNotEnough]can not remove store 4 since the number of up stores would be 2 while'
+            ' need 3"',
+            "PD:core:ErrStoresNotEnough",
+        ),
+        (
+            OFFLINE,
+            400,
+            '"[PD:core:ErrNoStoreForRegionLeader]can not remove store 4 since there are no extra up store to store the'
+            ' leader"',
+            "PD:core:ErrNoStoreForRegionLeader",
+        ),
         (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
         (TRANSFER, 400, '"region has no voter in store 5"', "pd_said_no"),
         (TRANSFER, 599, '"region has no voter in store 5"', "pd_said_no"),

@@ -94,10 +94,9 @@ async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
 
 
 async def test_where_replicas_have_to_be_is_seen(pd: Pd) -> None:
-    config = {"location-labels": "zone, host", "isolation-level": "zone", "max-replicas": 5}
-    pd.cluster.config.set_replication(config)
-    schedule = {"enable-replace-offline-replica": "false", "replica-schedule-limit": 7}
-    pd.cluster.config.set_schedule(schedule)
+    config = pd.cluster.config
+    config.set_replication({"location-labels": "zone, host", "isolation-level": "zone", "max-replicas": 5})
+    config.set_schedule({"enable-replace-offline-replica": "false", "replica-schedule-limit": 7})
     facts = await pd.reader.facts("prod")
     assert (facts.location_labels, facts.isolation_level, facts.max_replicas) == (("zone", "host"), "zone", 5)
     assert (facts.replaces_offline_replicas, facts.replica_schedule_limit) == (False, 7)
