@@ -5,9 +5,11 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from actions.action import Action, Entry
+from actions.cancel_store_offline import CancelStoreOffline
 from actions.compact_store import CompactStore
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
+from actions.offline_store import OfflineStore
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
@@ -17,7 +19,9 @@ from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
 CATALOGUE: dict[str, type[Action]] = {
     action.name: action
     for action in (
+        CancelStoreOffline,
         EvictStoreLeaders,
+        OfflineStore,
         RemoveTombstones,
         SplitRegion,
         SetStoreWeight,

@@ -10,15 +10,17 @@ import pytest
 
 from actions import calls
 from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
+from actions.cancel_store_offline import CancelStoreOffline
 from actions.card import card, describe
 from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.offline_store import OfflineStore
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
-from schemas.facts import Facts
+from schemas.facts import Facts, RemovalFacts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
@@ -28,12 +30,17 @@ BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+OFFLINE = OfflineStore(store_id=4)
+CANCEL = CancelStoreOffline(store_id=4)
+LEAVING = with_store(healthy(), store(4, state="Offline", leader_count=20, region_count=60, remove_peer_limit=1e8))
 EACH = [
     (EVICT, healthy()),
     (TRANSFER, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
     (WEIGH, healthy()),
+    (OFFLINE, healthy()),
+    (CANCEL, LEAVING),
 ]
 
 
@@ -76,7 +83,7 @@ def sample(**figures: float) -> Sample:
 
 
 BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
+GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, draining=1, up=1)  # to every action
 
 
 # every action of the catalogue
@@ -119,6 +126,20 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # 
             ("store:4",),
             Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
             Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
+        ),
+        (
+            OFFLINE,
+            "Take store 4 offline for good",
+            ("store:4",),
+            Bounds(stores_max=5, regions_max=166, leaders_max=66, bytes_moved_max=554),
+            Reach(stores=5, regions=120, leaders=40, leaders_share=0.2, bytes_moved=400),
+        ),
+        (
+            CANCEL,
+            "Cancel the removal of store 4",
+            ("store:4",),
+            Bounds(stores_max=5, regions_max=16, leaders_max=16, bytes_moved_max=54),
+            Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
     ],
 )
@@ -201,6 +222,47 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
+        (
+            OFFLINE,
+            with_store(
+                healthy(location_labels=("zone", "host"), isolation_level="zone", max_replicas=5),
+                store(4, state="Down", remove_peer_limit=15),
+            ),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Down",
+                "store:4.remove_peer_limit": "15",
+                "replicas": "5 over zone,host, isolated by zone",
+            },
+        ),
+        (
+            OFFLINE,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.remove_peer_limit": "unknown",
+                "replicas": "3 over no labels, isolated by none",
+            },
+        ),
+        (
+            CANCEL,
+            LEAVING.model_copy(update={"removals": (RemovalFacts(store_id=4, progress=0.5, mib_per_s=9, left_s=60),)}),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Offline",
+                "store:4.remove_peer_limit": "set back by PD",
+            },
+        ),
+        (
+            CANCEL,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.remove_peer_limit": "forgotten by PD: look at it afterwards",
+            },
+        ),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -300,6 +362,8 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
         (WEIGH, "MEDIUM"),
+        (OFFLINE, "HIGH"),
+        (CANCEL, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
@@ -352,6 +416,11 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("offline_store", "{}", "store_id"),
+        ("offline_store", '{"store_id":0}', "store_id"),
+        ("offline_store", '{"store_id":4,"force":true}', "force"),
+        ("cancel_store_offline", "{}", "store_id"),
+        ("cancel_store_offline", '{"store_id":4,"state":"Up"}', "state"),
         ("set_store_weight", "{}", "store_id"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
