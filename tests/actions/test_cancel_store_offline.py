@@ -9,7 +9,7 @@ import pytest
 from actions import calls
 from actions.action import health
 from actions.cancel_store_offline import CancelStoreOffline
-from actions.card import card
+from actions.card import card, describe
 from actions.preflight import objections
 from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Change, Reach
@@ -37,6 +37,7 @@ def test_it_is_undone_by_taking_it_out_again() -> None:
     assert shown.do_by_hand == ("pd-ctl store cancel-delete 4",)
     assert shown.undo_by_hand == ("pd-ctl store delete 4",)
     assert CANCEL.look().removal_of == (4,)
+    assert "  store_id: id, required. The store to keep, as PD numbers it." in describe(CancelStoreOffline).splitlines()
 
 
 # how much moves back
@@ -48,6 +49,8 @@ def test_it_gets_back_an_equal_share() -> None:
     assert CANCEL.bounds(leaving()) == Bounds(stores_max=5, regions_max=76, leaders_max=36, bytes_moved_max=282)
     assert CANCEL.reach(leaving(leader_count=200, region_count=600)).regions == 0
     assert CANCEL.reach(leaving(region_count=120)) == Reach(stores=5, regions=16, leaders=16, leaders_share=16 / 180)
+    only = with_store(healthy(stores=0), store(4, state="Offline", labels={"engine": "tiflash"}))
+    assert CANCEL.reach(only) == Reach(stores=1, regions=0, leaders=0, leaders_share=0)
     assert CANCEL.reach(healthy(stores=3)) == Reach(stores=1, regions=0, leaders=0, leaders_share=0)
 
 
