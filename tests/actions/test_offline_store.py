@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actions import calls
 from actions.action import Limits, health
-from actions.card import card
+from actions.card import card, describe
 from actions.drift import drifted, exceeds
 from actions.offline_store import OfflineStore
 from actions.preflight import objections
@@ -24,6 +24,7 @@ from tests.actions.test_actions import plan_of, sample
 
 OFFLINE = OfflineStore(store_id=4)
 TIFLASH = {"engine": "tiflash"}
+HOSTS_ENOUGH = tuple({"zone": z, "host": h} for z, h in zip("abbcb", "hijkl", strict=True))  # but in two zones then
 ZONES = ("z1", "z2", "z3", "z1", "z2", "z3")
 
 
@@ -81,6 +82,7 @@ def test_it_is_undone_by_cancelling() -> None:
 def test_it_reads_how_far_it_is() -> None:
     assert OFFLINE.look().removal_of == (4,)
     assert OFFLINE.look().region_ids == ()
+    assert "  store_id: id, required. The store to take out, as PD numbers it." in describe(OfflineStore).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,7 @@ AGAINST: list[tuple[str, Callable[[], Facts]]] = [
     ("labels_lost", lambda: zones("z1", "z1", "z1", "z2", "z1")),
     ("labels_lost", lambda: zones("z1", "z2", "", "z3", "z1")),
     ("labels_lost", lambda: placed(*({"zone": "z1", "host": h} for h in "abbcb"), names=("zone", "host"))),
+    ("labels_lost", lambda: placed(*HOSTS_ENOUGH, names=("zone", "host"))),
     ("isolation_lost", lambda: zones("z1", "z2", "z2", "z3", "z1", isolation_level="zone")),
     ("isolation_lost", lambda: zones("z1", "z2", "z1", "z2", "z1", isolation_level="zone")),  # it was lost before
     ("isolation_lost", lambda: healthy(isolation_level="zone")),
@@ -259,6 +262,11 @@ def test_what_may_pass_is_waited_for(code: str, facts: Facts, wait_s: int) -> No
 )  # fmt: skip
 def test_a_store_is_taken_out_where_it_is_just_within_the_limits(facts: Facts) -> None:
     assert codes(facts) == []
+
+
+def test_each_may_be_filled_to_the_last_byte_of_what_is_not_low() -> None:
+    for each, found in ((250, []), (249, ["rest_low_on_space"])):
+        assert codes(room(each).model_copy(update={"low_space_ratio": 0.75})) == found
 
 
 def test_the_share_of_leaders_that_may_move_is_the_policys() -> None:
