@@ -40,9 +40,10 @@ class OfflineStore(Action):
     every other repair from the cluster, cancelling included. So it ends here; but while a store is Offline every
     other action is refused, except cancel_store_offline. If nothing has moved after 10 minutes it is taken back.
 
-    The undo cancels it, until the store is a Tombstone: within seconds where it holds little. From then on nothing
-    takes it back. PD refuses the undo (ErrStoreRemoved), the remediation ends UNKNOWN with the undo owed, and a person
-    resolves it: the process needs an empty directory and a new id to come back.
+    The undo cancels it, until the store is a Tombstone: within seconds where it holds little. After the end here
+    cancel_store_offline does the same. Nothing takes a Tombstone back: PD refuses the undo (ErrStoreRemoved), the
+    remediation ends UNKNOWN with the undo owed, and a person resolves it. To come back, the process needs an empty
+    directory and a new id.
 
     PD lifts the remove-peer limit of the store to 100000000, and remembers the old one until the PD leader changes.
     After a cancel look at pd-ctl store limit. Where it is still 100000000, set what the premise
