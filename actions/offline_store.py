@@ -291,7 +291,7 @@ def _data_bytes(store: StoreFacts, facts: Facts) -> int:
     """All that is on its disk, or what as many replicas have on average: of a dead store PD may know no sizes."""
     if store.region_count == 0:
         return 0
-    return max(0, store.capacity_bytes - store.available_bytes, ceil(store.region_count * region_bytes(facts)))
+    return max(store.capacity_bytes - store.available_bytes, ceil(store.region_count * region_bytes(facts)))
 
 
 def _values(stores: Iterable[StoreFacts], labels: tuple[str, ...]) -> frozenset[tuple[str, ...]]:

@@ -376,6 +376,7 @@ def removing(progress: float, mib_per_s: float, left_s: float = 600.0, **changed
         (other_stores(store(4, state="Offline", region_count=0)), True),
         (other_stores(store(4, state="Offline", region_count=0), pd_leader_age_s=1.0), False),  # not heard of any yet
         (other_stores(tombstone(4)), True),
+        (other_stores(tombstone(4), pd_leader_age_s=1.0), True),  # for good
         (other_stores(store(4, state="Down", region_count=0)), False),
     ],
 )  # fmt: skip
@@ -398,6 +399,7 @@ def test_what_it_is_watched_by() -> None:
         "remove_peer_limit": 1e8,
         "left_s": 90,
     }
+    assert OFFLINE.figures(removing(0.25, 0.5))["left_s"] == 600
     assert "left_s" not in OFFLINE.figures(removing(0.0, 0.0))
     assert "regions" not in OFFLINE.figures(healthy(stores=3))
     assert OFFLINE.figures(healthy())["stores_up"] == 4  # as before: that it goes is no reason to stop
