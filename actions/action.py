@@ -133,6 +133,11 @@ class Action(Entry):
             return "worse"
         return "succeeded" if all(self.is_reached(sample) for sample in last) else "no_better"
 
+    @classmethod
+    def left_over(cls, facts: Facts) -> tuple[str, ...]:
+        """For people: what of a temporary kind is in force by these facts. PD does not say whose it is."""
+        return ()
+
     @abstractmethod
     def probe(self, call: Call, now: Facts) -> Finding:
         """Is this call of ours, an undo included, not started, under way, applied, or can't it be told?
@@ -165,6 +170,17 @@ def health(facts: Facts) -> dict[str, float]:
     }
 
 
+def low_on_space(facts: Facts) -> list[int]:
+    """The stores that PD calls so."""
+    return [s.id for s in facts.living() if s.has_low_space(facts.low_space_ratio)]
+
+
+def more_low_space(before: Sample, now: Sample) -> tuple[str, str] | None:
+    """Of actions whose figures have `low_space`, for their `abort_if`."""
+    was, is_now = figure(before, "low_space"), figure(now, "low_space")
+    return ("more_low_space", f"stores low on space {was:g} -> {is_now:g}") if is_now > was else None
+
+
 def is_settled(facts: Facts) -> bool:
     """May absence and zeros be believed? Not from a PD that has just started or just changed its leader."""
     return facts.warming_up() is None and facts.pd_leader_age_s >= PD_SETTLES_S
@@ -186,6 +202,13 @@ _FLOOR: dict[Undo, Tier] = {
 def least_tier(action: Action) -> Tier:
     """No reach, policy or event makes it less than this."""
     return max(action.risk, _FLOOR[action.undo], key=TIERS.index)
+
+
+def sorted_once(ids: tuple[int, ...]) -> tuple[int, ...]:
+    """One spelling for a set of ids. Raises ValueError."""
+    if len(set(ids)) != len(ids):
+        raise ValueError("names one of them twice")
+    return tuple(sorted(ids))
 
 
 def params_json(action: Action) -> str:

@@ -5,8 +5,10 @@ Nothing else can be rendered: what is not in CALLS can't be said. Deliberately a
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store); and
 `DELETE /store/{id}?force`, after which a store can never come back. So the one query that any path has is
 `?state=Up`, spelled out in its row and without an argument in it, and arguments are whole positive numbers: PD cuts 1.5
-to 1 and wraps -1 to 18446744073709551615. Only where a row says so is one a weight: a plain decimal above 0 and below
-100, for 0 is an eviction by another name. Each value has one spelling: it goes into the digest.
+to 1 and wraps -1 to 18446744073709551615 (nor is `ttlSecond` ever said: docs/adr). Only where a row says so is one a
+weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a scheduler that may be paused,
+by name; or a key of PD's configuration that may be set; or a count, which may be 0. Each value has one spelling: it
+goes into the digest.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, get_args
 
+from actions.schedule_keys import ScheduleKey
 from schemas.events import Answer
 from schemas.values import Call, canonical_json
 
@@ -41,23 +44,29 @@ class Request:
         return f"{self.method} {self.path}{' ' + self.body if self.body else ''}"
 
 
+Value = int | float | str
+
+
 @dataclass(frozen=True)
 class Spelling:
     """What an argument may be: its one spelling, in words for the refusal too."""
 
     pattern: re.Pattern[str]
-    value: Callable[[str], int | float]
-    below: float
+    value: Callable[[str], Value]
+    below: float  # where it is a number
     words: str
+    above: float = 0
 
-    def read(self, text: str) -> int | float | None:
+    def read(self, text: str) -> Value | None:
         """The value that is meant; None: not so spelled."""
         if not self.pattern.fullmatch(text):
             return None
         value = self.value(text)
-        return value if 0 < value < self.below else None
+        return value if isinstance(value, str) or self.above < value < self.below else None
 
 
+# Those that balance, and no others: what drains a slow or a leaving store is not to be held.
+PAUSABLE = ("balance-leader-scheduler", "balance-region-scheduler", "balance-hot-region-scheduler")
 WHOLE = Spelling(re.compile(r"[1-9][0-9]{0,18}"), int, 2**63, "a whole positive number below 2^63")
 WEIGHT = Spelling(
     re.compile(r"(?:0|[1-9][0-9]?)(?:\.[0-9]?[1-9])?"),
@@ -65,6 +74,11 @@ WEIGHT = Spelling(
     100,
     "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
 )
+SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
+KEY = Spelling(
+    re.compile("|".join(get_args(ScheduleKey))), str, 0, "a key of PD's schedule configuration that may be set"
+)
+COUNT = Spelling(re.compile(r"0|[1-9][0-9]{0,9}"), int, 2**31, "a whole number of 0 or more, below 2^31", above=-1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,8 @@ class Kind:
     `accepted`, `already`: (status, what is said). `refused`: PD error codes, or patterns of texts that have no code;
     only answers that PD gives before it changes anything, so that refused means without effect.
 
-    An argument that neither path nor body names is not sent: it is what a probe tells by.
+    An argument that neither path nor body names is not sent: it is what a probe tells by. `volatile`: what it changes
+    is kept in the memory of the PD leader alone, so a new one has forgotten it, and never brings it back.
     """
 
     method: str
@@ -82,13 +97,15 @@ class Kind:
     args: tuple[str, ...]  # WHOLE, but for those in `spelled`
     by_hand: str  # as a person types it, template over the arguments
     accepted: tuple[tuple[int, str], ...]
-    body: Callable[[Mapping[str, int | float]], object] | None = None
+    body: Callable[[Mapping[str, Value]], object] | None = None
     already: tuple[tuple[int, str], ...] = ()
     refused_codes: tuple[str, ...] = ()
     refused_texts: tuple[str, ...] = ()  # regular expressions over the whole text
     spelled: Mapping[str, Spelling] = field(default_factory=dict)
+    volatile: bool = False
 
 
+_PAUSED = ((200, "Pause or resume the scheduler successfully."),)
 CALLS: Mapping[str, Kind] = {
     "add_evict_leader": Kind(
         method="POST",
@@ -108,6 +125,29 @@ CALLS: Mapping[str, Kind] = {
         by_hand="pd-ctl scheduler remove evict-leader-scheduler-{store_id}",
         accepted=((200, "null"),),
         already=((404, "null"),),  # not there; a look follows, for it may come back (tikv/pd#4707)
+    ),
+    "pause_scheduler": Kind(
+        method="POST",
+        path=f"{PREFIX}/schedulers/{{scheduler}}",
+        args=("scheduler", "delay_s"),
+        spelled={"scheduler": SCHEDULER},
+        body=lambda args: {"delay": args["delay_s"]},
+        by_hand="pd-ctl scheduler pause {scheduler} {delay_s}",
+        accepted=_PAUSED,  # PD says the same of one that was paused, and begins anew to count
+        refused_codes=("PD:scheduler:ErrSchedulerNotFound",),
+        refused_texts=("missing pause time",),
+        volatile=True,
+    ),
+    "resume_scheduler": Kind(
+        method="POST",
+        path=f"{PREFIX}/schedulers/{{scheduler}}",
+        args=("scheduler",),
+        spelled={"scheduler": SCHEDULER},
+        body=lambda _: {"delay": 0},
+        by_hand="pd-ctl scheduler resume {scheduler}",
+        accepted=_PAUSED,  # and of one that was not paused
+        already=((500, "[PD:scheduler:ErrSchedulerNotFound]scheduler not found"),),  # its pause went with it
+        volatile=True,
     ),
     "transfer_leader": Kind(
         method="POST",
@@ -129,6 +169,31 @@ CALLS: Mapping[str, Kind] = {
             r"cannot build operator for region with no leader",
             r"cannot build operator for region which is in joint state",
             r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
+        ),
+    ),
+    "transfer_peer": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "from_store_id", "to_store_id"),
+        body=lambda args: {
+            "name": "transfer-peer",
+            "region_id": args["region_id"],
+            "from_store_id": args["from_store_id"],
+            "to_store_id": args["to_store_id"],
+        },
+        by_hand="pd-ctl operator add transfer-peer {region_id} {from_store_id} {to_store_id}",
+        accepted=((200, "The operator is created."),),
+        # Absent: ErrAddOperator, "region has no peer in store", "cannot add peer": it may be our own operator that PD
+        # is at, or has ended, for a copy takes minutes. Only a look tells. And "cannot build operator": that passes by
+        # itself, and three refusals end an undo.
+        refused_codes=(
+            "PD:region:ErrRegionNotFound",
+            "PD:core:ErrStoreNotFound",
+            "PD:core:ErrStoreRemoved",
+            "PD:core:ErrStoreUnhealthy",
+        ),
+        refused_texts=(
+            r"missing operator name|missing region id|unknown operator|invalid store id to transfer peer (?:from|to)",
         ),
     ),
     "split_region": Kind(
@@ -168,6 +233,21 @@ CALLS: Mapping[str, Kind] = {
         # ErrStoreRemoved: it is a Tombstone, and nothing takes that back.
         refused_codes=("PD:core:ErrStoreNotFound", "PD:core:ErrStoreRemoved", "PD:core:ErrStoreDestroyed"),
     ),
+    "scatter_region": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "conf_ver", "leader_store_id"),  # as it was before: of these only the region is sent
+        body=lambda args: {"name": "scatter-region", "region_id": args["region_id"]},
+        by_hand="pd-ctl operator add scatter-region {region_id}",
+        accepted=((200, "The operator is created."),),  # said too where it sits well, and no operator is
+        # ErrAddOperator and "already exist" are absent: it may be our own, and only a look tells.
+        refused_codes=("PD:region:ErrRegionNotFound",),
+        refused_texts=(
+            r"region \d+ is a hot region",
+            r"cannot build operator for region with no leader",
+            r"missing operator name|missing region id|unknown operator",
+        ),
+    ),
     "remove_tombstones": Kind(
         method="DELETE",
         path=f"{PREFIX}/stores/remove-tombstone",
@@ -189,6 +269,17 @@ CALLS: Mapping[str, Kind] = {
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
+    "set_schedule_config": Kind(
+        method="POST",
+        path=f"{PREFIX}/config",  # not /config/schedule, which passes over keys that it does not know
+        args=("key", "value"),
+        spelled={"key": KEY, "value": COUNT},
+        body=lambda args: {f"schedule.{args['key']}": args["value"]},
+        by_hand="pd-ctl config set {key} {value}",
+        accepted=((200, "The config is updated."),),  # and where it was so already
+        # The first: BR, Lightning or somebody else has set it for a while, which shows nowhere else.
+        refused_texts=(r"need to clean up TTL first for schedule\.[a-z-]+", r"config item [a-z.-]+ not found"),
+    ),
 }
 
 
@@ -200,8 +291,21 @@ def remove_evict_leader(store_id: int) -> Call:
     return Call(name="remove_evict_leader", args={"store_id": str(store_id)})
 
 
+def pause_scheduler(scheduler: str, delay_s: int) -> Call:
+    return Call(name="pause_scheduler", args={"scheduler": scheduler, "delay_s": str(delay_s)})
+
+
+def resume_scheduler(scheduler: str) -> Call:
+    return Call(name="resume_scheduler", args={"scheduler": scheduler})
+
+
 def transfer_leader(region_id: int, to_store_id: int) -> Call:
     return Call(name="transfer_leader", args={"region_id": str(region_id), "to_store_id": str(to_store_id)})
+
+
+def transfer_peer(region_id: int, from_store_id: int, to_store_id: int) -> Call:
+    args = {"region_id": region_id, "from_store_id": from_store_id, "to_store_id": to_store_id}
+    return Call(name="transfer_peer", args={name: str(value) for name, value in args.items()})
 
 
 def split_region(region_id: int, version: int) -> Call:
@@ -216,6 +320,11 @@ def cancel_store_offline(store_id: int) -> Call:
     return Call(name="cancel_store_offline", args={"store_id": str(store_id)})
 
 
+def scatter_region(region_id: int, *, conf_ver: int, leader_store_id: int) -> Call:
+    args = {"region_id": region_id, "conf_ver": conf_ver, "leader_store_id": leader_store_id}
+    return Call(name="scatter_region", args={name: str(value) for name, value in args.items()})
+
+
 def remove_tombstones() -> Call:
     return Call(name="remove_tombstones")
 
@@ -224,6 +333,16 @@ def set_store_weight(store_id: int, leader: float, region: float) -> Call:
     """Of a weight that can't be said, `render` raises BadCall."""
     spelled = {"leader": weight_text(leader) or repr(leader), "region": weight_text(region) or repr(region)}
     return Call(name="set_store_weight", args={"store_id": str(store_id), **spelled})
+
+
+def set_schedule_config(key: str, value: int) -> Call:
+    """Of a value that can't be said, `render` raises BadCall."""
+    return Call(name="set_schedule_config", args={"key": key, "value": str(value)})
+
+
+def can_set(value: int) -> bool:
+    """Could a key be set to this?"""
+    return COUNT.read(str(value)) is not None
 
 
 def weight_text(weight: float) -> str | None:
@@ -271,13 +390,13 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     return "may_have_run", code or f"http_{status}", shown
 
 
-def _checked(call: Call) -> tuple[Kind, dict[str, int | float]]:
+def _checked(call: Call) -> tuple[Kind, dict[str, Value]]:
     kind = CALLS.get(call.name)
     if kind is None:
         raise BadCall(f"no call {call.name!r}; there are {', '.join(sorted(CALLS))}")
     if set(call.args) != set(kind.args):
         _bad(call, f"takes {', '.join(kind.args) or 'no arguments'}, got {', '.join(sorted(call.args)) or 'none'}")
-    values: dict[str, int | float] = {}
+    values: dict[str, Value] = {}
     for name, text in call.args.items():
         spelling = kind.spelled.get(name, WHOLE)
         if (value := spelling.read(text)) is None:

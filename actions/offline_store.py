@@ -8,7 +8,7 @@ from math import ceil
 from pydantic import Field
 
 from actions import calls
-from actions.action import Action, Limits, Undo, figure, health, is_settled, no, wait
+from actions.action import Action, Limits, Undo, figure, health, is_settled, more_low_space, no, wait
 from actions.evict_store_leaders import SLOW_SCORE
 from actions.set_store_weight import region_bytes
 from schemas.events import Finding
@@ -222,11 +222,8 @@ class OfflineStore(Action):
         return health(facts) | {"stores_up": others_up(facts, self.store_id)} | own
 
     def abort_if(self, before: Sample, now: Sample) -> tuple[str, str] | None:
-        if shared := super().abort_if(before, now):
-            return shared
-        was, is_now = figure(before, "low_space"), figure(now, "low_space")
-        if is_now > was:
-            return "more_low_space", f"stores low on space {was:g} -> {is_now:g}"
+        if worse := super().abort_if(before, now) or more_low_space(before, now):
+            return worse
         if figure(now, "draining") == 0 and now.at_ms - before.at_ms > BEGINS_WITHIN_S * 1000:
             return "not_draining", f"after {BEGINS_WITHIN_S // 60} min PD has moved nothing off store {self.store_id}"
         return None

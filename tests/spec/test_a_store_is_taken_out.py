@@ -44,7 +44,7 @@ def test_a_store_is_taken_out_once_whatever_becomes_of_the_answer(fault: f.Fault
 
 def test_a_store_is_kept_where_the_others_get_low_on_space_before_it_drains() -> None:
     async def spec(world: World) -> None:
-        world.pd.config.set_schedule({"replica-schedule-limit": 1})
+        world.pd.config.set_schedule({"replica-schedule-limit": 1}, world.pd.now)
         before = limit(world)
         ask = await world.asks("offline_store", store_id=4)
         for person in ("anna", "ben"):
@@ -53,7 +53,7 @@ def test_a_store_is_kept_where_the_others_get_low_on_space_before_it_drains() ->
         assert world.pd.stores[4].state is State.Offline
         world.pd.set_low_space(2)
         concluded = await world.concluded()
-        assert (concluded.outcome, concluded.code, concluded.owed) == ("no_better", "more_low_space", ())
+        assert (concluded.outcome, concluded.code, concluded.owed) == ("worse", "more_low_space", ())
         assert (world.pd.stores[4].state, limit(world)) == (State.Up, before)
         assert world.applied() == [OUT, KEEP]
 
@@ -80,7 +80,7 @@ def test_what_drained_before_it_could_be_kept_is_said_to_be_owed_and_bars_the_cl
 
 def test_a_removal_is_cancelled() -> None:
     async def spec(world: World) -> None:
-        world.pd.config.set_schedule({"replica-schedule-limit": 1})
+        world.pd.config.set_schedule({"replica-schedule-limit": 1}, world.pd.now)
         before = limit(world)
         repair.begin_removal(world.pd, world.pd.stores[4])
         ask = await world.asks("cancel_store_offline", store_id=4)

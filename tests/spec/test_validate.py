@@ -34,6 +34,7 @@ POLICY = Policy(
         "set_store_weight": ActionPolicy(mode="on"),
         "offline_store": ActionPolicy(mode="on"),
         "cancel_store_offline": ActionPolicy(mode="on"),
+        "set_schedule_config": ActionPolicy(mode="on"),
     },
 )
 SEEN = Evidence(id="E1", text="slow_score 84", source="GET /stores", entities=("store:4",), seen_at_ms=NOW)
@@ -264,6 +265,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "set_store_weight": "dry_run",
         "offline_store": "dry_run",
         "cancel_store_offline": "dry_run",
+        "set_schedule_config": "dry_run",
         "never_tried": "observe",
     }
     assert policy.at_most("dry_run").version == policy.version
@@ -344,6 +346,7 @@ odd = {
     "low_space_ratio": floats,
     "leader_schedule_limit": numbers,
     "region_schedule_limit": numbers,
+    "schedule_config": st.dictionaries(st.just("merge-schedule-limit"), numbers),
     "halt_scheduling": st.booleans(),
     "replica_schedule_limit": numbers,
     "replaces_offline_replicas": st.booleans(),
@@ -386,6 +389,8 @@ PROPOSALS = st.sampled_from(
         proposed("set_store_weight", '{"store_id":4,"weight":0.9,"weight_of":"region"}'),
         proposed("offline_store"),
         proposed("cancel_store_offline"),
+        proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":4}'),
+        proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":32}', by="model"),
         proposed("nothing_known", "{}"),
         proposed(params="[]"),
     ]
