@@ -73,6 +73,10 @@ class Action(Entry):
         """Stores that serve less because of this: the quorum rule protects every region with a peer on them."""
         return frozenset()
 
+    def brings_back(self) -> frozenset[int]:
+        """Stores that serve again by this: they need not be Up before."""
+        return frozenset()
+
     @abstractmethod
     def relies_on(self, facts: Facts) -> tuple[Premise, ...]:
         """Identities, states and epochs that the plan relies on. They go into the digest: never counts."""

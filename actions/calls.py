@@ -2,11 +2,13 @@
 
 Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
-`/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
-a query (nor is `ttlSecond` ever said: docs/adr), and arguments are whole positive numbers: PD cuts 1.5 to 1 and
-wraps -1 to 18446744073709551615. Only where a row says so is one a weight: a plain decimal above 0 and below 100, for 0
-is an eviction by another name; or a scheduler that may be paused, by name; or a key of PD's configuration that may be
-set; or a count, which may be 0. Each value has one spelling: it goes into the digest.
+`/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store); and
+`DELETE /store/{id}?force`, after which a store can never come back. So the one query that any path has is
+`?state=Up`, spelled out in its row and without an argument in it, and arguments are whole positive numbers: PD cuts 1.5
+to 1 and wraps -1 to 18446744073709551615 (nor is `ttlSecond` ever said: docs/adr). Only where a row says so is one a
+weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a scheduler that may be paused,
+by name; or a key of PD's configuration that may be set; or a count, which may be 0. Each value has one spelling: it
+goes into the digest.
 """
 
 from __future__ import annotations
@@ -213,6 +215,29 @@ CALLS: Mapping[str, Kind] = {
             *BEFORE_7_5,
         ),
     ),
+    "offline_store": Kind(
+        method="DELETE",
+        path=f"{PREFIX}/store/{{store_id}}",  # never with ?force: nothing could take that back
+        args=("store_id",),
+        by_hand="pd-ctl store delete {store_id}",
+        accepted=((200, "The store is set as Offline."),),  # of one that is Offline already too
+        refused_codes=(
+            "PD:core:ErrStoreNotFound",
+            "PD:core:ErrStoreRemoved",
+            "PD:core:ErrStoreDestroyed",
+            "PD:core:ErrStoresNotEnough",
+            "PD:core:ErrNoStoreForRegionLeader",
+        ),
+    ),
+    "cancel_store_offline": Kind(
+        method="POST",
+        path=f"{PREFIX}/store/{{store_id}}/state?state=Up",
+        args=("store_id",),
+        by_hand="pd-ctl store cancel-delete {store_id}",
+        accepted=((200, "The store's state is updated."),),  # of one that is Up already too
+        # ErrStoreRemoved: it is a Tombstone, and nothing takes that back.
+        refused_codes=("PD:core:ErrStoreNotFound", "PD:core:ErrStoreRemoved", "PD:core:ErrStoreDestroyed"),
+    ),
     "scatter_region": Kind(
         method="POST",
         path=f"{PREFIX}/operators",
@@ -299,6 +324,14 @@ def transfer_peer(region_id: int, from_store_id: int, to_store_id: int) -> Call:
 
 def split_region(region_id: int, version: int) -> Call:
     return Call(name="split_region", args={"region_id": str(region_id), "version": str(version)})
+
+
+def offline_store(store_id: int) -> Call:
+    return Call(name="offline_store", args={"store_id": str(store_id)})
+
+
+def cancel_store_offline(store_id: int) -> Call:
+    return Call(name="cancel_store_offline", args={"store_id": str(store_id)})
 
 
 def scatter_region(region_id: int, *, conf_ver: int, leader_store_id: int) -> Call:

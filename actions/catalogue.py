@@ -6,9 +6,11 @@ from pydantic import ValidationError
 
 from actions.action import Action, Entry
 from actions.cancel_operator import CancelOperator
+from actions.cancel_store_offline import CancelStoreOffline
 from actions.compact_store import CompactStore
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
+from actions.offline_store import OfflineStore
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
@@ -23,7 +25,9 @@ CATALOGUE: dict[str, type[Action]] = {
     action.name: action
     for action in (
         CancelOperator,
+        CancelStoreOffline,
         EvictStoreLeaders,
+        OfflineStore,
         PauseScheduler,
         RemoveTombstones,
         ScatterRegions,

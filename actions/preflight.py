@@ -67,7 +67,7 @@ def _pd(facts: Facts, limits: Limits) -> Iterator[Objection]:
 def _stores(action: Action, facts: Facts, limits: Limits) -> Iterator[Objection]:
     """Every store that stays must be Up and heard of lately; PD's word Offline hides a dead process."""
     for store in facts.living():
-        if store.id in action.takes_out():
+        if store.id in action.takes_out() | action.brings_back():
             continue
         if store.state != "Up":
             yield no("store_not_up", f"store {store.id} is {store.state}")

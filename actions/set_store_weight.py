@@ -106,7 +106,7 @@ class SetStoreWeight(Action):
 
     def _others(self, facts: Facts, limits: Limits) -> Iterator[Objection]:
         """What somebody else has done, or is at."""
-        for store in _balanced_stores(facts):
+        for store in balanced_stores(facts):
             if store.id != self.store_id and not ODD_BELOW <= (weight := self._weight(store)) <= ODD_ABOVE:
                 text = f"store {store.id} has the {self.weight_of} weight {weight!r}: an eviction by another name"
                 yield no("odd_weight", text)
@@ -135,7 +135,7 @@ class SetStoreWeight(Action):
         if not reach.leaders_share <= (most := limits.policy.leaders_share_max):
             yield no("too_many_leaders", f"{reach.leaders_share:.0%} of all leaders would move, at most {most:.0%}")
         if self.weight_of == "region":
-            total = sum(s.region_count for s in _balanced_stores(facts))
+            total = sum(s.region_count for s in balanced_stores(facts))
             if not reach.regions <= REGIONS_SHARE_MAX * total:
                 text = f"{reach.regions} of {total} replicas would move, at most {REGIONS_SHARE_MAX:.0%}"
                 yield no("too_many_regions", text)
@@ -150,15 +150,15 @@ class SetStoreWeight(Action):
 
     def _takers(self, facts: Facts) -> Iterator[Objection]:
         """The stores that would get more must be able to take it."""
-        gains, region_bytes = self._gains(facts), _region_bytes(facts)
-        takers = [s for s in _balanced_stores(facts) if gains[s.id] >= 1]
+        gains, each_bytes = self._gains(facts), region_bytes(facts)
+        takers = [s for s in balanced_stores(facts) if gains[s.id] >= 1]
         if slow := [s.id for s in takers if s.is_busy or s.slow_score >= SLOW_SCORE]:
             yield no("takers_slow", f"stores {slow} would get more, and are busy or slow")
         if self.weight_of == "region" and (
             cramped := [
                 s.id
                 for s in takers
-                if not s.available_bytes - gains[s.id] * region_bytes >= (1 - facts.low_space_ratio) * s.capacity_bytes
+                if not s.available_bytes - gains[s.id] * each_bytes >= (1 - facts.low_space_ratio) * s.capacity_bytes
                 or s.capacity_bytes <= 0
             ]
         ):
@@ -179,10 +179,10 @@ class SetStoreWeight(Action):
 
     def reach(self, facts: Facts) -> Reach:
         """What PD would move, by counts and weights: every store's share changes."""
-        stores = len(_balanced_stores(facts))
+        stores = len(balanced_stores(facts))
         count = ceil(sum(max(0.0, gain) for gain in self._gains(facts).values()) - DUST)
         if self.weight_of == "region":
-            moved_bytes = ceil(count * _region_bytes(facts))
+            moved_bytes = ceil(count * region_bytes(facts))
             return Reach(stores=stores, regions=count, leaders=0, leaders_share=0.0, bytes_moved=moved_bytes)
         total = facts.leaders_total()
         share = count / total if total > 0 else float(count > 0)
@@ -194,7 +194,7 @@ class SetStoreWeight(Action):
         most = ceil(reach.regions * 1.25) + 16
         if self.weight_of == "leader":
             return Bounds(stores_max=reach.stores, regions_max=most, leaders_max=most)
-        most_bytes = ceil(most * _region_bytes(facts))
+        most_bytes = ceil(most * region_bytes(facts))
         return Bounds(stores_max=reach.stores, regions_max=most, leaders_max=0, bytes_moved_max=most_bytes)
 
     def figures(self, facts: Facts) -> dict[str, float]:
@@ -242,7 +242,7 @@ class SetStoreWeight(Action):
     def _gains(self, facts: Facts) -> dict[int, float]:
         """By store, how many more it will have once PD has balanced: than now, or than its old weight gives it, the
         larger of the two, for a cluster that rules or labels keep out of balance moves by the latter."""
-        stores = _balanced_stores(facts)
+        stores = balanced_stores(facts)
         counts = {s.id: s.leader_count if self.weight_of == "leader" else s.region_count for s in stores}
         old = {s.id: self._weight(s) for s in stores}
         total, most = sum(counts.values()), max(facts.regions_total, *counts.values(), 0)
@@ -262,14 +262,14 @@ def _shares(total: float, weights: Mapping[int, float], most: float) -> dict[int
     return shares | {s: for_one * weight for s, weight in left.items()}
 
 
-def _balanced_stores(facts: Facts) -> tuple[StoreFacts, ...]:
+def balanced_stores(facts: Facts) -> tuple[StoreFacts, ...]:
     """The stores among which PD balances what this is about."""
     return tuple(s for s in facts.living() if not s.is_tiflash())
 
 
-def _region_bytes(facts: Facts) -> float:
+def region_bytes(facts: Facts) -> float:
     """A replica's, on average; too many rather than too few, for others may write to the disks too."""
-    stores = _balanced_stores(facts)
+    stores = balanced_stores(facts)
     used = sum(max(0, s.capacity_bytes - s.available_bytes) for s in stores)
     return used / max(1, sum(s.region_count for s in stores))
 

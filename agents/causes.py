@@ -39,7 +39,9 @@ CAUSES: dict[CauseName, Known] = {
         ("remove_tombstones",),
     ),
     "store_down": Known(
-        "store down", "restart the process or its node; if it is dead, let PD re-make its replicas, then offline it"
+        "store down",
+        "restart the process or its node; if it is dead, let PD re-make its replicas, then offline it",
+        ("offline_store",),
     ),
     "store_disconnected": Known(
         "store not heard of", "look at the process, its node and the network; it may come back"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actions.set_store_weight import WEIGHT_MIN
-from agents.causes import known
+from agents.causes import CAUSES, known
 from agents.evidence import (
     HOT_RATIO,
     entities_of,
@@ -176,6 +176,24 @@ def _lighten(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Propose
     )
 
 
+def _offline(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:
+    """Only what PD has replaced already: whether a store that holds replicas still is dead, a person finds out."""
+    down, shown = [s for s in facts.living() if s.state == "Down"], ids_of(entities_of(diagnosis.evidence), "store")
+    if not down:
+        return Nothing("no_longer_down", "no store is down any more")
+    if len(down) > 1:
+        return Nothing("several_stores_down", "more than one store is down: find out first what they have in common")
+    store = down[0]
+    if store.id not in shown:
+        return Nothing("another_store", f"store {store.id} is down, and the diagnosis speaks of another one")
+    if store.region_count != 0 or store.leader_count != 0:
+        by_hand = CAUSES["store_down"].for_people
+        text = f"PD still counts {store.region_count} replicas on store {store.id}; by hand: {by_hand}"
+        return Nothing("replicas_not_remade", text)
+    why = f"store {store.id} is down, and PD has re-made all its replicas elsewhere: what is left is its record"
+    return Proposed("offline_store", {"store_id": store.id}, why, _citing(diagnosis, f"store:{store.id}"))
+
+
 def _citing(diagnosis: DiagnosisAdopted, *entities: str) -> tuple[str, ...]:
     """Ids of the evidence that speaks of any of these."""
     return tuple(e.id for e in diagnosis.evidence if set(entities) & set(e.entities))
@@ -186,4 +204,5 @@ RULES_BY_CAUSE: dict[str, Callable[[DiagnosisAdopted, Facts, Times], Proposed | 
     "hot_region": _transfer,
     "tombstones_left": _remove,
     "store_nearly_full": _lighten,
+    "store_down": _offline,
 }

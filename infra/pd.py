@@ -74,11 +74,7 @@ class PdReader:
         asked = len(look.region_ids) + len(look.operators_of)
         if asked > REGIONS_MAX:
             raise NoFacts("pd_too_large", f"{asked} regions asked for, at most {REGIONS_MAX} are read")
-        paths = (
-            *THEN,
-            *(pd_parse.region_path(r) for r in sorted(set(look.region_ids))),
-            *(pd_parse.operator_path(r) for r in sorted(set(look.operators_of))),
-        )
+        paths = (*THEN, *pd_parse.asked_paths(look))
 
         async def read(ask: _Ask) -> Facts:
             began = self.monotonic_s()

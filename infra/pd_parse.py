@@ -24,6 +24,7 @@ from schemas.facts import (
     OperatorStatus,
     PeerFacts,
     RegionFacts,
+    RemovalFacts,
     StoreFacts,
     StoreState,
 )
@@ -34,6 +35,7 @@ STATUS: Final = "/status"
 HEALTH: Final = "/health"
 STORES: Final = "/stores?state=0&state=1&state=2"  # without it, Tombstones are left out
 RATES: Final = "/hotspot/stores"
+STORE_LIMITS: Final = "/stores/limit"
 CHECKS: Final = ("/regions/check/down-peer", "/regions/check/pending-peer", "/regions/check/miss-peer")
 OPERATORS: Final = "/operators?object"
 SCHEDULERS: Final = "/schedulers"
@@ -45,8 +47,8 @@ RECOVERY: Final = "/admin/unsafe/remove-failed-stores/show"
 COUNT: Final = "/regions/count"
 FIRST: Final = (CLUSTER, MEMBERS)  # who answers is asked before anything else
 THEN: Final = (
-    STATUS, HEALTH, STORES, RATES, *CHECKS, OPERATORS, SCHEDULERS, PAUSED, EVICTING, SLOW_EVICTING, CONFIG,
-    RECOVERY, COUNT,
+    STATUS, HEALTH, STORES, RATES, STORE_LIMITS, *CHECKS, OPERATORS, SCHEDULERS, PAUSED, EVICTING, SLOW_EVICTING,
+    CONFIG, RECOVERY, COUNT,
 )  # fmt: skip
 READS: Final = (*FIRST, *THEN)
 MAY_BE_ABSENT: Final = (EVICTING, SLOW_EVICTING)  # 404: no such scheduler
@@ -75,6 +77,7 @@ _OPERATOR_TEXT = re.compile(
 )
 _NOT_TOLD = b"not implements"  # of a scheduler, before 8.1
 _GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(\d{1,9}))? ([+-]\d{4}) \S+(?: m=[+-][\d.]+)?")
+_REMOVAL = re.compile(r"/stores/progress\?id=[1-9][0-9]{0,18}")
 
 
 def region_path(region_id: int) -> str:
@@ -85,16 +88,26 @@ def operator_path(region_id: int) -> str:
     return f"/operators/{region_id}"
 
 
+def removal_path(store_id: int) -> str:
+    return f"/stores/progress?id={store_id}"
+
+
+def asked_paths(look: Look) -> tuple[str, ...]:
+    """What is read for this look alone."""
+    asked = ((region_path, look.region_ids), (operator_path, look.operators_of), (removal_path, look.removal_of))
+    return tuple(path(each) for path, ids in asked for each in sorted(set(ids)))
+
+
 def may_read(path: str) -> bool:
     """The allow-list: these GETs and no others. `/regions/store/...?type=` can freeze a PD leader for good."""
-    return path in READS or any(known.fullmatch(path) for known in (_REGION, _OPERATOR))
+    return path in READS or any(known.fullmatch(path) for known in (_REGION, _OPERATOR, _REMOVAL))
 
 
 def is_absent(path: str, said: Said) -> bool:
     """PD answers, and says that there is no such thing."""
     if _OPERATOR.fullmatch(path):
         return said.status == 500 and _NO_OPERATOR.fullmatch(said.body or b"") is not None
-    return said.status == 404 and path in MAY_BE_ABSENT
+    return said.status == 404 and (path in MAY_BE_ABSENT or _REMOVAL.fullmatch(path) is not None)
 
 
 @dataclass(frozen=True)
@@ -172,13 +185,15 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
         region_schedule_limit=schedule.map("region-schedule-limit").number(),
+        replica_schedule_limit=schedule.map("replica-schedule-limit").number(),
+        replaces_offline_replicas=schedule.map("enable-replace-offline-replica").flag(),
         halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
         max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
         split_merge_interval_s=schedule.map("split-merge-interval").seconds(),
         schedule_config={k: v.number() for k in KEYS if (v := schedule.map(k, None)).value is not None},
         tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # older PDs have no such switch
-        stores=_stores(at[STORES], at[RATES]),
+        stores=_stores(at[STORES], at[RATES], at[STORE_LIMITS]),
         schedulers=schedulers,
         paused_schedulers=_names(at[PAUSED]),
         evicting=_evicting(said[EVICTING], schedulers),
@@ -189,6 +204,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         troubled_complete=complete,
         regions=_asked(said, look),
         newest_operators=_newest_operators(said, look),
+        removals=_removals(said, look),
         regions_total=at[COUNT].map("count").number(),
         unsafe_recovery=_recovery(at[RECOVERY]),
     )
@@ -227,20 +243,20 @@ def _healthy(health: _At, known: Who) -> int:
     return sum(1 for m in health.list() if m.map("health").boolean() and m.map("name").text() in known.members)
 
 
-def _stores(stores: _At, rates: _At) -> tuple[StoreFacts, ...]:
+def _stores(stores: _At, rates: _At, limits: _At) -> tuple[StoreFacts, ...]:
     listed = stores.map("stores").list()
     if stores.map("count").number() != len(listed):
         raise stores.map("count").wrong(f"{len(listed)} stores are listed")
     if len(listed) > STORES_MAX:
         raise NoFacts("pd_too_large", f"GET {STORES}: {len(listed)} stores, at most {STORES_MAX} are read")
     written = rates.map("bytes-write-rate")
-    found = tuple(sorted((_store(s, written) for s in listed), key=lambda s: s.id))
+    found = tuple(sorted((_store(s, written, limits) for s in listed), key=lambda s: s.id))
     if len({s.id for s in found}) != len(found):
         raise stores.map("stores").wrong("lists a store twice")
     return found
 
 
-def _store(entry: _At, written: _At) -> StoreFacts:
+def _store(entry: _At, written: _At, limits: _At) -> StoreFacts:
     """`state_name` Offline hides a dead process; after a restart of PD zeros stand for what it has not heard yet."""
     store, status = entry.map("store"), entry.map("status")
     store_id = store.map("id").number(1)
@@ -250,6 +266,7 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         raise NoFacts("pd_warming_up", f"GET {rate.path}: {rate.field}: PD knows no write rate of this store yet")
     labels = {label.map("key").text(): label.map("value", "").text() for label in store.map("labels", None).list()}
     heartbeat_ns = store.map("last_heartbeat", 0)
+    limit = limits.map(str(store_id), None)  # a Tombstone has none
     return StoreFacts(
         id=store_id,
         address=store.map("address").text(),
@@ -264,6 +281,8 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         region_weight=status.map("region_weight", 1.0).real(),
         slow_score=status.map("slow_score", 0).number(),
         is_busy=status.map("is_busy", False).boolean(),
+        physically_destroyed=store.map("physically_destroyed", False).boolean(),
+        remove_peer_limit=0.0 if limit.value is None else limit.map("remove-peer").real(),
         snapshots=status.map("sending_snap_count", 0).number() + status.map("receiving_snap_count", 0).number(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,
         written_bytes_per_s=0.0 if rate.value is None else rate.real(),
@@ -338,6 +357,26 @@ def _asked(said: Mapping[str, Said], look: Look) -> tuple[RegionFacts, ...]:
         if region.id != region_id:
             raise answer.map("id").wrong(f"is {region.id}")
         found.append(region)
+    return tuple(found)
+
+
+def _removals(said: Mapping[str, Said], look: Look) -> tuple[RemovalFacts, ...]:
+    """Of a store that is not being taken out, or since another PD leader was, PD knows nothing: 404."""
+    found = []
+    for store_id in sorted(set(look.removal_of)):
+        path = removal_path(store_id)
+        if is_absent(path, said[path]):
+            continue
+        answer = _At(path, "", _json(path, said[path]))
+        if answer.map("action").text() == "removing":
+            found.append(
+                RemovalFacts(
+                    store_id=store_id,
+                    progress=answer.map("progress").fraction(),
+                    mib_per_s=answer.map("current_speed").real(),
+                    left_s=answer.map("left_seconds").real(),
+                )
+            )
     return tuple(found)
 
 

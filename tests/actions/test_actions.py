@@ -11,10 +11,12 @@ import pytest
 from actions import calls
 from actions.action import Action, Undo, health, is_settled, least_tier, params_json, params_schema
 from actions.cancel_operator import CancelOperator
+from actions.cancel_store_offline import CancelStoreOffline
 from actions.card import card, describe
 from actions.catalogue import CATALOGUE, BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.offline_store import OfflineStore
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
@@ -23,7 +25,7 @@ from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
-from schemas.facts import Facts
+from schemas.facts import Facts, RemovalFacts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_store
 
@@ -36,6 +38,9 @@ SCATTER = ScatterRegions(region_ids=(180,))
 CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+OFFLINE = OfflineStore(store_id=4)
+KEEP = CancelStoreOffline(store_id=4)
+LEAVING = with_store(healthy(), store(4, state="Offline", leader_count=20, region_count=60, remove_peer_limit=1e8))
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
 WITH_CONFIG = healthy(schedule_config={"leader-schedule-limit": 4})
@@ -49,6 +54,8 @@ EACH = [
     (SCATTER, healthy()),
     (CANCEL, balancing()),
     (WEIGH, healthy()),
+    (OFFLINE, healthy()),
+    (KEEP, LEAVING),
     (CONFIG, WITH_CONFIG),
 ]
 
@@ -106,6 +113,8 @@ GOOD = sample(
     unwell=0,
     value=2,
     running=0,
+    draining=1,
+    up=1,
     **CROWDED,
 )  # to every action
 
@@ -178,6 +187,20 @@ GOOD = sample(
             ("store:4",),
             Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
             Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
+        ),
+        (
+            OFFLINE,
+            "Take store 4 offline for good",
+            ("store:4",),
+            Bounds(stores_max=5, regions_max=166, leaders_max=66, bytes_moved_max=554),
+            Reach(stores=5, regions=120, leaders=40, leaders_share=0.2, bytes_moved=400),
+        ),
+        (
+            KEEP,
+            "Cancel the removal of store 4",
+            ("store:4",),
+            Bounds(stores_max=5, regions_max=16, leaders_max=16, bytes_moved_max=54),
+            Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
         (
             CONFIG,
@@ -314,6 +337,47 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
+        (
+            OFFLINE,
+            with_store(
+                healthy(location_labels=("zone", "host"), isolation_level="zone", max_replicas=5),
+                store(4, state="Down", remove_peer_limit=15),
+            ),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Down",
+                "store:4.remove_peer_limit": "15",
+                "replicas": "5 over zone,host, isolated by zone",
+            },
+        ),
+        (
+            OFFLINE,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.remove_peer_limit": "unknown",
+                "replicas": "3 over no labels, isolated by none",
+            },
+        ),
+        (
+            KEEP,
+            LEAVING.model_copy(update={"removals": (RemovalFacts(store_id=4, progress=0.5, mib_per_s=9, left_s=60),)}),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Offline",
+                "store:4.remove_peer_limit": "set back by PD",
+            },
+        ),
+        (
+            KEEP,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.remove_peer_limit": "forgotten by PD: look at it afterwards",
+            },
+        ),
         (CONFIG, WITH_CONFIG, {"schedule.leader-schedule-limit": "4"}),
         (CONFIG, UNKNOWN, {"schedule.leader-schedule-limit": "unknown"}),
     ],
@@ -416,6 +480,8 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (EVICT, "MEDIUM"),
         (MOVE, "MEDIUM"),
         (WEIGH, "MEDIUM"),
+        (OFFLINE, "HIGH"),
+        (KEEP, "MEDIUM"),
         (CONFIG, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
@@ -484,6 +550,11 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("offline_store", "{}", "store_id"),
+        ("offline_store", '{"store_id":0}', "store_id"),
+        ("offline_store", '{"store_id":4,"force":true}', "force"),
+        ("cancel_store_offline", "{}", "store_id"),
+        ("cancel_store_offline", '{"store_id":4,"state":"Up"}', "state"),
         ("scatter_regions", "{}", "region_ids"),
         ("scatter_regions", '{"region_ids":[]}', "region_ids"),
         ("scatter_regions", '{"region_ids":[0]}', "region_ids.0"),

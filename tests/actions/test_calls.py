@@ -24,12 +24,14 @@ BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
 SCATTER = calls.scatter_region(180, conf_ver=5, leader_store_id=1)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
+OFFLINE = calls.offline_store(4)
+KEEP = calls.cancel_store_offline(4)
 PAUSE = calls.pause_scheduler("balance-region-scheduler", 960)
 RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
 CONFIG = calls.set_schedule_config("leader-schedule-limit", 0)
 CANCEL = calls.cancel_operator(180, 1_799_999_900_123_456_789)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER, CONFIG, CANCEL)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER, CONFIG, CANCEL, OFFLINE, KEEP)
 
 ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
 
@@ -80,6 +82,8 @@ ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
             "pd-ctl operator add scatter-region 180",
         ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
+        (OFFLINE, "DELETE /pd/api/v1/store/4", "pd-ctl store delete 4"),
+        (KEEP, "POST /pd/api/v1/store/4/state?state=Up", "pd-ctl store cancel-delete 4"),
         (
             CONFIG,
             'POST /pd/api/v1/config {"schedule.leader-schedule-limit":0}',
@@ -125,6 +129,11 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="cancel_operator", args={"region_id": "history", "created_ns": "1"}),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
+        Call(name="offline_store", args={"store_id": "4", "force": "true"}),  # could never be taken back
+        Call(name="offline_store", args={"store_id": "4?force"}),
+        Call(name="offline_store", args={"store_id": ""}),
+        Call(name="cancel_store_offline", args={"store_id": "4", "state": "Offline"}),
+        Call(name="cancel_store_offline", args={"store_id": "4/state?state=Tombstone&x="}),
         calls.pause_scheduler("all", 60),
         calls.pause_scheduler("evict-leader-scheduler", 60),  # would end every eviction's effect
         calls.pause_scheduler("balance-region-scheduler-4", 60),
@@ -182,17 +191,22 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 
 @given(
     st.sampled_from(sorted(CALLS)),
-    st.dictionaries(st.sampled_from(ARGS), st.text()),
+    st.dictionaries(
+        st.sampled_from([*ARGS, "force", "state"]),
+        st.one_of(st.text(), st.sampled_from(["4", "4?force", "4?force=true", "4/state?state=Offline", "Tombstone"])),
+    ),
 )
-def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
+def test_the_calls_that_harm_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
     try:
         request = render(Call(name=name, args=args))
     except BadCall:
         return
-    assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
+    path, _, query = str(request).partition("?")
+    assert query == ("state=Up" if name == "cancel_store_offline" else "")
+    assert not re.search(r"regions/store|type=|force|scheduler-config|batch|\.\.|%|#", path)
     assert re.fullmatch(
         r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators(/\d+)?"
-        r"|stores/remove-tombstone|store/\d+/weight|config)",
+        r"|stores/remove-tombstone|store/\d+(/weight|/state\?state=Up)?|config)",
         request.path,
     )
 
@@ -233,6 +247,14 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
     assert calls.weight_text(weight) is None
 
 
+def test_no_template_names_the_calls_that_harm() -> None:
+    for name, kind in CALLS.items():
+        path, _, query = kind.path.partition("?")
+        assert query == ("state=Up" if name == "cancel_store_offline" else "")
+        assert not re.search(r"regions/store|scheduler-config|force|ttl", kind.path)
+        assert not re.search(r"[?&%#]", path + query)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "00", "01", "1.0", "1.5", "-1", "-0", "+1", " 1", "1\n", "1e1", "0x1", "1_0", "true", "null", "nan", "abc",
@@ -259,11 +281,6 @@ def test_every_key_that_may_be_set_can_be_said(key: str) -> None:
             render(calls.set_schedule_config(other, 0))
 
 
-def test_no_template_names_the_calls_that_harm_pd() -> None:
-    for kind in CALLS.values():
-        assert not re.search(r"regions/store|scheduler-config|\?|ttl", kind.path)
-
-
 @pytest.mark.parametrize(
     ("call", "status", "body", "code"),
     [
@@ -278,6 +295,8 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (SPLIT, 200, '"The operator is created."\n', ""),
         (SCATTER, 200, '"The operator is created."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
+        (OFFLINE, 200, '"The store is set as Offline."\n', ""),
+        (KEEP, 200, '"The store\'s state is updated."\n', ""),
         (PAUSE, 200, '"Pause or resume the scheduler successfully."\n', ""),
         (RESUME, 200, '"Pause or resume the scheduler successfully."\n', ""),
         (RESUME, 500, '"[PD:scheduler:ErrSchedulerNotFound]scheduler not found"\n', "already_so"),
@@ -341,6 +360,29 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
+        *(
+            (call, status, f'"[PD:core:{code}]store 4 {said}"\n', f"PD:core:{code}")
+            for call in (OFFLINE, KEEP)
+            for status, code, said in (
+                (404, "ErrStoreNotFound", "not found"),
+                (410, "ErrStoreRemoved", "has been removed"),
+                (400, "ErrStoreDestroyed", "has been physically destroyed"),
+            )
+        ),
+        (
+            OFFLINE,
+            400,
+            '"[PD:core:ErrStoresNotEnough]can not remove store 4 since the number of up stores would be 2 while'
+            ' need 3"',
+            "PD:core:ErrStoresNotEnough",
+        ),
+        (
+            OFFLINE,
+            400,
+            '"[PD:core:ErrNoStoreForRegionLeader]can not remove store 4 since there are no extra up store to store the'
+            ' leader"',
+            "PD:core:ErrNoStoreForRegionLeader",
+        ),
         (PAUSE, 400, '"missing pause time"\n', "pd_said_no"),
         (
             PAUSE,

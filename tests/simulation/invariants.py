@@ -252,7 +252,8 @@ def claim_before_effect(history: History) -> Iterator[str]:
         if execution.ended and write.at_ms > execution.ended[0].at_ms + 1:
             yield f"{write}: the claim was concluded at {execution.ended[0].at_ms}"
         request = render(intended.call)
-        if (write.call.method, write.call.path) != (request.method, request.path) or _other(write, request.body):
+        path = f"{write.call.path}?{write.call.query}" if write.call.query else write.call.path
+        if (write.call.method, path) != (request.method, request.path) or _other(write, request.body):
             yield f"{write}: intended was {request}"
         if intended.call not in _calls_of(execution.claimed.plan):
             yield f"{write}: the plan has no such call"

@@ -53,6 +53,8 @@ SLOW_STORE = adopted("slow_store", cited(SLOW, "slow", "alert"))
 HOT_REGION = adopted("hot_region", cited(HOT, "region", "load"))
 FULL = facts(store(4, available_bytes=190 * GIB))
 NEARLY_FULL = adopted("store_nearly_full", cited(FULL, "space"))
+EMPTY = facts(store(4, state="Down", region_count=0, leader_count=0))
+STORE_DOWN = adopted("store_down", cited(EMPTY, "state"))
 TOMBSTONES = adopted("tombstones_left", cited(GONE, "tombstones"))
 
 
@@ -291,6 +293,33 @@ def test_a_store_as_light_as_the_others_is_made_no_lighter_than_can_be_set() -> 
     assert json.loads(proposed(NEARLY_FULL, light(0.13)).params)["weight"] == 0.1
 
 
+def test_a_dead_store_that_holds_nothing_any_more_is_taken_out() -> None:
+    proposal = proposed(STORE_DOWN, EMPTY)
+    assert (proposal.action, proposal.params) == ("offline_store", '{"store_id":4}')
+    assert proposal.why == "store 4 is down, and PD has re-made all its replicas elsewhere: what is left is its record"
+    assert "store:4" in {i for e in proposal.evidence for i in e.entities}
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (facts(), "no_longer_down"),
+        (facts(store(4, state="Disconnected")), "no_longer_down"),
+        (facts(*(store(n, state="Down", region_count=0, leader_count=0) for n in (3, 4))), "several_stores_down"),
+        (facts(store(3, state="Down", region_count=0, leader_count=0)), "another_store"),
+        (facts(store(4, state="Down", region_count=1, leader_count=0)), "replicas_not_remade"),
+        (facts(store(4, state="Down", region_count=0, leader_count=1)), "replicas_not_remade"),
+    ],
+)
+def test_why_a_dead_store_is_not_taken_out(seen: Facts, code: str) -> None:
+    assert proposed(STORE_DOWN, seen).code == code
+
+
+def test_what_a_person_does_about_a_dead_store_is_still_said() -> None:
+    nothing = proposed(STORE_DOWN, facts(store(4, state="Down", region_count=7, leader_count=0)))
+    assert nothing.reason.startswith("PD still counts 7 replicas on store 4; by hand: restart the process or its node")
+
+
 def test_a_defect_of_the_reader_leaves_no_diagnosis_unanswered() -> None:
     nothing = proposed(SLOW_STORE, KeyError("oops"))
     assert (nothing.code, nothing.reason) == ("facts_failed", "PD gives no facts: KeyError")
@@ -312,10 +341,11 @@ def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
 
 
 def test_a_cause_that_the_playbook_has_no_rule_for_is_left_alone() -> None:
-    found = propose(adopted("store_down", ()), SLOW, Times())
+    found = propose(adopted("store_disconnected", ()), SLOW, Times())
     assert isinstance(found, Nothing)
     assert found == Nothing(
-        "no_rule", f"the playbook has no rule for store_down; by hand: {CAUSES['store_down'].for_people}"
+        "no_rule",
+        f"the playbook has no rule for store_disconnected; by hand: {CAUSES['store_disconnected'].for_people}",
     )
     assert propose(adopted("made_up", ()), SLOW, Times()) == Nothing("no_rule", "the playbook has no rule for made_up")
 
@@ -363,7 +393,7 @@ def test_a_long_reason_is_cut() -> None:
 
 
 def test_a_cause_that_admits_no_action_ends_with_a_hint_for_people() -> None:
-    nothing = proposed(adopted("store_down", cited(SLOW, "state")))
+    nothing = proposed(adopted("store_disconnected", cited(SLOW, "state")))
     assert nothing.code == "no_action_for_cause"
     assert "by hand" in nothing.reason
 
@@ -539,7 +569,8 @@ def test_a_model_that_says_too_much_or_nothing_is_not_heard(action: str, why: st
 def test_of_what_a_cause_admits_only_what_the_catalogue_has_is_offered() -> None:
     assert list(offered("slow_store")) == ["evict_store_leaders"]
     assert list(offered("hot_region")) == ["split_region", "transfer_region_leader"]
-    assert offered("store_down") == {}
+    assert list(offered("store_down")) == ["offline_store"]
+    assert offered("store_disconnected") == {}
     assert offered("made_up") == {}
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from actions.action import Action, Undo, least_tier
 from actions.calls import CALLS
+from actions.cancel_store_offline import CancelStoreOffline
 from actions.catalogue import CATALOGUE
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.offline_store import OfflineStore
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_schedule_config import SetScheduleConfig
@@ -23,12 +25,12 @@ from executors.changes import Claim
 from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, evolve, next_move
 from schemas import events as e
 from schemas.controls import Controls, Stop
-from schemas.facts import Facts
+from schemas.facts import Facts, RemovalFacts
 from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Head, Plan, SignedApproval, canonical_json
 from schemas.wire import digest_of
-from tests.actions.clusters import NOW, healthy, tombstone
+from tests.actions.clusters import NOW, healthy, store, tombstone, with_store
 
 LIMITS = {"settling_s": 10, "pd_leader_age_s_min": 0}
 ON = {name: {"mode": "on"} for name in CATALOGUE}
@@ -47,6 +49,8 @@ EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
+OFFLINE = OfflineStore(store_id=4)
+CANCEL = CancelStoreOffline(store_id=4)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler", keep_s=60)
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2, keep_s=60)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
@@ -55,6 +59,8 @@ ACTIONS: dict[str, tuple[Action, Facts]] = {
     "transfer": (TRANSFER, healthy()),
     "bury": (BURY, healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})),
     "weigh": (WEIGH, healthy()),
+    "offline": (OFFLINE, healthy()),
+    "cancel": (CANCEL, with_store(healthy(), store(4, state="Offline"))),
     "config": (CONFIG, healthy(schedule_config={"leader-schedule-limit": 4})),
 }
 
@@ -162,10 +168,14 @@ class Execution:
         elif self.present and self.action is WEIGH:
             weighed = {"leader_weight": 0.5}
             now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)
+        elif self.present and self.action in (OFFLINE, CANCEL):
+            state = {"state": "Offline" if self.action is OFFLINE else "Up"}
+            now["stores"] = tuple(s.model_copy(update=state) if s.id == 4 else s for s in self.base.stores)
+            now["removals"] = (RemovalFacts(store_id=4, progress=0.1, mib_per_s=8.0, left_s=900.0),)
         elif self.present and self.action is CONFIG:
             now["schedule_config"] = {"leader-schedule-limit": 2}
         beats = tuple(
-            s.model_copy(update={"last_heartbeat_ms": self.now_ms - 1000}) if s.state == "Up" else s
+            s.model_copy(update={"last_heartbeat_ms": self.now_ms - 1000}) if s.state in ("Up", "Offline") else s
             for s in now.get("stores", self.base.stores)
         )
         return self.base.model_copy(update=now | {"stores": beats})

@@ -231,7 +231,7 @@ def test_an_action_that_nobody_has_built_is_an_unknown_key_and_the_near_one_is_n
     assert str(near) == (
         "policy.actions.evict_store_leader: unknown action; did you mean evict_store_leaders? (found: table)"
     )
-    assert "there are cancel_operator, evict_store_leaders, " in far.reason
+    assert "there are cancel_operator, cancel_store_offline, " in far.reason
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN))

@@ -32,6 +32,8 @@ POLICY = Policy(
         "transfer_region_leader": ActionPolicy(mode="on"),
         "remove_tombstones": ActionPolicy(mode="dry_run"),
         "set_store_weight": ActionPolicy(mode="on"),
+        "offline_store": ActionPolicy(mode="on"),
+        "cancel_store_offline": ActionPolicy(mode="on"),
         "set_schedule_config": ActionPolicy(mode="on"),
     },
 )
@@ -261,6 +263,8 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "transfer_region_leader": "dry_run",
         "remove_tombstones": "dry_run",
         "set_store_weight": "dry_run",
+        "offline_store": "dry_run",
+        "cancel_store_offline": "dry_run",
         "set_schedule_config": "dry_run",
         "never_tried": "observe",
     }
@@ -310,6 +314,7 @@ stores = st.builds(
     available_bytes=numbers,
     leader_count=numbers,
     region_count=numbers,
+    physically_destroyed=st.booleans(),
     leader_weight=weights,
     region_weight=weights,
     slow_score=numbers,
@@ -343,6 +348,10 @@ odd = {
     "region_schedule_limit": numbers,
     "schedule_config": st.dictionaries(st.just("merge-schedule-limit"), numbers),
     "halt_scheduling": st.booleans(),
+    "replica_schedule_limit": numbers,
+    "replaces_offline_replicas": st.booleans(),
+    "location_labels": st.sampled_from([(), ("zone",), ("zone", "host")]),
+    "isolation_level": st.sampled_from(["", "zone", "rack"]),
     "stores": st.lists(stores, max_size=6).map(tuple),
     "schedulers": st.sampled_from([(), ("balance-leader-scheduler",)]),
     "evicting": st.lists(store_ids, max_size=2).map(tuple),
@@ -378,6 +387,8 @@ PROPOSALS = st.sampled_from(
         proposed("remove_tombstones", '{"store_ids":[8]}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.5,"weight_of":"leader"}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.9,"weight_of":"region"}'),
+        proposed("offline_store"),
+        proposed("cancel_store_offline"),
         proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":4}'),
         proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":32}', by="model"),
         proposed("nothing_known", "{}"),
@@ -408,9 +419,10 @@ def test_no_facts_however_odd_validate_a_plan_with_an_objection(
     assert facts.pd_leader_age_s >= 300
     assert facts.troubled_complete
     assert not facts.halt_scheduling
-    target = {4} if action.name == "evict_store_leaders" else set()
-    assert not {*facts.evicting, *facts.slow_evicting}
-    assert all(s.state == "Up" for s in facts.stores if s.state != "Tombstone")
+    target = {4} if action.name in ("evict_store_leaders", "offline_store") else set()
+    not_up = {4} if action.name in ("offline_store", "cancel_store_offline") else set()
+    assert not {*facts.evicting, *facts.slow_evicting} - ({4} if action.name == "offline_store" else set())
+    assert all(s.state == "Up" or s.id in not_up for s in facts.stores if s.state != "Tombstone")
     for ill in facts.troubled:
         if target & {p.store_id for p in ill.peers}:
             assert not {*ill.down_store_ids, *ill.pending_store_ids} - target

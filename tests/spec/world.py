@@ -46,6 +46,8 @@ ACTING_POLICY: dict[str, Any] = {
             "transfer_region_leader",
             "remove_tombstones",
             "set_store_weight",
+            "offline_store",
+            "cancel_store_offline",
             "set_schedule_config",
         )
     },

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from actions import calls
 from actions.action import Action, Limits
 from actions.cancel_operator import CancelOperator
+from actions.cancel_store_offline import CancelStoreOffline
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.offline_store import OfflineStore
 from actions.pause_scheduler import PauseScheduler
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
@@ -42,6 +44,8 @@ pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
+OFFLINE = OfflineStore(store_id=4)
+CANCEL = CancelStoreOffline(store_id=4)
 PAUSE = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60)
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
 
@@ -109,6 +113,12 @@ def found(pd: Pd, region_id: int) -> Region:
 
 def weights(cluster: Cluster) -> dict[int, tuple[float, ...]]:
     return {s.id: (s.leader_weight, s.region_weight) for s in cluster.stores.values()}
+
+
+def removals(cluster: Cluster) -> dict[int, tuple[str, dict[str, float]]]:
+    """By store its state, and its limits a minute."""
+    limits = {s.id: {kind: limit.per_minute for kind, limit in s.limits.items()} for s in cluster.stores.values()}
+    return {s.id: (s.state.name, limits[s.id]) for s in cluster.stores.values()}
 
 
 async def run(pd: Pd, action: Action) -> str:
@@ -655,6 +665,182 @@ async def test_a_store_that_is_no_more_refuses_its_weight_and_leaves_nothing(pd:
     assert WEIGH.probe(change.undo, await facts_for(pd, WEIGH)) == "applied"
 
 
+async def test_a_store_is_taken_out_until_it_drains_and_kept_again(pd: Pd) -> None:
+    await settled(pd)
+    before = removals(pd.cluster)
+    assert await run(pd, OFFLINE) == "succeeded"
+    assert removals(pd.cluster) == before
+    assert 0 < pd.cluster.cache.region_count(4) < 36
+    assert pd.writes() == ["DELETE /pd/api/v1/store/4", "POST /pd/api/v1/store/4/state"]
+    assert [c.query for c in pd.cluster.calls if c.method != "GET"] == ["", "state=Up"]
+
+
+async def test_a_store_that_has_drained_is_gone_and_pd_refuses_to_take_it_back(pd: Pd) -> None:
+    await settled(pd)
+    facts = await facts_for(pd, OFFLINE)
+    (change,) = OFFLINE.plan(facts)
+    assert change.undo is not None
+    before = Sample(at_ms=0, figures=OFFLINE.figures(facts))
+    assert await send(pd, change.do) == "accepted"
+    left = []
+    for _ in range(600):
+        pd.later(10)
+        facts = await facts_for(pd, OFFLINE)
+        assert OFFLINE.abort_if(before, Sample(at_ms=0, figures=OFFLINE.figures(facts))) is None
+        left.append(OFFLINE.figures(facts)["regions"])
+        if facts.stores[3].state == "Tombstone":
+            break
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    assert OFFLINE.is_done(facts)
+    assert await send(pd, change.do) == "refused"
+    assert await send(pd, change.undo) == "refused"
+    facts = await facts_for(pd, OFFLINE)
+    assert (OFFLINE.probe(change.do, facts), OFFLINE.probe(change.undo, facts)) == ("applied", "not_started")
+    assert CANCEL.probe(change.undo, facts) == "not_started"
+    assert await send(pd, calls.remove_tombstones()) == "accepted"
+    assert await send(pd, change.undo) == "refused"
+    assert OFFLINE.probe(change.undo, await facts_for(pd, OFFLINE)) == "not_started"
+
+
+async def test_a_removal_is_cancelled_and_begun_again(pd: Pd) -> None:
+    await settled(pd)
+    before = removals(pd.cluster)
+    assert await send(pd, calls.offline_store(4)) == "accepted"
+    pd.later(5)
+    draining = pd.cluster.cache.region_count(4)
+    assert draining < 36
+    assert await run(pd, CANCEL) == "succeeded"
+    assert removals(pd.cluster)[4] == ("Offline", before[4][1] | {"remove-peer": 100_000_000})
+    assert await send(pd, calls.cancel_store_offline(4)) == "accepted"
+    assert removals(pd.cluster) == before
+
+
+async def test_after_a_pd_leader_change_nobody_knows_the_old_limit_and_the_plan_says_so(pd: Pd) -> None:
+    """pd-seen: a cancel then leaves remove-peer 100000000 for ever."""
+    await settled(pd)
+    premises = {p.name: p.value for p in OFFLINE.relies_on(await facts_for(pd, OFFLINE))}
+    assert premises["store:4.remove_peer_limit"] == "15"
+    assert await send(pd, calls.offline_store(4)) == "accepted"
+    plan = plan_of(CANCEL, await facts_for(pd, CANCEL))
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(3)
+    facts = await facts_for(pd, CANCEL)
+    assert drifted(plan, facts, CANCEL) == [
+        "store:4.remove_peer_limit was set back by PD, is forgotten by PD: look at it afterwards"
+    ]
+    assert not OFFLINE.is_done(facts)
+    while not OFFLINE.is_done(facts) and pd.now_s < START + 340:
+        pd.later(0.5)
+        facts = await facts_for(pd, OFFLINE)
+    assert {o.desc for o in facts.operators} == {"replace-rule-offline-peer"}  # by these, without PD's own figures
+    assert facts.stores[3].state == "Offline"
+    assert await send(pd, calls.cancel_store_offline(4)) == "accepted"
+    pd.later(10)
+    facts = await facts_for(pd, CANCEL)
+    assert (facts.stores[3].state, CANCEL.figures(facts)["remove_peer_limit"]) == ("Up", 100_000_000)
+
+
+async def test_a_dead_store_is_taken_out_once_pd_calls_it_down_and_has_replaced_its_replicas(pd: Pd) -> None:
+    pd.cluster.config.set_schedule({"max-store-down-time": "1m0s"}, pd.now_s)
+    await settled(pd)
+    pd.cluster.kill_store(4)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    pd.later(40)
+    codes = [o.code for o in objections(OFFLINE, await facts_for(pd, OFFLINE), limits)]
+    assert "target_silent" in codes
+    pd.later(600)
+    facts = await facts_for(pd, OFFLINE)
+    assert (facts.stores[3].state, facts.stores[3].region_count) == ("Down", 0)
+    assert OFFLINE.reach(facts).bytes_moved == 0
+    (change,) = OFFLINE.plan(facts)
+    assert objections(OFFLINE, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))) == ()
+    before = Sample(at_ms=0, figures=OFFLINE.figures(facts))
+    assert await send(pd, change.do) == "accepted"
+    pd.later(10)
+    facts = await facts_for(pd, OFFLINE)
+    assert facts.stores[3].state == "Tombstone"
+    assert OFFLINE.verify(before, (Sample(at_ms=1, figures=OFFLINE.figures(facts)),) * 3) == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"schedule.replica-schedule-limit": 0}, {"schedule.halt-scheduling": "true"}],
+    ids=["replica-schedule-limit", "halt-scheduling"],
+)
+async def test_a_store_that_pd_does_not_drain_is_not_done_and_given_up_after_ten_minutes(
+    pd: Pd, config: dict[str, Any]
+) -> None:
+    await settled(pd)
+    (change,) = OFFLINE.plan(await facts_for(pd, OFFLINE))
+    for key, value in config.items():
+        pd.cluster.config.set_any(key, value, pd.now_s)
+    facts = await facts_for(pd, OFFLINE)
+    assert objections(OFFLINE, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000)))
+    before = Sample(at_ms=0, figures=OFFLINE.figures(facts))
+    assert await send(pd, change.do) == "accepted"
+    pd.later(590)
+    facts = await facts_for(pd, OFFLINE)
+    assert not OFFLINE.is_done(facts)
+    figures = OFFLINE.figures(facts)
+    assert OFFLINE.abort_if(before, Sample(at_ms=600_000, figures=figures)) is None
+    stopped = OFFLINE.abort_if(before, Sample(at_ms=600_001, figures=figures))
+    assert stopped == ("not_draining", "after 10 min PD has moved nothing off store 4")
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["leader-change", "restart"])
+async def test_a_new_pd_leader_knows_that_a_store_is_offline(pd: Pd, cold: bool) -> None:
+    """It is in etcd before PD shows it. What was there before is believed once PD has settled."""
+    await settled(pd)
+    pd.cluster.config.set_schedule({"replica-schedule-limit": 0}, pd.now_s)  # it does not drain meanwhile
+    offline, cancel = calls.offline_store(4), calls.cancel_store_offline(4)
+    for call, other in ((offline, cancel), (cancel, offline)):
+        assert await send(pd, call) == "accepted"
+        if cold:
+            pd.cluster.restart_pd(pd.now_s, down_s=1.0)
+        else:
+            pd.cluster.change_pd_leader(pd.now_s)
+        pd.later(90 if cold else 1)
+        unsettled = await facts_for(pd, OFFLINE)
+        assert unsettled.pd_leader_age_s < 60
+        assert OFFLINE.probe(offline, unsettled) == ("applied" if call == offline else "cant_tell")
+        assert CANCEL.probe(cancel, unsettled) == ("cant_tell" if call == offline else "applied")
+        pd.later(120)
+        facts = await facts_for(pd, OFFLINE)
+        for action in (OFFLINE, CANCEL):
+            assert action.probe(call, facts) == "applied"
+            assert action.probe(other, facts) == "not_started"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    stores=st.integers(4, 7),
+    seed=st.integers(0, 99),
+    rates=st.lists(st.integers(1, 2_000), min_size=7, max_size=7),
+    drains_for_s=st.sampled_from([0, 1, 10]),
+)
+def test_whatever_the_limits_a_store_that_is_kept_has_its_own_again(
+    stores: int, seed: int, rates: list[int], drains_for_s: float
+) -> None:
+    async def example() -> None:
+        pd = Pd(Cluster.healthy(stores=stores, regions=60, now=START, seed=seed))
+        for store, rate in zip(pd.cluster.stores.values(), rates, strict=False):
+            store.limits["remove-peer"].per_minute = rate
+        action = OfflineStore(store_id=1 + seed % stores)
+        before = removals(pd.cluster)
+        (change,) = action.plan(await facts_for(pd, action))
+        assert change.undo is not None
+        assert await send(pd, change.do) == "accepted"
+        pd.later(drains_for_s)
+        if removals(pd.cluster)[action.store_id][0] == "Tombstone":
+            assert await send(pd, change.undo) == "refused"
+            return
+        assert await send(pd, change.undo) == "accepted"
+        assert removals(pd.cluster) == before
+
+    asyncio.run(example())
+
+
 hundredths = st.integers(1, 9_999).map(lambda n: n / 100)
 
 
@@ -773,7 +959,7 @@ async def test_the_undo_is_refused_while_somebody_holds_the_key_and_the_value_sh
     assert CONFIG.probe(change.undo, await facts_for(pd, CONFIG)) == "applied"
 
 
-@pytest.mark.parametrize(
+FAULTS = pytest.mark.parametrize(
     ("fault", "found"),
     [
         (f.ConnectionRefused(), "not_started"),
@@ -788,6 +974,9 @@ async def test_the_undo_is_refused_while_somebody_holds_the_key_and_the_value_sh
         (f.Panic(), "not_started"),
     ],
 )
+
+
+@FAULTS
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
@@ -797,6 +986,25 @@ async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, foun
         assert await send(pd, change.do) in ("may_have_run", "never_sent")
         pd.later(5)
         assert action.probe(change.do, await facts_for(pd, action)) == found
+
+
+@FAULTS
+async def test_a_look_tells_whether_a_store_was_taken_out_or_kept(pd: Pd, fault: f.Fault, found: str) -> None:
+    await settled(pd)
+    for action in (OFFLINE, CANCEL):
+        (change,) = action.plan(await facts_for(pd, action))
+        assert change.undo is not None
+        pd.faults.add(fault, method=calls.render(change.do).method, times=1)
+        assert await send(pd, change.do) in ("may_have_run", "never_sent")
+        pd.later(5)
+        assert action.probe(change.do, await facts_for(pd, action)) == found
+        assert await send(pd, change.do) == "accepted"
+        pd.faults.add(fault, method=calls.render(change.undo).method, times=1)
+        assert await send(pd, change.undo) in ("may_have_run", "never_sent")
+        pd.later(5)
+        facts = await facts_for(pd, action)
+        assert action.probe(change.undo, facts) == found
+        assert await send(pd, calls.offline_store(4)) == "accepted"  # where the next one begins
 
 
 async def test_right_after_a_pd_leader_change_absence_says_nothing(pd: Pd) -> None:

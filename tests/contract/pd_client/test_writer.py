@@ -18,6 +18,7 @@ from executors.pd import NoEndpoint, NotAllowed, PdWriter
 from pdsim import faults as f
 from pdsim.http import serve
 from pdsim.model import Cluster
+from pdsim.stores import State
 from schemas.facts import NoFacts
 from schemas.values import Call
 from tests.contract.pd_client.conftest import START, URLS, Pd
@@ -119,6 +120,33 @@ async def test_a_weight_is_set_and_refused_for_a_store_that_is_not_there(pd: Pd)
     assert (again.answer, again.code) == ("accepted", "")  # PD doesn't say that it was so already
     made = await sent(pd, calls.set_store_weight(99, 0.5, 2))
     assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
+
+
+async def test_a_store_is_taken_out_and_kept_and_each_refusal_changes_nothing(pd: Pd) -> None:
+    offline, cancel = calls.offline_store(4), calls.cancel_store_offline(4)
+    for call, name in ((offline, "Offline"), (offline, "Offline"), (cancel, "Up"), (cancel, "Up")):
+        made = await sent(pd, call)
+        assert (made.answer, made.code) == ("accepted", "")  # PD doesn't say that it was so already
+        assert pd.cluster.stores[4].state.name == name
+
+    async def refused(call: Call, status: int, code: str) -> None:
+        before = {s.id: (s.state, s.limits["remove-peer"].per_minute) for s in pd.cluster.stores.values()}
+        made = await sent(pd, call)
+        assert (made.answer, made.status, made.code) == ("refused", status, f"PD:core:{code}")
+        assert before == {s.id: (s.state, s.limits["remove-peer"].per_minute) for s in pd.cluster.stores.values()}
+
+    for call in (calls.offline_store(99), calls.cancel_store_offline(99)):
+        await refused(call, 404, "ErrStoreNotFound")
+    for store in (1, 2, 3, 5):
+        await sent(pd, calls.add_evict_leader(store))
+    await refused(offline, 400, "ErrNoStoreForRegionLeader")
+    pd.cluster.make_tombstone(5)
+    await refused(calls.offline_store(5), 410, "ErrStoreRemoved")
+    await refused(calls.cancel_store_offline(5), 410, "ErrStoreRemoved")
+    pd.cluster.config.set_replication({"max-replicas": 4})
+    await refused(offline, 400, "ErrStoresNotEnough")
+    pd.cluster.stores[4].state, pd.cluster.stores[4].physically_destroyed = State.Offline, True
+    await refused(cancel, 400, "ErrStoreDestroyed")
 
 
 async def test_a_scheduler_that_is_not_there_is_neither_paused_nor_owed_a_resume(pd: Pd) -> None:
