@@ -133,6 +133,10 @@ class Action(Entry):
             return "worse"
         return "succeeded" if all(self.is_reached(sample) for sample in last) else "no_better"
 
+    def is_seen(self, facts: Facts) -> bool:
+        """Do these facts show what the action is about? PD answers 200 for a region that it does not know just now."""
+        return all(facts.region(region_id) for region_id in self.look().region_ids)
+
     @classmethod
     def left_over(cls, facts: Facts) -> tuple[str, ...]:
         """For people: what of a temporary kind is in force by these facts. PD does not say whose it is."""

@@ -504,7 +504,7 @@ class _Here:
     def undo_and_conclude(self) -> Say | Look | Send | Rest:
         """Take back what is temporary (all of it, where things went wrong), see it gone, see it stay gone, conclude."""
         verdict = self._verdict()
-        wrong = self.claim.aborting is not None or verdict in ("worse", "no_better")
+        wrong = self.claim.aborting is not None or verdict != "succeeded"
         owed = self.claim.owed(all_of_them=wrong)
         if not owed:
             return self._look_after_release(verdict) or self._conclusion(verdict)
@@ -556,8 +556,8 @@ class _Here:
         if facts is None:  # the first undo does not wait for a PD that can't be read
             return self._undo_again(index, None) if is_first and self.seen.no_facts else Look()
         finding = self.action.probe(change.undo, facts)
-        if is_first and finding != "applied":  # else somebody has taken it back already, or set it otherwise
-            return self._undo_again(index, None)
+        if is_first and not (finding == "applied" and self.action.is_seen(facts)):
+            return self._undo_again(index, None)  # else somebody has taken it back already, or set it otherwise
         if finding == "not_started":  # it is there again, or still
             anew = since is None or self._led_anew(index, since, facts)
             if anew:  # still there; or a new leader brought it back (tikv/pd#4707)

@@ -242,6 +242,13 @@ def test_a_leader_that_is_still_on_its_way_is_not_back_yet() -> None:
     assert [action.probe(change.undo, seen) for seen in (moving, facts)] == ["under_way", "applied"]
 
 
+def test_a_region_that_pd_does_not_know_just_now_is_not_seen() -> None:
+    """Before the first undo: a leader that was moved and is not shown may be shown again."""
+    assert HELD.is_seen(healthy())
+    assert not HELD.is_seen(healthy(regions=()))
+    assert PAUSE.is_seen(healthy(regions=()))
+
+
 @pytest.mark.parametrize(("hold_s", "tier"), [(0, "LOW"), (300, "MEDIUM")])
 def test_who_holds_pd_back_owes_an_undo_and_asks_a_person(hold_s: int, tier: str) -> None:
     action, facts = TransferRegionLeader(region_id=180, to_store_id=2, hold_s=hold_s), healthy()
