@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from actions.action import Action, Undo, least_tier
 from actions.calls import CALLS
+from actions.cancel_operator import CancelOperator
 from actions.cancel_store_offline import CancelStoreOffline
 from actions.catalogue import CATALOGUE
 from actions.evict_store_leaders import EvictStoreLeaders
@@ -30,7 +31,7 @@ from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Head, Plan, SignedApproval, canonical_json
 from schemas.wire import digest_of
-from tests.actions.clusters import NOW, healthy, store, tombstone, with_store
+from tests.actions.clusters import NOW, balancing, healthy, newest, store, tombstone, with_store
 
 LIMITS = {"settling_s": 10, "pd_leader_age_s_min": 0}
 ON = {name: {"mode": "on"} for name in CATALOGUE}
@@ -48,9 +49,10 @@ RULES = Rules(environment="test", owner="me", keys={kid_of(KEY): public_of(KEY)}
 EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
+CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 OFFLINE = OfflineStore(store_id=4)
-CANCEL = CancelStoreOffline(store_id=4)
+KEEP = CancelStoreOffline(store_id=4)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler", keep_s=60)
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2, keep_s=60)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
@@ -58,9 +60,10 @@ ACTIONS: dict[str, tuple[Action, Facts]] = {
     "evict": (EVICT, healthy()),
     "transfer": (TRANSFER, healthy()),
     "bury": (BURY, healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})),
+    "cancel": (CANCEL, balancing()),
     "weigh": (WEIGH, healthy()),
     "offline": (OFFLINE, healthy()),
-    "cancel": (CANCEL, with_store(healthy(), store(4, state="Offline"))),
+    "keep": (KEEP, with_store(healthy(), store(4, state="Offline"))),
     "config": (CONFIG, healthy(schedule_config={"leader-schedule-limit": 4})),
 }
 
@@ -165,10 +168,12 @@ class Execution:
             now["stores"] = tuple(s for s in self.base.stores if s.id not in (8, 9))
         elif self.present and self.action is PAUSE:
             now["paused_schedulers"] = ("balance-region-scheduler",)
+        elif self.present and self.action is CANCEL:
+            now |= {"operators": (), "newest_operators": (newest(status="CANCEL"),)}
         elif self.present and self.action is WEIGH:
             weighed = {"leader_weight": 0.5}
             now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)
-        elif self.present and self.action in (OFFLINE, CANCEL):
+        elif self.present and self.action in (OFFLINE, KEEP):
             state = {"state": "Offline" if self.action is OFFLINE else "Up"}
             now["stores"] = tuple(s.model_copy(update=state) if s.id == 4 else s for s in self.base.stores)
             now["removals"] = (RemovalFacts(store_id=4, progress=0.1, mib_per_s=8.0, left_s=900.0),)
