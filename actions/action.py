@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look
-from schemas.policy import LimitsPolicy
+from schemas.policy import LimitsPolicy, Policy
 from schemas.values import TIERS, Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
 
 SAMPLES_MIN = 3  # fewer say nothing: success was once declared from none (Kubernaut #722)
@@ -33,6 +33,11 @@ class Limits(Model):
 
     policy: LimitsPolicy
     now_ms: int
+
+    @classmethod
+    def of(cls, policy: Policy, cluster_tier: int, now_ms: int) -> Limits:
+        """Those of a cluster of this tier."""
+        return cls(policy=policy.limits.of(cluster_tier), now_ms=now_ms)
 
 
 class Entry(Model):

@@ -57,6 +57,8 @@ default_mode = "observe"                     # observe | dry_run | on (per actio
 # low = "auto"
 # medium = "one"
 # high = "two"
+# [policy.limits.tier.1]                     # single keys of [policy.limits], for clusters of this tier
+# leaders_share_max = 0.2
 [policy.notify]                              # how loudly -> a sink's name, `log` or `all`
 routine = "log"
 notable = "log"

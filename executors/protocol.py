@@ -34,6 +34,7 @@ from schemas.events import (
     TakenOver,
 )
 from schemas.facts import Facts
+from schemas.policy import CLUSTER_TIER_DEAREST, LimitsPolicy
 from schemas.values import TIERS, Head, Objection, Sample
 from schemas.wire import digest_of
 
@@ -53,12 +54,16 @@ class Rules:
     owner: str  # names this process in TakenOver
     keys: Mapping[str, Mapping[str, str]]  # kid -> public JWK
     pinned: Mapping[str, int]  # cluster -> PD cluster id
+    tiers: Mapping[str, int] = field(default_factory=dict)  # cluster -> its tier
     mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
     window_s: float = 15.0
     proxy_margin_s: float = 5.0  # PD's follower may hold a request for 3 s before it passes it on
     poll_s: float = 2.0
     probe_for_s: float = 120.0  # then: UNKNOWN
     look_for_s: float = 60.0  # facts that can't be had for so long before the first step: not started
+
+    def tier(self, cluster_id: str) -> int:
+        return self.tiers.get(cluster_id, CLUSTER_TIER_DEAREST)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def claim_or_refuse(
         tier=order.tier,
         mode=order.mode,
         approvals=order.approvals,
-        deadline_ms=now_ms + controls.policy.limits.execution_s_max * 1000,
+        deadline_ms=now_ms + controls.policy.limits.of(rules.tier(order.cluster_id)).execution_s_max * 1000,
         needed=order.needed,
         proposed_by=order.proposed_by,
     )
@@ -137,6 +142,9 @@ def unauthorised(
     rule = controls.policy.approval_rule(order.tier)
     if not {f"approval.{order.tier.lower()}={rule}", f"mode={order.mode}"} <= set(plan.policy_rules):
         return "wrong_tier", f"the plan was not judged as {order.tier} under the rule {rule} and mode {order.mode}"
+    cluster_tier = rules.tier(order.cluster_id)
+    if f"cluster_tier={cluster_tier}" not in plan.policy_rules:
+        return "wrong_tier", f"the plan was not judged by the limits of a cluster of tier {cluster_tier}, which this is"
     if TIERS.index(order.tier) < TIERS.index(least_tier(action)):
         return "wrong_tier", f"{order.action} is never {order.tier}"
     if plan.policy_version != controls.policy.version:
@@ -341,7 +349,7 @@ class _Here:
         plan = self.claim.claimed.plan
         if facts.pd_cluster_id != plan.pd_cluster_id:
             return self.conclude("not_started", "wrong_cluster", f"PD says it is cluster {facts.pd_cluster_id}")
-        limits = Limits(policy=self.seen.controls.policy.limits, now_ms=self.now_ms)
+        limits = Limits.of(self.seen.controls.policy, self.rules.tier(plan.cluster_id), self.now_ms)
         if found := objections(self.action, facts, limits):
             text = "; ".join(o.text for o in found)
             return self.conclude("not_started", found[0].code, text, objections=found)
@@ -522,7 +530,7 @@ class _Here:
                 looked_at_ms=self.seen.looked_at_ms,
             )
             return Say((undone,))
-        settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000
+        settled_ms = since + self._limits().settling_s * 1000
         if self.seen.looked_at_ms >= settled_ms:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
         return self._rest_then_look(settled_ms)
@@ -594,7 +602,7 @@ class _Here:
         for step in self.claim.steps:
             if step.finding != "not_started" or step.undo is None:
                 continue
-            settled_ms = self._can_arrive_until(step) + self.seen.controls.policy.limits.settling_s * 1000
+            settled_ms = self._can_arrive_until(step) + self._limits().settling_s * 1000
             if self.now_ms <= settled_ms:
                 return Rest(settled_ms + 1)
             facts = self._fresh_after(settled_ms)
@@ -636,6 +644,9 @@ class _Here:
 
     def _ids(self) -> dict[str, str]:
         return {"cluster_id": self.claim.claimed.cluster_id, "remediation_id": self.claim.claimed.remediation_id}
+
+    def _limits(self) -> LimitsPolicy:
+        return self.seen.controls.policy.limits.of(self.rules.tier(self.claim.claimed.cluster_id))
 
     def _maybe_owed(self) -> tuple[int, ...]:
         """Of an UNKNOWN: every change that was intended and can't be shown to be absent."""

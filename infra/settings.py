@@ -343,6 +343,9 @@ class Settings(Section):
         """The file that these were read from; empty: the environment alone."""
         return self._path
 
+    def cluster_tiers(self) -> dict[str, int]:
+        return {name: cluster.tier for name, cluster in self.clusters.items()}
+
     @field_validator("policy", mode="before")
     @classmethod
     def _draft(cls, value: Any) -> Any:
@@ -383,6 +386,10 @@ def _misfits(settings: Settings) -> Iterator[Problem]:
         if sink not in (*RESERVED_SINKS, *settings.sinks):
             there = ", ".join((*RESERVED_SINKS, *settings.sinks))
             yield Problem(f"policy.notify.{tier}", "text", f"no such sink; there are {there}")
+    tiers = {str(tier) for tier in settings.cluster_tiers().values()}
+    for tier in settings.policy.limits.tier:
+        if tier not in tiers:
+            yield Problem(f"policy.limits.tier.{tier}", "table", "no cluster of this tier is configured")
     if settings.policy.actions:
         yield from _unknown_actions(settings)
     for action, rule in settings.policy.actions.items():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from schemas.values import Mode, Model, Tier
 
 _VETO = re.compile(r"^veto:(\d{1,4})([sm])$")
+CLUSTER_TIER_DEAREST = 1  # also of a cluster that nobody has given a tier
+ClusterTier = Annotated[str, Field(pattern=r"^[1-9]$")]  # as a key: what a cluster's `tier` may be
 ApprovalRule = Annotated[str, Field(pattern=r"^(auto|veto:\d{1,4}[sm]|one|two|never)$")]
 
 
@@ -49,7 +51,7 @@ class NotifyPolicy(Model):
 
 
 class LimitsPolicy(Model):
-    """Limits that preflights judge by."""
+    """Limits of one cluster."""
 
     facts_age_s_max: float = Field(30, gt=0, le=300)
     pd_leader_age_s_min: float = Field(300, ge=0, le=86_400)  # counts are incomplete on a fresh leader (tikv/pd#3406)
@@ -60,6 +62,28 @@ class LimitsPolicy(Model):
     execution_s_max: int = Field(3600, ge=30, le=86_400)
 
 
+class TierLimits(LimitsPolicy):
+    """For clusters of one tier, `[policy.limits.tier.1]` to `.9`: a key that is written here is in force there instead
+    of that of `[policy.limits]`, whether it is stricter or looser."""
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that nobody has written stays unwritten, or its default would be in force once it is adopted."""
+        return {name: value for name, value in whole(self).items() if name in self.model_fields_set}
+
+
+class LimitsByTier(LimitsPolicy):
+    """Limits that preflights, tiers and executions are judged by."""
+
+    tier: dict[ClusterTier, TierLimits] = {}
+
+    def of(self, cluster_tier: int) -> LimitsPolicy:
+        """Those of a cluster of this tier."""
+        whole = {name: getattr(self, name) for name in LimitsPolicy.model_fields}
+        other = self.tier.get(str(cluster_tier))
+        return LimitsPolicy(**whole | (other.model_dump() if other else {}))
+
+
 class Policy(Model):
     """The whole policy. `version` counts adoptions; 0: nobody has adopted one, so everything observes."""
 
@@ -68,7 +92,7 @@ class Policy(Model):
     actions: dict[str, ActionPolicy] = {}
     approval: ApprovalPolicy = ApprovalPolicy()
     notify: NotifyPolicy = NotifyPolicy()
-    limits: LimitsPolicy = LimitsPolicy()
+    limits: LimitsByTier = LimitsByTier()
 
     @field_validator("default_mode")
     @classmethod

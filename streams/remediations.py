@@ -14,7 +14,7 @@ from schemas import events as e
 from schemas.approvals import counted, judge
 from schemas.controls import Controls
 from schemas.lifecycle import State, after
-from schemas.policy import veto_s
+from schemas.policy import CLUSTER_TIER_DEAREST, veto_s
 from schemas.processors import Record, Tick
 from schemas.values import Head, SignedApproval
 from streams.rules.approval import needed
@@ -39,10 +39,11 @@ DECISIONS: dict[type[e.Event], str] = {  # what a person has signed with it; wit
 
 @dataclass(frozen=True)
 class Settings:
-    """Whose word counts, and where we are. `keys`: kid -> public JWK."""
+    """Whose word counts, where we are, and how dear each cluster is. `keys`: kid -> public JWK."""
 
     environment: str
     keys: Mapping[str, Mapping[str, str]]
+    tiers: Mapping[str, int] = field(default_factory=dict)  # cluster -> its tier
 
 
 @dataclass(frozen=True)
@@ -434,7 +435,8 @@ class _Here:
             return "quarantined", f"{self.state.quarantine} ended UNKNOWN: `steward resolve` it", 0
         if other := self.state.executing():
             return "busy", f"{other.id} is {other.state} on this cluster", 0
-        cooled = self.state.ended_ms + self.controls.policy.limits.cooldown_s * 1000
+        tier = self.settings.tiers.get(cluster, CLUSTER_TIER_DEAREST)
+        cooled = self.state.ended_ms + self.controls.policy.limits.of(tier).cooldown_s * 1000
         if self.state.ended_ms and self.now_ms < cooled:
             return "cooldown", "the last execution on this cluster has just ended", cooled
         return None

@@ -63,6 +63,18 @@ def test_what_is_right_is_claimed_until_the_policys_deadline() -> None:
     assert answer.deadline_ms == NOW + LIVE.policy.limits.execution_s_max * 1000
 
 
+def test_the_deadline_is_that_of_the_clusters_tier() -> None:
+    tiered = adopted(limits={"execution_s_max": 60, "tier": {"1": {"execution_s_max": 120}}})
+    answer = claim_or_refuse(CLUSTER, order(), NOW, NOW, tiered, RULES)
+    assert isinstance(answer, e.Claimed), "a cluster that nobody has given a tier is of the dearest"
+    assert answer.deadline_ms == NOW + 120_000
+    rules = ("approval.medium=one", "mode=on", "cluster_tier=3")
+    cheap = order({"policy_rules": rules})
+    answer = claim_or_refuse(CLUSTER, cheap, NOW, NOW, tiered, replace(RULES, tiers={"prod": 3}))
+    assert isinstance(answer, e.Claimed), answer
+    assert answer.deadline_ms == NOW + 60_000
+
+
 def test_an_authorisation_is_claimed_up_to_the_last_moment_of_its_life() -> None:
     assert isinstance(claim_or_refuse(CLUSTER, order(), NOW, EXPIRES, LIVE, RULES), e.Claimed)
 
@@ -180,13 +192,23 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "the plan was not judged as MEDIUM under the rule one and mode on",
         lambda: (CLUSTER, order({"policy_rules": ("approval.medium=one", "mode=dry_run")}), *RIGHT[2:]),
     ),
+    "a cluster that is dearer than the plan's was": (
+        "wrong_tier",
+        "the plan was not judged by the limits of a cluster of tier 1, which this is",
+        lambda: (CLUSTER, order({"policy_rules": ("approval.medium=one", "mode=on", "cluster_tier=2")}), *RIGHT[2:]),
+    ),
+    "a plan that says nothing of the cluster's tier": (
+        "wrong_tier",
+        "the plan was not judged by the limits of a cluster of tier 1, which this is",
+        lambda: (CLUSTER, order({"policy_rules": ("approval.medium=one", "mode=on")}), *RIGHT[2:]),
+    ),
     "a tier below the action's": (
         "wrong_tier",
         "evict_store_leaders is never LOW",
         lambda: (
             CLUSTER,
             order(
-                {"policy_rules": (f"approval.low={LIVE.policy.approval_rule('LOW')}", "mode=on")},
+                {"policy_rules": (f"approval.low={LIVE.policy.approval_rule('LOW')}", "mode=on", "cluster_tier=1")},
                 tier="LOW",
             ),
             *RIGHT[2:],
@@ -212,7 +234,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "the mode in force is observe",
         lambda: (
             CLUSTER,
-            order({"policy_rules": ("approval.medium=one", "mode=dry_run")}, mode="dry_run"),
+            order({"policy_rules": ("approval.medium=one", "mode=dry_run", "cluster_tier=1")}, mode="dry_run"),
             NOW,
             adopted(actions={}),
             RULES,
@@ -228,7 +250,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "the mode in force is on",
         lambda: (
             CLUSTER,
-            order({"policy_rules": ("approval.medium=one", "mode=observe")}, mode="observe"),
+            order({"policy_rules": ("approval.medium=one", "mode=observe", "cluster_tier=1")}, mode="observe"),
             *RIGHT[2:],
         ),
     ),

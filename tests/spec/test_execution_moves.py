@@ -152,6 +152,20 @@ def test_it_is_not_started_for(why: str) -> None:
     assert concluded.facts == facts
 
 
+@pytest.mark.parametrize(("tier", "begins"), [(1, False), (2, True)])
+def test_it_is_looked_at_again_by_the_limits_of_the_clusters_tier(tier: int, begins: bool) -> None:
+    run = Execution(EVICT, healthy(pd_leader_age_s=100))
+    run.now_ms += 1
+    tiered = adopted(limits={"pd_leader_age_s_min": 50, "tier": {"1": {"pd_leader_age_s_min": 200}}})
+    facts = run.facts().model_copy(update={"pd_leader_age_s": 100.0})
+    run.seen = replace(run.seen, controls=tiered, facts=facts, looked_at_ms=run.now_ms)
+    assert run.claim is not None
+    move = next_move(run.claim, run.seen, run.now_ms, replace(RULES, tiers={"prod": tier}))
+    assert isinstance(move, Say)
+    (event,) = move.events
+    assert isinstance(event, e.Looked) if begins else isinstance(event, e.Concluded) and event.code == "pd_leader_young"
+
+
 @pytest.mark.parametrize(("waited_ms", "ends"), [(0, False), (60_000, False), (60_001, True)])
 def test_facts_that_can_not_be_had_for_a_minute_end_it_before_the_first_step(waited_ms: int, ends: bool) -> None:
     run = Execution(EVICT, healthy())
@@ -284,6 +298,19 @@ def test_what_is_gone_is_looked_at_once_more_just_when_it_has_stayed_away_for_lo
     assert moved(run) == Rest(settled_ms)
     looked(run, settled_ms)
     assert moved(run).events[0].settled
+
+
+@pytest.mark.parametrize(("tier", "settling_ms"), [(1, 30_000), (2, 10_000)])
+def test_how_long_it_has_to_stay_away_is_said_for_the_clusters_tier(tier: int, settling_ms: int) -> None:
+    run = after_the(1, e.ChangeUndone)
+    assert run.claim is not None
+    rules = replace(RULES, tiers={"prod": tier})
+    run.seen = replace(run.seen, controls=adopted(limits={"settling_s": 10, "tier": {"1": {"settling_s": 30}}}))
+    settled_ms = run.claim.gone[0] + settling_ms
+    looked(run, settled_ms - 1)
+    assert next_move(run.claim, run.seen, run.now_ms, rules) == Rest(settled_ms)
+    looked(run, settled_ms)
+    assert isinstance(next_move(run.claim, run.seen, run.now_ms, rules), Say)
 
 
 @pytest.mark.parametrize(("later_ms", "ours"), [(0, False), (1, True)])

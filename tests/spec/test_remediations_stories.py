@@ -10,7 +10,7 @@ import pytest
 
 from schemas import events as e
 from schemas.controls import Controls
-from schemas.policy import LimitsPolicy
+from schemas.policy import LimitsByTier
 from schemas.values import Evidence, Head, Objection, SignedApproval
 from streams import remediations
 from streams.remediations import Acting, Remediation
@@ -22,10 +22,16 @@ def ruled(**approval: Any) -> Controls:
     return replace(LIVE, policy=POLICY.model_copy(update={"approval": POLICY.approval.model_copy(update=approval)}))
 
 
+def cooling(limits: dict[str, Any]) -> Controls:
+    return replace(LIVE, policy=POLICY.model_copy(update={"limits": LimitsByTier.model_validate(limits)}))
+
+
 UNDER = {
     **CONTROLS,
     "one": ruled(low="one"),
-    "quick": replace(LIVE, policy=POLICY.model_copy(update={"limits": LimitsPolicy(cooldown_s=60)})),
+    "quick": cooling({"cooldown_s": 60}),
+    "quick where it is cheap": cooling({"tier": {"2": {"cooldown_s": 60}}}),
+    "quick where it is dear": cooling({"tier": {"1": {"cooldown_s": 60}}}),
     "veto": ruled(low="veto:10s"),
     "short": ruled(ask_s=30, escalation=("a", "b", "c")),
 }
@@ -344,6 +350,22 @@ LIVES = {
             -> ExecutionBlocked remediation_id=R-2 code=cooldown until_ms=@60.000
         +54.999/quick
         +0.001/quick -> ExecutionAuthorized approvals=(anna) expires_at_ms=@605.000
+        """,
+    "the last one has just ended, and limits are those of the cluster's tier": """
+        proposed -> RemediationOpened
+        medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        approve -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ExecutionAuthorized approvals=(anna) expires_at_ms=@600.000
+        claimed -> ExecutionStarted
+        succeeded -> RemediationClosed code=succeeded text=
+        R-2: proposed -> RemediationOpened
+        R-2: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        R-3: proposed -> RemediationOpened
+        R-3: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        R-2: approve/quick where it is cheap -> ApprovalCounted remediation_id=R-2 approval=anna counted=1 needed=1
+            -> ExecutionBlocked remediation_id=R-2 code=cooldown until_ms=@900.000
+        R-3: approve/quick where it is dear -> ApprovalCounted remediation_id=R-3 approval=anna counted=1 needed=1
+            -> ExecutionBlocked remediation_id=R-3 code=cooldown until_ms=@60.000
         """,
     "what was never run cools nothing": """
         proposed -> RemediationOpened

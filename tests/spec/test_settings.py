@@ -11,6 +11,7 @@ from actions.catalogue import FORBIDDEN
 from bootstrap.production import pd_writer
 from infra.settings import ConfigError, Secret, load, parse, secrets
 from schemas.facts import NoFacts
+from schemas.policy import LimitsPolicy
 
 AS_A_USER_WRITES_IT = """
 environment = "prod"
@@ -189,10 +190,27 @@ def test_two_clusters_share_no_pd_and_no_alert_labels() -> None:
         ({"notify": {"notable": "pager"}}, "policy.notify.notable"),
         ({"actions": {"evict_store_leaders": {"canary": ["nowhere"]}}}, "policy.actions.evict_store_leaders.canary"),
         ({"actions": {"evict_store_leader": {"mode": "on"}}}, "policy.actions.evict_store_leader"),
+        ({"limits": {"tier": {"3": {"settling_s": 60}}}}, "policy.limits.tier.3"),
+        ({"limits": {"tier": {"dear": {}}}}, "policy.limits.tier.dear"),
+        ({"limits": {"tier": {"1": {"settling_s": 1}}}}, "policy.limits.tier.1.settling_s"),
     ],
 )
 def test_a_policy_that_would_act_too_easily_or_nowhere_is_refused(policy: dict[str, Any], field: str) -> None:
     assert refused(policy=policy).field == field
+
+
+def test_a_limit_of_a_tier_that_there_is_not_is_an_unknown_key_and_the_near_one_is_named() -> None:
+    error = refused(policy={"limits": {"tier": {"1": {"settling": 60}}}})
+
+    assert str(error) == "policy.limits.tier.1.settling: unknown key; did you mean settling_s? (found: integer)"
+
+
+def test_limits_of_a_tier_that_some_cluster_has_are_read() -> None:
+    given = {"environment": "e", "clusters": {"a": cluster(tier=3)}, "policy": {"limits": {"tier": {"3": {}}}}}
+    settings = parse(given)
+
+    assert settings.policy.limits.of(3) == LimitsPolicy()
+    assert settings.cluster_tiers() == {"a": 3}
 
 
 def test_a_url_holds_no_credentials() -> None:

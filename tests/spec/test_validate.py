@@ -16,7 +16,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from schemas.events import ActionProposed, NothingProposed, ProposalRefused, ProposalValidated
 from schemas.facts import MAY_PASS, Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
-from schemas.policy import ActionPolicy, Policy
+from schemas.policy import ActionPolicy, LimitsByTier, LimitsPolicy, Policy
 from schemas.processors import Record
 from schemas.values import Bounds, Cause, Evidence, Head, Objection, Tier
 from schemas.wire import body_of, digest_of
@@ -122,6 +122,30 @@ def test_the_mode_is_the_policys() -> None:
     assert validated(proposed(), healthy(), policy=Policy()).mode == "observe"
     away = healthy(cluster_id="other")
     assert validated(proposed(cluster_id="other"), away).mode == "dry_run"  # outside the canary list
+
+
+def tiered(**by_tier: dict[str, float]) -> Policy:
+    limits = {"tier": {name.removeprefix("tier"): keys for name, keys in by_tier.items()}}
+    return POLICY.model_copy(update={"limits": LimitsByTier.model_validate(limits)})
+
+
+def test_each_cluster_is_judged_by_the_limits_of_its_tier_and_the_digest_is_for_these() -> None:
+    young = healthy(pd_leader_age_s=200)
+    strict = kinds(refused(proposed(), young))
+    assert strict == [("pd_leader_young", "wait")]
+    looser = tiered(tier2={"pd_leader_age_s_min": 100})
+    answer = validated(proposed(), young, policy=looser)
+    assert {"cluster_tier=2", "limits.pd_leader_age_s_min=100"} <= set(answer.plan.policy_rules)
+    assert kinds(refused(proposed(), young, policy=looser, cluster_tier=1)) == strict
+    stricter = tiered(tier2={"pd_leader_age_s_min": 1000})
+    assert kinds(refused(proposed(), healthy(), policy=stricter)) == strict
+    elsewhere = validated(proposed(), healthy(), policy=stricter, cluster_tier=3).plan.policy_rules
+    assert elsewhere == (
+        "mode=on",
+        "approval.medium=one",
+        "cluster_tier=3",
+        *(f"limits.{name}={value:g}" for name, value in sorted(LimitsPolicy().model_dump().items())),
+    )
 
 
 HOT = SEEN.model_copy(update={"entities": ("region:180", "store:2")})
