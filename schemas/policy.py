@@ -57,6 +57,8 @@ class LimitsPolicy(Model):
     pd_leader_age_s_min: float = Field(300, ge=0, le=86_400)  # counts are incomplete on a fresh leader (tikv/pd#3406)
     leader_move_bytes_per_s_max: float = Field(20e6, gt=0)
     leaders_share_max: float = Field(0.34, gt=0, le=1)
+    leaders_many: int = Field(5000, ge=0)  # a plan that moves more of them is HIGH
+    bytes_moved_many: int = Field(100 * 2**30, ge=0)  # a plan that moves more of them is HIGH
     settling_s: int = Field(600, ge=5, le=86_400)  # an undone change is watched for so long
     cooldown_s: int = Field(900, ge=0, le=86_400)  # between two executions on one cluster
     execution_s_max: int = Field(3600, ge=30, le=86_400)

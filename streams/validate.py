@@ -135,7 +135,7 @@ def _rules(policy: Policy, mode: Mode, tier: Tier, cluster_tier: int, limits: Li
         f"mode={mode}",
         f"approval.{tier.lower()}={policy.approval_rule(tier)}",
         f"cluster_tier={cluster_tier}",
-        *(f"limits.{name}={value:g}" for name, value in sorted(limits.policy.model_dump().items())),
+        *(f"limits.{name}={value:.15g}" for name, value in sorted(limits.policy.model_dump().items())),
     )
 
 

@@ -110,6 +110,7 @@ def test_the_digest_is_the_same_while_only_counts_within_it_move() -> None:
     "changed",
     [
         {"environment": "staging"},
+        {"policy": POLICY.model_copy(update={"limits": LimitsByTier(bytes_moved_many=100 * 2**30 + 1)})},
         {"policy": POLICY.model_copy(update={"version": 4})},
         {"policy": POLICY.model_copy(update={"limits": POLICY.limits.model_copy(update={"settling_s": 601})})},
     ],
@@ -144,8 +145,15 @@ def test_each_cluster_is_judged_by_the_limits_of_its_tier_and_the_digest_is_for_
         "mode=on",
         "approval.medium=one",
         "cluster_tier=3",
-        *(f"limits.{name}={value:g}" for name, value in sorted(LimitsPolicy().model_dump().items())),
+        *(f"limits.{name}={value:.15g}" for name, value in sorted(LimitsPolicy().model_dump().items())),
     )
+
+
+def test_a_tiers_limits_raise_and_spare_the_tier() -> None:
+    policy = tiered(tier2={"leaders_many": 39}, tier3={"leaders_many": 40})
+    answers = [validated(proposed(), healthy(), policy=policy, cluster_tier=tier) for tier in (2, 3)]
+    assert [(a.reach.leaders, a.tier) for a in answers] == [(40, "HIGH"), (40, "MEDIUM")]
+    assert answers[0].tier_reasons == ("moves too many leaders",)
 
 
 HOT = SEEN.model_copy(update={"entities": ("region:180", "store:2")})
