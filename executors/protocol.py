@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from actions.action import Action, Limits, least_tier
 from actions.catalogue import ForbiddenAction, parse
 from actions.drift import drifted, exceeds
-from actions.preflight import objections
+from actions.preflight import not_now, objections
 from executors.changes import Claim, Step
 from schemas.approvals import enough
 from schemas.controls import Controls
@@ -34,7 +34,7 @@ from schemas.events import (
     TakenOver,
 )
 from schemas.facts import Facts
-from schemas.policy import CLUSTER_TIER_DEAREST, LimitsPolicy
+from schemas.policy import CLUSTER_TIER_DEAREST, LimitsPolicy, Policy
 from schemas.values import TIERS, Head, Objection, Sample
 from schemas.wire import digest_of
 
@@ -64,6 +64,10 @@ class Rules:
 
     def tier(self, cluster_id: str) -> int:
         return self.tiers.get(cluster_id, CLUSTER_TIER_DEAREST)
+
+    def limits(self, policy: Policy, cluster_id: str, now_ms: int) -> Limits:
+        """What this cluster is judged by now."""
+        return Limits.of(policy, cluster_id, self.tier(cluster_id), now_ms)
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ def unauthorised(
         return "mode", f"the mode in force is {mode}"
     if order.mode == "on" and rules.mode_max != "on":
         return "broker_not_safe", "this broker keeps neither isolation nor fencing: nothing is run over it"
+    if kept := not_now(order.action, order.tier, rules.limits(controls.policy, order.cluster_id, now_ms)):
+        return kept[0].code, kept[0].text
     return enough(
         order.approvals,
         rule=rule,
@@ -349,8 +355,8 @@ class _Here:
         plan = self.claim.claimed.plan
         if facts.pd_cluster_id != plan.pd_cluster_id:
             return self.conclude("not_started", "wrong_cluster", f"PD says it is cluster {facts.pd_cluster_id}")
-        limits = Limits.of(self.seen.controls.policy, self.rules.tier(plan.cluster_id), self.now_ms)
-        if found := objections(self.action, facts, limits):
+        limits = self.rules.limits(self.seen.controls.policy, plan.cluster_id, self.now_ms)
+        if found := objections(self.action, facts, limits, self.claim.claimed.tier):
             text = "; ".join(o.text for o in found)
             return self.conclude("not_started", found[0].code, text, objections=found)
         if moved := drifted(plan, facts, self.action):

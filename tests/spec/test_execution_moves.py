@@ -209,6 +209,79 @@ def test_what_is_not_allowed_any_more_when_the_first_step_is_due_is_aborted() ->
     assert (aborting.code, aborting.text) == ("policy_changed", "planned under policy 1, in force is 2")
 
 
+BEGUN = {"quiet": {"kind": "quiet", "start": "08:01", "end": "09:00"}}
+OVER = {"window": {"kind": "maintenance", "start": "07:00", "end": "08:01"}}
+
+
+@pytest.mark.parametrize(("windows", "code"), [(BEGUN, "quiet_hours"), (OVER, "outside_window")])
+def test_what_was_claimed_in_time_is_not_started_when_the_hour_is_over(windows: Any, code: str) -> None:
+    run = Execution(EVICT, healthy())
+    run.now_ms = NOW + 60_000
+    facts = run.facts()
+    run.seen = replace(run.seen, facts=facts, looked_at_ms=run.now_ms, controls=adopted(windows=windows))
+    (concluded,) = moved(run).events
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code) == ("not_started", code)
+    assert [(o.code, o.kind, o.until_ms > NOW) for o in concluded.objections] == [(code, "wait", True)]
+
+
+def test_an_hour_that_is_quiet_for_the_tier_it_was_approved_as_is_quiet_for_it() -> None:
+    run = Execution(EVICT, healthy())
+    assert run.claim is not None
+    high = replace(run.claim, claimed=run.claim.claimed.model_copy(update={"tier": "HIGH"}))
+    windows = {"quiet": {"kind": "quiet", "start": "08:00", "end": "09:00", "risk_min": "HIGH"}}
+    run.seen = replace(run.seen, facts=run.facts(), looked_at_ms=run.now_ms, controls=adopted(windows=windows))
+    ended = next_move(high, run.seen, run.now_ms, RULES)
+    assert isinstance(ended, Say)
+    assert isinstance(ended.events[0], e.Concluded)
+    assert ended.events[0].code == "quiet_hours"
+    assert isinstance(moved(run).events[0], e.Looked)
+
+
+@pytest.mark.parametrize(("windows", "code"), [(BEGUN, "quiet_hours"), (OVER, "outside_window")])
+def test_an_hour_that_ends_between_the_look_and_the_first_step_ends_it(windows: Any, code: str) -> None:
+    run = Execution(EVICT, healthy(), now_ms=NOW + 58_000)
+    run.seen = replace(run.seen, controls=adopted(windows=windows))
+    while not any(isinstance(x, e.Looked) for x in run.events):
+        run.step("well")
+    run.now_ms = NOW + 59_999
+    assert isinstance(moved(run), Send)
+    run.now_ms = NOW + 60_000
+    (aborting,) = moved(run).events
+    assert isinstance(aborting, e.ExecutionAborting)
+    assert aborting.code == code
+    run.step("well")
+    run.step("well")
+    concluded = run.events[-1]
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code, run.sent) == ("not_started", code, [])
+
+
+@pytest.mark.parametrize("windows", [BEGUN, OVER])
+def test_no_window_stops_what_has_begun_nor_its_undo(windows: Any) -> None:
+    run = Execution(EVICT, healthy(), now_ms=NOW + 50_000)
+    run.seen = replace(run.seen, controls=adopted(windows=windows))
+    while run.claim is not None:
+        run.step("well")
+    assert run.now_ms > NOW + 110_000, "the undo was due in the quiet hours"
+    assert [(s.kind, s.change) for s in run.sent] == [("do", 0), ("undo", 0)]
+    concluded = run.events[-1]
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.owed) == ("succeeded", ())
+
+
+def test_of_two_changes_the_second_follows_into_quiet_hours() -> None:
+    """It has begun: half of a plan is worse than either."""
+    move = next_move(
+        of_two(*took(1, 0, "accepted")),
+        Seen(controls=adopted(windows=BEGUN), facts=healthy(), looked_at_ms=NOW + 61_000),
+        NOW + 61_000,
+        RULES,
+    )
+    assert isinstance(move, Send)
+    assert move.intended.change == 1
+
+
 def test_a_look_that_is_too_old_when_the_first_step_is_due_is_taken_again() -> None:
     run = Execution(EVICT, healthy())
     while not any(isinstance(x, e.Looked) for x in run.events):

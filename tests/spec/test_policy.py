@@ -36,6 +36,7 @@ def test_what_nobody_has_said_is_on_the_safe_side() -> None:
             "execution_s_max": 3600,
             "tier": {},
         },
+        "windows": {},
     }
     assert ActionPolicy() == ActionPolicy(mode="observe", canary=())
 

@@ -30,12 +30,14 @@ KEY = make_key()
 RULES = Remediations(Settings("test", {kid_of(KEY): public_of(KEY)}))
 POLICY = Policy.model_validate({"version": 1, "actions": {"evict_store_leaders": {"mode": "on"}}})
 LIVE = Controls(live=True, read_once=True, policy=POLICY)
+MORNINGS = {"kind": "quiet", "start": "07:00", "end": "12:00"}  # it starts at 08:00 UTC
 CONTROLS = {
     "live": LIVE,
     "frozen": replace(LIVE, stops={("freeze", CLUSTER): Stop("freeze", "anna", "t", 0)}),
     "halted": replace(LIVE, stops={("halt", "*"): Stop("halt", "anna", "t", 0)}),
     "not live": Controls(),
     "new policy": replace(LIVE, policy=POLICY.model_copy(update={"version": 2})),
+    "quiet": replace(LIVE, policy=Policy.model_validate(POLICY.model_dump() | {"windows": {"mornings": MORNINGS}})),
 }
 FACTS: Facts = cast(Any, Facts).model_construct(cluster_id=CLUSTER, taken_at_ms=START_MS)  # the ledger reads no more
 

@@ -51,6 +51,9 @@ critical = "all"
 """
 
 
+NIGHTS = {"kind": "quiet", "start": "22:00", "end": "07:00"}
+
+
 def cluster(**more: Any) -> dict[str, Any]:
     return {"alert_labels": {"env": "a"}, "pd": ["http://pd0:2379"], "pd_cluster_id": 1, **more}
 
@@ -191,6 +194,11 @@ def test_two_clusters_share_no_pd_and_no_alert_labels() -> None:
         ({"actions": {"evict_store_leaders": {"canary": ["nowhere"]}}}, "policy.actions.evict_store_leaders.canary"),
         ({"actions": {"evict_store_leader": {"mode": "on"}}}, "policy.actions.evict_store_leader"),
         ({"limits": {"tier": {"3": {"settling_s": 60}}}}, "policy.limits.tier.3"),
+        ({"windows": {"w": {**NIGHTS, "zone": "Europe/Berlyn"}}}, "policy.windows.w.zone"),
+        ({"windows": {"w": {**NIGHTS, "clusters": ["nowhere-*"]}}}, "policy.windows.w.clusters"),
+        ({"windows": {"w": {**NIGHTS, "cluster_tiers": [3]}}}, "policy.windows.w.cluster_tiers"),
+        ({"windows": {"w": {**NIGHTS, "actions": ["evict_store_leader"]}}}, "policy.windows.w.actions"),
+        ({"windows": {"w": {**NIGHTS, "actions": ["compact_store"]}}}, "policy.windows.w.actions"),
         ({"limits": {"tier": {"dear": {}}}}, "policy.limits.tier.dear"),
         ({"limits": {"tier": {"1": {"settling_s": 1}}}}, "policy.limits.tier.1.settling_s"),
     ],
@@ -211,6 +219,21 @@ def test_limits_of_a_tier_that_some_cluster_has_are_read() -> None:
 
     assert settings.policy.limits.of(3) == LimitsPolicy()
     assert settings.cluster_tiers() == {"a": 3}
+
+
+def test_a_zone_that_there_is_not_is_named_with_the_near_one() -> None:
+    error = refused(policy={"windows": {"nights": {**NIGHTS, "zone": "Europe/Berlyn"}}})
+
+    assert str(error) == "policy.windows.nights.zone: unknown time zone; did you mean Europe/Berlin? (found: text)"
+
+
+def test_a_window_is_about_clusters_tiers_and_actions_that_there_are() -> None:
+    about = {"clusters": ["prod-*", "stage"], "cluster_tiers": [3, 1], "actions": ["evict_store_leaders"]}
+    clusters = {"prod-eu": cluster(tier=1), "stage": cluster(tier=3, pd=["http://b:2379"], pd_cluster_id=8)}
+    clusters["stage"]["alert_labels"] = {"env": "stage"}
+    given = {"environment": "e", "clusters": clusters, "policy": {"windows": {"nights": {**NIGHTS, **about}}}}
+
+    assert set(parse(given).policy.windows_of("prod-eu", 1)) == {"nights"}
 
 
 def test_a_url_holds_no_credentials() -> None:

@@ -156,6 +156,46 @@ def test_a_tiers_limits_raise_and_spare_the_tier() -> None:
     assert answers[0].tier_reasons == ("moves too many leaders",)
 
 
+def quiet(**keys: Any) -> Policy:
+    mornings = {"kind": "quiet", "start": "07:00", "end": "12:00", **keys}  # now it is 08:00 UTC
+    return Policy.model_validate(POLICY.model_dump() | {"windows": {"mornings": mornings}})
+
+
+def test_what_may_not_start_now_waits_until_it_may() -> None:
+    (kept,) = refused(proposed(), healthy(), policy=quiet())
+    assert (kept.code, kept.kind, kept.until_ms) == ("quiet_hours", "wait", NOW + 4 * 3_600_000)
+    (kept,) = refused(proposed(), healthy(), policy=quiet(end="08:00"), now_ms=NOW - 1)
+    assert validated(proposed(), healthy(), policy=quiet(end="08:00"), now_ms=kept.until_ms)
+
+
+def test_what_may_not_start_now_is_said_beside_all_else() -> None:
+    found = refused(proposed(), healthy(pd_leader_age_s=0), policy=quiet(risk_min="MEDIUM"))
+    assert kinds(found) == [("quiet_hours", "wait"), ("pd_leader_young", "wait")]
+
+
+def test_a_tier_that_live_reach_raises_is_kept_by_the_windows_of_that_tier() -> None:
+    policy = quiet(risk_min="HIGH")
+    assert validated(proposed(), healthy(), policy=policy).tier == "MEDIUM"
+    raised = policy.model_copy(update={"limits": LimitsByTier(leaders_many=39)})
+    assert kinds(refused(proposed(), healthy(), policy=raised)) == [("quiet_hours", "wait")]
+
+
+def test_the_windows_that_a_plan_was_judged_by_are_in_its_digest() -> None:
+    others = {"cluster_tiers": [1], "days": ["fri"]}
+    windows: dict[str, dict[str, Any]] = {
+        "b": {"kind": "maintenance", "start": "06:00", "end": "09:00"},
+        "a": {"kind": "quiet", "start": "22:00", "end": "07:00", "days": ["sat"], "zone": "Asia/Tokyo"},
+        "c": {"kind": "quiet", "start": "22:00", "end": "07:00", **others},
+        "d": {"kind": "quiet", "start": "22:00", "end": "07:00", "risk_min": "HIGH"},
+    }
+    policy = Policy.model_validate(POLICY.model_dump() | {"windows": windows})
+    answer = validated(proposed(), healthy(), policy=policy)
+    rules = [rule for rule in answer.plan.policy_rules if rule.startswith("windows.")]
+    assert rules == ["windows.a=quiet sat 22:00-07:00 Asia/Tokyo", "windows.b=maintenance 06:00-09:00 UTC"]
+    longer = Policy.model_validate(POLICY.model_dump() | {"windows": windows | {"b": {**windows["b"], "end": "10:00"}}})
+    assert validated(proposed(), healthy(), policy=longer).digest != answer.digest
+
+
 HOT = SEEN.model_copy(update={"entities": ("region:180", "store:2")})
 
 
