@@ -36,8 +36,8 @@ def zone(name: str) -> ZoneInfo:
 def minutes(days: tuple[int, ...], start: str, end: str) -> frozenset[int]:
     """Minutes of the week (0: Monday 00:00) from `start` to before `end`, `HH:MM`; `days` (0: Monday) it begins on.
     An end that is not after its start is that of the next day."""
-    first, last = _minute(start), _minute(end)
-    length = last - first if last > first else last - first + _DAY
+    first = _minute(start)
+    length = (_minute(end) - first) % _DAY or _DAY
     return frozenset((day * _DAY + first + n) % _WEEK for day in days for n in range(length))
 
 

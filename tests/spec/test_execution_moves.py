@@ -410,6 +410,17 @@ def test_a_call_that_was_given_up_is_looked_for_once_more_when_a_late_effect_wou
     assert isinstance(moved(run).events[0], e.Concluded)
 
 
+@pytest.mark.parametrize(("tier", "settling_ms"), [(1, 50_000), (2, 10_000)])
+def test_when_a_late_effect_would_have_shown_is_said_for_the_clusters_tier(tier: int, settling_ms: int) -> None:
+    run = after_the(1, e.StepProbed, fate="lost before")
+    assert run.claim is not None
+    tiered = adopted(limits={"settling_s": 10, "tier": {"1": {"settling_s": 50}}})
+    run.seen = replace(run.seen, controls=replace(tiered, stops=CONTROLS["frozen"].stops))
+    settled_ms = run.claim.steps[0].intended_at_ms + 20_000 + settling_ms
+    looked(run, settled_ms)
+    assert next_move(run.claim, run.seen, run.now_ms, replace(RULES, tiers={"prod": tier})) == Rest(settled_ms + 1)
+
+
 @pytest.mark.parametrize(("unheard_ms", "code"), [(14_999, ""), (15_000, "controls_not_live")])
 def test_controls_that_can_not_be_read_for_a_window_stop_what_runs(unheard_ms: int, code: str) -> None:
     run = after_the(1, e.Sampled)

@@ -256,6 +256,18 @@ def test_every_open_state_can_be_closed_and_every_step_leads_to_a_state() -> Non
     assert set(TRANSITIONS.values()) == set(get_args(State))
 
 
+@pytest.mark.parametrize(("tier", "last"), [(1, "ExecutionAuthorized"), (2, "ProposalDeferred")])
+def test_what_may_start_is_asked_for_the_tier_that_the_cluster_is_given(tier: int, last: str) -> None:
+    windows = {"mornings": {**MORNINGS, "cluster_tiers": [2]}}
+    controls = replace(LIVE, policy=Policy.model_validate(POLICY.model_dump() | {"windows": windows}))
+    rules = Remediations(replace(RULES.settings, tiers={CLUSTER: tier}))
+    heard = Record(
+        "t", 0, 0, START_MS, Head(event_id="x", at_ms=START_MS), inputs("R", START_MS)["low"], Cause(topic="t")
+    )
+    said = rules.decide(_state_of("proposed"), heard, START_MS, controls)
+    assert [type(event).__name__ for event in said] == ["ApprovalAsked", last]
+
+
 def test_an_impossible_step_is_a_bug() -> None:
     with pytest.raises(KeyError):
         after("proposed", "ExecutionAuthorized")
