@@ -12,7 +12,8 @@ START_MS = int(START_S * 1000)  # 08:00 UTC
 
 
 def quiet(start: str, end: str) -> dict[str, Any]:
-    return {**ACTING_POLICY, "windows": {"mornings": {"kind": "quiet", "start": start, "end": end}}}
+    mornings = {"kind": "quiet", "start": start, "end": end, "cluster_tiers": [2]}  # as the world's cluster is
+    return {**ACTING_POLICY, "windows": {"mornings": mornings}}
 
 
 def test_what_is_proposed_in_quiet_hours_is_asked_again_when_they_end() -> None:
