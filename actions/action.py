@@ -8,11 +8,11 @@ from enum import StrEnum
 from math import nan
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look
-from schemas.policy import LimitsPolicy
+from schemas.policy import LimitsPolicy, Policy, WindowPolicy
 from schemas.values import TIERS, Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
 
 SAMPLES_MIN = 3  # fewer say nothing: success was once declared from none (Kubernaut #722)
@@ -29,10 +29,21 @@ class Undo(StrEnum):
 
 
 class Limits(Model):
-    """What a preflight judges by besides the facts: the policy's limits, and the time."""
+    """What a preflight judges by besides the facts: the policy's limits and windows, and the time."""
 
     policy: LimitsPolicy
     now_ms: int
+    windows: dict[str, WindowPolicy] = Field(default_factory=dict)  # those that are about the cluster, by name
+
+    @classmethod
+    def of(cls, policy: Policy, cluster_id: str, cluster_tier: int, now_ms: int) -> Limits:
+        """Those of this cluster."""
+        windows = policy.windows_of(cluster_id, cluster_tier)
+        return cls(policy=policy.limits.of(cluster_tier), now_ms=now_ms, windows=windows)
+
+    def windows_about(self, action: str, tier: Tier) -> dict[str, WindowPolicy]:
+        """The windows that say when an action of this tier may start."""
+        return {name: window for name, window in self.windows.items() if window.is_about(action, tier)}
 
 
 class Entry(Model):

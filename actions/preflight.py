@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actions.action import Action, Limits, never, no, wait
+from actions.action import Action, Limits, least_tier, never, no, wait
 from schemas.facts import UP_HEARTBEAT_S_MAX, Facts, RegionFacts
-from schemas.values import Objection
+from schemas.values import Objection, Tier
+from schemas.windows import MINUTE_MS
 
 SOON_S = 30
 LATER_S = 300
 CLOCKS_APART_S_MAX = 5  # facts may seem to come from the future by this much: two hosts' clocks
 SOME = 5
+WINDOWS_DAYS = 15  # every window comes each week, but for one week in which clocks skip it
 
 
-def objections(action: Action, facts: Facts, limits: Limits) -> tuple[Objection, ...]:
-    """Every objection, shared and own; none: it may be planned."""
+def objections(action: Action, facts: Facts, limits: Limits, tier: Tier | None = None) -> tuple[Objection, ...]:
+    """Every objection, shared and own; none: it may be planned. `tier` None: not known yet, the least it can be."""
     return (
         *_forbidden(action),
+        *not_now(action.name, tier or least_tier(action), limits),
         *_readable(facts, limits),
         *_pd(facts, limits),
         *_stores(action, facts, limits),
@@ -28,6 +31,38 @@ def objections(action: Action, facts: Facts, limits: Limits) -> tuple[Objection,
         *_others_at_work(action, facts, limits),
         *action.preflight(facts, limits),
     )
+
+
+def not_now(action: str, tier: Tier, limits: Limits) -> tuple[Objection, ...]:
+    """Why an action of this tier may not start at this hour, and until when: the first minute at which it may."""
+    about = limits.windows_about(action, tier)
+    quiet = {name: window for name, window in about.items() if window.kind == "quiet"}
+    maintenance = {name: window for name, window in about.items() if window.kind == "maintenance"}
+
+    def is_outside(at_ms: int) -> bool:
+        return bool(maintenance) and not any(window.is_open(at_ms) for window in maintenance.values())
+
+    def may_start(at_ms: int) -> bool:
+        return not is_outside(at_ms) and not any(window.is_open(at_ms) for window in quiet.values())
+
+    now_ms = limits.now_ms
+    if may_start(now_ms):
+        return ()
+    minute_ms = now_ms - now_ms % MINUTE_MS
+    minutes = range(minute_ms + MINUTE_MS, minute_ms + WINDOWS_DAYS * 24 * 60 * MINUTE_MS, MINUTE_MS)
+    until_ms = next(filter(may_start, minutes), None)
+    if until_ms is None:
+        hours = "; ".join(f"{window.kind} {name}, {window.hours()}" for name, window in about.items())
+        return (no("no_window", f"at no hour of {WINDOWS_DAYS} days may it start: {hours}"),)
+    kept = [
+        wait("quiet_hours", f"nothing of the kind starts in quiet hours {name}: {window.hours()}", until_ms)
+        for name, window in quiet.items()
+        if window.is_open(now_ms)
+    ]
+    if is_outside(now_ms):
+        hours = "; ".join(f"{name}, {window.hours()}" for name, window in maintenance.items())
+        kept.append(wait("outside_window", f"it starts in maintenance windows alone: {hours}", until_ms))
+    return tuple(kept)
 
 
 def _forbidden(action: Action) -> Iterator[Objection]:

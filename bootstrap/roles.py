@@ -67,7 +67,7 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
             from streams.remediations import Remediations
             from streams.remediations import Settings as RemediationSettings
 
-            return Remediations(RemediationSettings(settings.environment, hands.keys or {}))
+            return Remediations(RemediationSettings(settings.environment, hands.keys or {}, settings.cluster_tiers()))
         case "execute":
             from executors.execute import Execute
             from executors.protocol import Rules
@@ -79,6 +79,7 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
                     owner=hands.owner,
                     keys=hands.keys or {},
                     pinned={name: c.pd_cluster_id for name, c in settings.clusters.items()},
+                    tiers=settings.cluster_tiers(),
                     mode_max=hands.mode_max,
                     window_s=margins.window_s,
                     proxy_margin_s=margins.proxy_margin_s,
@@ -101,6 +102,7 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
         return IntakeStage(settings.kafka.partitions, {n: c.alert_labels for n, c in settings.clusters.items()})
     from schemas.events import ActionProposed
     from schemas.facts import NoFacts
+    from schemas.policy import CLUSTER_TIER_DEAREST
     from streams import validate
 
     async def look(record: Record) -> tuple[Any, Controls]:
@@ -125,7 +127,7 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
             facts,
             environment=settings.environment,
             pd_cluster_id=cluster.pd_cluster_id if cluster else None,
-            cluster_tier=cluster.tier if cluster else 1,
+            cluster_tier=cluster.tier if cluster else CLUSTER_TIER_DEAREST,
             policy=policy.at_most(hands.mode_max),
             now_ms=now_ms,
         )

@@ -153,7 +153,7 @@ def doctor(as_json: Json = False) -> None:
     Exit 1 if anything is WRONG; what is to be noted does not fail."""
     settings = _settings()
     rows = [("configuration", True, f"{len(settings.clusters)} clusters, environment {settings.environment}", "")]
-    rows += [*_secrets_there(settings), _policy_in_force(), *_troubles()]
+    rows += [*_secrets_there(settings), *_windows(settings), _policy_in_force(), *_troubles()]
     rows += [tuple(row) for row in _commands().doctor(settings)]
     lines = []
     for name, ok, text, what_to_do in rows:
@@ -176,6 +176,17 @@ def _policy_in_force() -> tuple[str, bool, str, str]:
     same = "the draft is what is in force"
     adopted = f"version {said['version']} is in force" if said["version"] else "none is adopted: everything observes"
     return ("policy", True, f"{adopted}; {changes if said['changes'] else same}", "")
+
+
+def _windows(settings: Settings) -> list[tuple[str, bool, str, str]]:
+    """What the clocks of the draft's windows show: a zone that was meant otherwise is seen here."""
+    rows = []
+    for name, window in sorted(settings.policy.windows.items()):
+        about = sum(window.is_about_cluster(n, c.tier) for n, c in settings.clusters.items())
+        now = "open" if window.is_open(int(time.time() * 1000)) else "not open"
+        text = f"{window.kind}, {window.hours()}, {now} now; {about} of {len(settings.clusters)} clusters"
+        rows.append((f"policy.windows.{name}", True, text, ""))
+    return rows
 
 
 def _troubles() -> list[tuple[str, bool, str, str]]:

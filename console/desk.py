@@ -267,14 +267,12 @@ class Desk:
         if never := sorted(set(wanted.actions) & FORBIDDEN.keys()):
             why_not = "; ".join(FORBIDDEN[name].why_not() for name in never)
             raise Refusal("forbidden", "forbidden", why_not, "policy.actions")
-        unknown = sorted(set(wanted.actions) - self.known_actions) if self.known_actions is not None else []
-        if unknown:
-            raise Refusal(
-                "invalid",
-                "unknown_action",
-                f"no action {', '.join(map(repr, unknown))} in the catalogue",
-                "policy.actions",
-            )
+        in_windows = {name for window in wanted.windows.values() for name in window.actions}
+        for field_, names in (("policy.actions", set(wanted.actions)), ("policy.windows", in_windows)):
+            unknown = sorted(names - self.known_actions) if self.known_actions is not None else []
+            if unknown:
+                text = f"no action {', '.join(map(repr, unknown))} in the catalogue"
+                raise Refusal("invalid", "unknown_action", text, field_)
         if force.version and _keys(force) == _keys(wanted):
             raise Refusal("conflict", "no_change", f"the draft is what is in force as version {force.version}")
         text = canonical_json(wanted.model_dump(mode="json", exclude={"version"}))

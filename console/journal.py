@@ -22,6 +22,7 @@ from schemas.topics import partition_of
 from schemas.values import EVERY_CLUSTER, AlertRef, Call, Poison, SignedApproval
 from schemas.wire import decode
 from streams.pipeline import ACT, BY_NAME
+from streams.rules.windows import its_hour_ms
 from streams.ticket_story import Owed, Remedy, learn_remedy
 
 CLOSED_KEPT = 5000
@@ -458,6 +459,7 @@ def _tell(story: RemediationStory, line: Line, event: e.Event) -> None:
                 because(objection.code, objection.text)
         case e.ProposalDeferred():
             story.deferred = event
+            story.ask, story.approvals, story.blocked = None, [], None
             because("deferred", objections(event.objections))
         case e.ProposalAskedAgain():
             story.ask, story.approvals, story.blocked = None, [], None
@@ -528,7 +530,8 @@ def _waits(story: RemediationStory, controls: Controls, now_ms: int) -> Waits | 
             who = "whoever can lift it" if story.blocked.code in LIFTED_BY_PEOPLE else "time"
             return waits(f"blocked: {story.blocked.code}", who, until, story.blocked.text)
         case "deferred" if story.deferred:
-            return waits("better facts", "time", story.deferred.until_ms, objections(story.deferred.objections))
+            for_what = "its hour" if its_hour_ms(story.deferred.objections) else "better facts"
+            return waits(for_what, "time", story.deferred.until_ms, objections(story.deferred.objections))
         case "unknown":
             why = f": {_how(story.concluded)}" if story.concluded else ""
             by_hand = "; ".join(story.remedy.owed_by_hand)

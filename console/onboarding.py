@@ -57,6 +57,15 @@ default_mode = "observe"                     # observe | dry_run | on (per actio
 # low = "auto"
 # medium = "one"
 # high = "two"
+# [policy.windows.nights]                    # nothing above LOW starts while people sleep
+# kind = "quiet"                             # or maintenance: what it names starts in it alone
+# zone = "Europe/Berlin"
+# days = ["mon", "tue", "wed", "thu", "fri"] # on which it begins; absent: every day
+# start = "22:00"
+# end = "07:00"
+# risk_min = "MEDIUM"                        # also: clusters = ["prod-*"], cluster_tiers = [1], actions = [...]
+# [policy.limits.tier.1]                     # single keys of [policy.limits], for clusters of this tier
+# leaders_share_max = 0.2
 [policy.notify]                              # how loudly -> a sink's name, `log` or `all`
 routine = "log"
 notable = "log"

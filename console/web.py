@@ -23,7 +23,7 @@ from console.desk import AuditPort, Desk, Done, Kind, Refusal, Who
 from console.journal import IncidentStory, RemediationStory, headline, standing
 from infra.settings import ConfigError, Secret
 from schemas.alertmanager import BODY_BYTES_MAX
-from schemas.policy import Policy
+from schemas.policy import CLUSTER_TIER_DEAREST, Policy
 from schemas.values import EVERY_CLUSTER
 
 STATUS: Mapping[Kind, int] = {
@@ -342,7 +342,8 @@ def _incident(desk: Desk, story: IncidentStory) -> dict[str, Any]:
 def _around(desk: Desk, story: RemediationStory) -> card.Around:
     now, journal = desk.now_ms(), desk.journal
     stopped = tuple(journal.why_stopped(story.cluster_id, now))
-    return card.Around(desk.tier_of(story.cluster_id), now, journal.controls.policy.limits, stopped)
+    tier = desk.tier_of(story.cluster_id)
+    return card.Around(tier, now, journal.controls.policy.limits.of(tier or CLUSTER_TIER_DEAREST), stopped)
 
 
 def _story(desk: Desk, story: IncidentStory | RemediationStory) -> dict[str, Any]:

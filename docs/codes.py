@@ -47,7 +47,12 @@ GROUPS = (
     Group(
         "Objections: no", "It may change with the facts, but not by waiting a little.", ("no",), only_in=("actions",)
     ),
-    Group("Objections: wait", "Asked again later, for half an hour at most.", ("wait",), only_in=("actions",)),
+    Group(
+        "Objections: wait",
+        "Asked again later, for half an hour at most; of a window, at the hour at which it may start.",
+        ("wait",),
+        only_in=("actions",),
+    ),
     Group("Objections: never", "Not asked again.", ("never",), only_in=("actions", "streams")),
     Group(
         "A person's word does not count",
@@ -72,7 +77,7 @@ GROUPS = (
     Group(
         "A claim is refused",
         "In `ClaimRefused`; the remediation is closed as `claim_<code>`. Besides these: stops, and approvals that do"
-        " not count.",
+        " not count, and windows.",
         returned_by=(("executors/protocol.py", "_refusal"),),
     ),
     Group(

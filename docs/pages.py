@@ -23,6 +23,7 @@ from infra.topics import Grant, grants, wanted
 from schemas.alert_rules import ALIASES, RULES
 from schemas.events import Event, all_events
 from schemas.lifecycle import OPEN, TRANSITIONS, VERBS
+from schemas.policy import TierLimits
 from streams.pipeline import BY_NAME, EDGES, OWNER, PROCESSORS, TOPICS
 
 
@@ -322,7 +323,8 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
             many = get_origin(field.annotation) is dict
             below += _section(f"{path}.NAME" if many else path, inner)
         else:
-            rows.append([f"`{key}`", _type(field.annotation), _default(field), _limits(field), said.get(key, "")])
+            default = "as in `[policy.limits]`" if issubclass(model, TierLimits) else _default(field)
+            rows.append([f"`{key}`", _type(field.annotation), default, _limits(field), said.get(key, "")])
     title = f"## [{name}]" if name else "## At the top"
     lines = [title, ""]
     if text := _own_doc(model):

@@ -13,7 +13,7 @@ from actions.action import Action, Limits, least_tier
 from actions.calls import CALLS
 from actions.catalogue import ForbiddenAction, parse
 from actions.drift import drifted, exceeds
-from actions.preflight import objections
+from actions.preflight import not_now, objections
 from executors.changes import Claim, Step
 from schemas.approvals import enough
 from schemas.controls import Controls
@@ -35,6 +35,7 @@ from schemas.events import (
     TakenOver,
 )
 from schemas.facts import Facts
+from schemas.policy import CLUSTER_TIER_DEAREST, LimitsPolicy, Policy
 from schemas.values import TIERS, Head, Objection, Sample
 from schemas.wire import digest_of
 
@@ -56,12 +57,20 @@ class Rules:
     owner: str  # names this process in TakenOver
     keys: Mapping[str, Mapping[str, str]]  # kid -> public JWK
     pinned: Mapping[str, int]  # cluster -> PD cluster id
+    tiers: Mapping[str, int] = field(default_factory=dict)  # cluster -> its tier
     mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
     window_s: float = 15.0
     proxy_margin_s: float = 5.0  # PD's follower may hold a request for 3 s before it passes it on
     poll_s: float = 2.0
     probe_for_s: float = 120.0  # then: UNKNOWN
     look_for_s: float = 60.0  # facts that can't be had for so long before the first step: not started
+
+    def tier(self, cluster_id: str) -> int:
+        return self.tiers.get(cluster_id, CLUSTER_TIER_DEAREST)
+
+    def limits(self, policy: Policy, cluster_id: str, now_ms: int) -> Limits:
+        """What this cluster is judged by now."""
+        return Limits.of(policy, cluster_id, self.tier(cluster_id), now_ms)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def claim_or_refuse(
         tier=order.tier,
         mode=order.mode,
         approvals=order.approvals,
-        deadline_ms=now_ms + controls.policy.limits.execution_s_max * 1000,
+        deadline_ms=now_ms + controls.policy.limits.of(rules.tier(order.cluster_id)).execution_s_max * 1000,
         needed=order.needed,
         proposed_by=order.proposed_by,
     )
@@ -140,6 +149,9 @@ def unauthorised(
     rule = controls.policy.approval_rule(order.tier)
     if not {f"approval.{order.tier.lower()}={rule}", f"mode={order.mode}"} <= set(plan.policy_rules):
         return "wrong_tier", f"the plan was not judged as {order.tier} under the rule {rule} and mode {order.mode}"
+    cluster_tier = rules.tier(order.cluster_id)
+    if f"cluster_tier={cluster_tier}" not in plan.policy_rules:
+        return "wrong_tier", f"the plan was not judged by the limits of a cluster of tier {cluster_tier}, which this is"
     if TIERS.index(order.tier) < TIERS.index(least_tier(action)):
         return "wrong_tier", f"{order.action} is never {order.tier}"
     if plan.policy_version != controls.policy.version:
@@ -149,6 +161,8 @@ def unauthorised(
         return "mode", f"the mode in force is {mode}"
     if order.mode == "on" and rules.mode_max != "on":
         return "broker_not_safe", "this broker keeps neither isolation nor fencing: nothing is run over it"
+    if kept := not_now(order.action, order.tier, rules.limits(controls.policy, order.cluster_id, now_ms)):
+        return kept[0].code, kept[0].text
     return enough(
         order.approvals,
         rule=rule,
@@ -344,8 +358,8 @@ class _Here:
         plan = self.claim.claimed.plan
         if facts.pd_cluster_id != plan.pd_cluster_id:
             return self.conclude("not_started", "wrong_cluster", f"PD says it is cluster {facts.pd_cluster_id}")
-        limits = Limits(policy=self.seen.controls.policy.limits, now_ms=self.now_ms)
-        if found := objections(self.action, facts, limits):
+        limits = self.rules.limits(self.seen.controls.policy, plan.cluster_id, self.now_ms)
+        if found := objections(self.action, facts, limits, self.claim.claimed.tier):
             text = "; ".join(o.text for o in found)
             return self.conclude("not_started", found[0].code, text, objections=found)
         if moved := drifted(plan, facts, self.action):
@@ -581,7 +595,7 @@ class _Here:
                 looked_at_ms=self.seen.looked_at_ms,
             )
             return Say((undone,))
-        settled_ms = since + self.seen.controls.policy.limits.settling_s * 1000
+        settled_ms = since + self._limits().settling_s * 1000
         if self.seen.looked_at_ms >= settled_ms:
             return Say((ChangeUndone(**self._ids(), attempt=self.claim.attempt, change=index, settled=True),))
         return self._rest_then_look(settled_ms)
@@ -652,7 +666,7 @@ class _Here:
         for step in self.claim.steps:
             if step.finding != "not_started" or step.undo is None:
                 continue
-            settled_ms = self._can_arrive_until(step) + self.seen.controls.policy.limits.settling_s * 1000
+            settled_ms = self._can_arrive_until(step) + self._limits().settling_s * 1000
             if self.now_ms <= settled_ms:
                 return Rest(settled_ms + 1)
             facts = self._fresh_after(settled_ms)
@@ -694,6 +708,9 @@ class _Here:
 
     def _ids(self) -> dict[str, str]:
         return {"cluster_id": self.claim.claimed.cluster_id, "remediation_id": self.claim.claimed.remediation_id}
+
+    def _limits(self) -> LimitsPolicy:
+        return self.seen.controls.policy.limits.of(self.rules.tier(self.claim.claimed.cluster_id))
 
     def _maybe_owed(self) -> tuple[int, ...]:
         """Of an UNKNOWN: every change that was intended and can't be shown to be absent."""

@@ -7,6 +7,7 @@ they are named as `file:PATH`, `dir:PATH` or `env:NAME`, and read when they are 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import json
 import os
 import re
@@ -344,6 +345,9 @@ class Settings(Section):
         """The file that these were read from; empty: the environment alone."""
         return self._path
 
+    def cluster_tiers(self) -> dict[str, int]:
+        return {name: cluster.tier for name, cluster in self.clusters.items()}
+
     @field_validator("policy", mode="before")
     @classmethod
     def _draft(cls, value: Any) -> Any:
@@ -386,7 +390,19 @@ def _misfits(settings: Settings) -> Iterator[Problem]:
         if sink not in (*RESERVED_SINKS, *settings.sinks):
             there = ", ".join((*RESERVED_SINKS, *settings.sinks))
             yield Problem(f"policy.notify.{tier}", "text", f"no such sink; there are {there}")
-    if settings.policy.actions:
+    tiers = {str(tier) for tier in settings.cluster_tiers().values()}
+    for tier in settings.policy.limits.tier:
+        if tier not in tiers:
+            yield Problem(f"policy.limits.tier.{tier}", "table", "no cluster of this tier is configured")
+    for name, window in settings.policy.windows.items():
+        at = f"policy.windows.{name}"
+        for pattern in window.clusters:
+            if not fnmatch.filter(settings.clusters, pattern):
+                yield Problem(f"{at}.clusters", "list", f"no cluster that is configured matches {pattern!r}")
+        for cluster_tier in window.cluster_tiers:
+            if str(cluster_tier) not in tiers:
+                yield Problem(f"{at}.cluster_tiers", "list", f"no cluster of tier {cluster_tier} is configured")
+    if settings.policy.actions or settings.policy.windows:
         yield from _unknown_actions(settings)
     for action, rule in settings.policy.actions.items():
         for name in rule.canary:
@@ -398,13 +414,16 @@ def _unknown_actions(settings: Settings) -> Iterator[Problem]:
     """Else a mistyped name would be a rule about nothing, and the action that was meant would go by the default."""
     from actions.catalogue import CATALOGUE, FORBIDDEN
 
-    for name in settings.policy.actions:
+    policy = settings.policy
+    named = [(f"policy.actions.{name}", "table", name) for name in policy.actions]
+    named += [(f"policy.windows.{at}.actions", "list", name) for at, w in policy.windows.items() for name in w.actions]
+    for field, kind, name in named:
         if name in FORBIDDEN:
-            yield Problem(f"policy.actions.{name}", "table", f"forbidden: {FORBIDDEN[name].why_not()}")
+            yield Problem(field, kind, f"forbidden: {FORBIDDEN[name].why_not()}")
         elif name not in CATALOGUE:
             near = difflib.get_close_matches(name, CATALOGUE, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(CATALOGUE))}"
-            yield Problem(f"policy.actions.{name}", "table", f"unknown action; {hint}")
+            yield Problem(field, kind, f"unknown action; {hint}")
 
 
 def _endpoint(url: str) -> str:

@@ -13,6 +13,8 @@ TRANSITIONS: dict[tuple[State | None, str], State] = {
     ("deferred", "ProposalAskedAgain"): "proposed",
     ("asked", "ProposalAskedAgain"): "proposed",  # the policy moved on under the plan
     ("approved", "ProposalAskedAgain"): "proposed",
+    ("asked", "ProposalDeferred"): "deferred",  # all have agreed, at an hour at which it may not start
+    ("approved", "ProposalDeferred"): "deferred",
     ("proposed", "ApprovalAsked"): "asked",
     ("asked", "ApprovalEscalated"): "asked",
     ("asked", "ApprovalCounted"): "asked",

@@ -10,17 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from actions.action import Limits
+from actions.preflight import not_now
 from schemas import events as e
 from schemas.approvals import counted, judge
 from schemas.controls import Controls
 from schemas.lifecycle import State, after
-from schemas.policy import veto_s
+from schemas.policy import CLUSTER_TIER_DEAREST, veto_s
 from schemas.processors import Record, Tick
-from schemas.values import Head, SignedApproval
+from schemas.values import Head, Objection, SignedApproval
 from streams.rules.approval import needed
+from streams.rules.windows import its_hour_ms
 
 DEFER_S_MIN, DEFER_S_MAX = 10, 60  # after a `wait`: doubled with each attempt
-GIVES_UP_S = 1800  # `wait` objections for so long: the proposal is closed with them
+GIVES_UP_S = 1800  # `wait` objections for so long, from when the hour was right: the proposal is closed with them
 VALIDATION_S = 120  # validate answers within seconds; silence for so long closes the proposal
 CLAIM_S = 60  # an authorisation nobody has claimed is flagged
 RUN_FLAG_S = 3600  # an execution that is open for so long is flagged
@@ -39,10 +42,11 @@ DECISIONS: dict[type[e.Event], str] = {  # what a person has signed with it; wit
 
 @dataclass(frozen=True)
 class Settings:
-    """Whose word counts, and where we are. `keys`: kid -> public JWK."""
+    """Whose word counts, where we are, and how dear each cluster is. `keys`: kid -> public JWK."""
 
     environment: str
     keys: Mapping[str, Mapping[str, str]]
+    tiers: Mapping[str, int] = field(default_factory=dict)  # cluster -> its tier
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _evolve(state: Acting, event: e.Event, at: int) -> Acting:
         case e.ClusterQuarantined():
             return replace(state, open={**state.open, r.id: r}, quarantine=r.id)
         case e.ProposalDeferred():
-            r = replace(r, until_ms=event.until_ms, gives_up_ms=event.gives_up_ms)
+            r = replace(r, until_ms=event.until_ms, gives_up_ms=event.gives_up_ms, ask=None, approvals=(), blocked="")
         case e.ProposalAskedAgain():
             r = replace(r, attempt=event.attempt, ask=None, approvals=(), blocked="")
         case e.ApprovalAsked():
@@ -242,24 +246,28 @@ class _Here:
         r = self._awaiting(event)
         if r is None:
             return ()
-        text = "; ".join(o.text for o in event.objections)
-        if any(o.kind != "wait" for o in event.objections) or not event.objections:
-            code = next((o.code for o in event.objections if o.kind != "wait"), "refused")
-            return (self._close(r, code, text, objections=event.objections),)
+        return (self._put_off(r, event.objections),)
+
+    def _put_off(self, r: Remediation, objections: tuple[Objection, ...]) -> e.ProposalDeferred | e.RemediationClosed:
+        """Asked again later, where all that is said against it passes, and it has not waited for too long."""
+        text = "; ".join(o.text for o in objections)
+        if any(o.kind != "wait" for o in objections) or not objections:
+            code = next((o.code for o in objections if o.kind != "wait"), "refused")
+            return self._close(r, code, text, objections=objections)
         gives_up = r.gives_up_ms or self.now_ms + GIVES_UP_S * 1000
+        if hour_ms := its_hour_ms(objections):
+            gives_up = max(gives_up, hour_ms + GIVES_UP_S * 1000)
         pause_s = min(DEFER_S_MIN * 2 ** (r.attempt - 1), DEFER_S_MAX)
-        until = max([self.now_ms + pause_s * 1000, *(o.until_ms for o in event.objections)])
+        until = max([self.now_ms + pause_s * 1000, *(o.until_ms for o in objections)])
         if until > gives_up:
-            return (self._close(r, "waited_too_long", text, objections=event.objections),)
-        return (
-            e.ProposalDeferred(
-                cluster_id=event.cluster_id,
-                remediation_id=r.id,
-                attempt=r.attempt,
-                until_ms=until,
-                gives_up_ms=gives_up,
-                objections=event.objections,
-            ),
+            return self._close(r, "waited_too_long", text, objections=objections)
+        return e.ProposalDeferred(
+            cluster_id=self.state.cluster_id,
+            remediation_id=r.id,
+            attempt=r.attempt,
+            until_ms=until,
+            gives_up_ms=gives_up,
+            objections=objections,
         )
 
     def validated(self, event: e.ProposalValidated) -> Sequence[e.Event]:
@@ -405,6 +413,9 @@ class _Here:
                     cluster_id=self.state.cluster_id, remediation_id=r.id, code=code, text=text, until_ms=until
                 ),
             )
+        limits = Limits.of(self.controls.policy, self.state.cluster_id, self._cluster_tier(), self.now_ms)
+        if kept := not_now(ask.action, ask.tier, limits):  # what was agreed to is not what will be true then
+            return (self._put_off(r, kept),)
         expires = min([self.now_ms + AUTHORISED_S * 1000, *(a.expires_at_ms for a in r.approvals)])
         return (
             e.ExecutionAuthorized(
@@ -434,10 +445,14 @@ class _Here:
             return "quarantined", f"{self.state.quarantine} ended UNKNOWN: `steward resolve` it", 0
         if other := self.state.executing():
             return "busy", f"{other.id} is {other.state} on this cluster", 0
-        cooled = self.state.ended_ms + self.controls.policy.limits.cooldown_s * 1000
+        limits = self.controls.policy.limits.of(self._cluster_tier())
+        cooled = self.state.ended_ms + limits.cooldown_s * 1000
         if self.state.ended_ms and self.now_ms < cooled:
             return "cooldown", "the last execution on this cluster has just ended", cooled
         return None
+
+    def _cluster_tier(self) -> int:
+        return self.settings.tiers.get(self.state.cluster_id, CLUSTER_TIER_DEAREST)
 
     def _patience_ends(self, r: Remediation) -> int:
         """A plan agreed to without people has no expiry of its own: it gets that of the ask."""

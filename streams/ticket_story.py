@@ -399,7 +399,8 @@ def _of_ledger(r: Remedy, event: e.Event, at_ms: int) -> dict[str, Any]:
             }
             return {**again, "action": event.action, "params": params_text(event.params)}
         case e.ProposalDeferred():
-            return {"stage": "deferred", "objections": event.objections[:10], "until_ms": event.until_ms}
+            agreed: dict[str, Any] = {"asked_at_ms": 0, "approvals": (), "blocked": ""}  # it will be asked anew
+            return {**agreed, "stage": "deferred", "objections": event.objections[:10], "until_ms": event.until_ms}
         case e.ApprovalAsked():
             return {
                 "stage": "asked",

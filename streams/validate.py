@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from actions.action import Action, Limits, never, no, params_json, wait
 from actions.catalogue import BadParameters, ForbiddenAction, UnknownAction, parse
 from actions.drift import exceeds
-from actions.preflight import objections
+from actions.preflight import not_now, objections
 from schemas.events import ActionProposed, ProposalRefused, ProposalValidated
 from schemas.facts import MAY_PASS, Facts, Look, NoFacts
 from schemas.policy import Policy
@@ -55,7 +55,7 @@ def check(
         return (_refused(proposal, (never("bad_parameters", str(error)),)),)
     if not isinstance(facts, Facts):
         return (_refused(proposal, (*_uncited(proposal, action), _no_facts(facts, now_ms))),)
-    limits = Limits(policy=policy.limits, now_ms=now_ms)
+    limits = Limits.of(policy, proposal.cluster_id, cluster_tier, now_ms)
     mode = policy.mode(action.name, proposal.cluster_id)
     found = (
         *_uncited(proposal, action),
@@ -68,8 +68,10 @@ def check(
     if over := exceeds(bounds, reach):
         return (_refused(proposal, tuple(no("bound_exceeded", text) for text in over), facts),)
     tier, reasons = tier_of(
-        action, reach, facts, cluster_tier, proposal.disputed, proposal.by, policy.limits, proposal.confidence
+        action, reach, facts, cluster_tier, proposal.disputed, proposal.by, limits.policy, proposal.confidence
     )
+    if kept := not_now(action.name, tier, limits):  # the least tier it could have might start
+        return (_refused(proposal, kept, facts),)
     plan = Plan(
         environment=environment,
         cluster_id=proposal.cluster_id,
@@ -81,7 +83,7 @@ def check(
         premises=action.relies_on(facts),
         bounds=bounds,
         policy_version=policy.version,
-        policy_rules=_rules(policy, mode, tier),
+        policy_rules=_rules(policy, mode, action.name, tier, cluster_tier, limits),
     )
     return (
         ProposalValidated(
@@ -129,13 +131,14 @@ def _no_facts(why: NoFacts | None, now_ms: int) -> Objection:
     return no(why.code, why.text)
 
 
-def _rules(policy: Policy, mode: Mode, tier: Tier) -> tuple[str, ...]:
+def _rules(policy: Policy, mode: Mode, action: str, tier: Tier, cluster_tier: int, limits: Limits) -> tuple[str, ...]:
     """What of the policy this plan was judged by. Part of the digest: an approval is for these rules too."""
-    limits = policy.limits
     return (
         f"mode={mode}",
         f"approval.{tier.lower()}={policy.approval_rule(tier)}",
-        *(f"limits.{name}={value:g}" for name, value in sorted(limits.model_dump().items())),
+        f"cluster_tier={cluster_tier}",
+        *(f"limits.{name}={value:.15g}" for name, value in sorted(limits.policy.model_dump().items())),
+        *(f"windows.{name}={w.kind} {w.hours()}" for name, w in limits.windows_about(action, tier).items()),
     )
 
 

@@ -12,8 +12,6 @@ from schemas.policy import LimitsPolicy
 from schemas.values import TIERS, Reach, Tier
 
 CONFIDENT = 0.8  # a model less sure than this: people look
-LEADERS_MANY = 5_000
-BYTES_MANY = 100 * 2**30
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ RAISES: tuple[tuple[Tier, Callable[[Weighed], bool], str], ...] = (
         lambda w: not w.reach.leaders_share <= w.limits.leaders_share_max,
         "moves too large a share of the leaders",
     ),
-    ("HIGH", lambda w: w.reach.bytes_moved > BYTES_MANY, "moves more than 100 GiB"),
-    ("HIGH", lambda w: w.cluster_tier <= 1 and w.reach.leaders > LEADERS_MANY, "many leaders on a cluster of tier 1"),
+    ("HIGH", lambda w: not w.reach.bytes_moved <= w.limits.bytes_moved_many, "moves too many bytes"),
+    ("HIGH", lambda w: not w.reach.leaders <= w.limits.leaders_many, "moves too many leaders"),
     ("HIGH", lambda w: w.cluster_tier <= 1 and w.disputed and w.reach.regions > 1, "disputed, on a cluster of tier 1"),
 )
 

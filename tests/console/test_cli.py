@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +23,10 @@ from typer.testing import CliRunner, Result
 from actions.card import describe
 from actions.catalogue import CATALOGUE, FORBIDDEN
 from console.cli import app
+from console.onboarding import configuration
 from console.web import app as web
 from infra.publisher import Unreachable
-from infra.settings import Secret, load
+from infra.settings import Secret, load, parse
 from schemas import events as e
 from schemas.wire import decode
 from tests.console.desks import CLUSTER, PD, Office
@@ -376,6 +379,24 @@ def test_doctor_says_per_line_what_is_wrong_and_what_to_do(steward: Steward, mon
     assert "note   dead letters: 1 x not_json\n       -> `steward dead-letters` shows them" in noted.stdout
 
 
+@pytest.mark.local
+def test_doctor_says_what_the_clocks_of_windows_show(
+    steward: Steward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap(monkeypatch, doctor=lambda settings: [])
+    monkeypatch.setattr("console.cli.time.time", lambda: 1_800_000_000.0)  # 17:00 in Tokyo
+    window = '\n[policy.windows.{}]\nkind = "quiet"\nzone = "Asia/Tokyo"\nstart = "{}"\nend = "23:00"\n{}'
+    later = window.format("later", "17:01", 'clusters = ["stage-*"]')
+    stage = CONFIGURATION.replace(CLUSTER, "stage-1").replace('environment = "test"\n', "").split("[policy")[0]
+    stage = stage.replace(str(PD), "8").replace(':1"', ':2"')
+    (tmp_path / "steward.toml").write_text(CONFIGURATION + stage + window.format("evenings", "17:00", "") + later)
+
+    said = steward("doctor").stdout
+
+    assert "ok     policy.windows.evenings: quiet, 17:00-23:00 Asia/Tokyo, open now; 2 of 2 clusters\n" in said
+    assert "ok     policy.windows.later: quiet, 17:01-23:00 Asia/Tokyo, not open now; 1 of 2 clusters\n" in said
+
+
 def test_topics_that_differ_are_exit_1(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
     differ = ["sre.steward.alerts is missing; it is to have 16 partitions"]
     bootstrap(monkeypatch, topics=lambda settings, verb: ([f"{verb}: what it did"], list(differ)))
@@ -426,6 +447,20 @@ def test_init_writes_what_loads_observes_and_keeps_its_secrets_to_itself(tmp_pat
     again = CliRunner().invoke(app, ["init", str(where), "--user", "anna"])
     assert again.exit_code == 1
     assert "overwritten" in again.stderr
+
+
+def test_what_init_shows_of_a_policy_loads_when_it_is_no_comment_any_more() -> None:
+    text = configuration("prod", "anna")
+    text = re.sub(
+        r"^# (?=\[(clusters|policy)|(alert_labels|pd|pd_cluster_id|tier|mode|canary) =)", "", text, flags=re.M
+    )
+    policy = text[text.index("[policy]") :]
+    text = text.replace(policy, re.sub(r"^# ", "", policy, flags=re.M))
+
+    settings = parse(tomllib.loads(text))
+
+    assert settings.policy.windows["nights"].hours() == "mon,tue,wed,thu,fri 22:00-07:00 Europe/Berlin"
+    assert settings.policy.limits.of(1).leaders_share_max == 0.2
 
 
 @pytest.mark.parametrize("name", ['a"b', "a b", "../x", "a\nb"])

@@ -77,6 +77,21 @@ async def test_an_unknown_remediation_is_refused_with_what_there_is(id: str) -> 
     assert "\x1b" not in error.reason
 
 
+async def test_what_is_approved_at_an_hour_at_which_it_may_not_start_is_said_to_wait_for_its_hour() -> None:
+    afternoons = {"kind": "quiet", "start": "14:00", "end": "15:00"}
+    office = Office(policy=Policy.model_validate({"version": 1, "windows": {"afternoons": afternoons}}))
+
+    done = await office.desk.approve(ANNA, "R-1", office.asked(), "because")
+
+    (waits,) = office.desk.waiting()
+    assert (waits.what, waits.who, waits.verbs) == ("its hour", "time", ("cancel", "did-it-myself"))
+    assert waits.until_ms == office.now - office.now % 3_600_000 + 3_600_000
+    answer = office.desk.answer(done)
+    assert answer is not None
+    assert "approved by anna, 1 of 1: because; waits until 15:00Z: quiet_hours: " in answer.text
+    assert office.journal.remediations["R-1"].ask is None
+
+
 async def test_a_high_risk_action_waits_for_two_different_people() -> None:
     office = Office()
     digest = office.asked(tier="HIGH")
@@ -269,6 +284,27 @@ async def test_a_policy_for_an_action_that_does_not_exist_is_not_adopted() -> No
     draft = Policy(actions={"evict_store_leader": ActionPolicy(mode="on")})
 
     assert (await refused(office.desk.policy_apply(ANNA, "x", draft))).code == "unknown_action"
+
+
+async def test_windows_are_compared_key_by_key_and_are_about_actions_that_exist() -> None:
+    office = Office()
+    nights: dict[str, Any] = {"kind": "quiet", "start": "22:00", "end": "07:00", "clusters": ["prod-*"]}
+    draft = Policy.model_validate({"windows": {"nights": nights}, "limits": {"tier": {"1": {"settling_s": 60}}}})
+    changes = office.desk.policy_diff(draft)["changes"]
+    assert changes["limits.tier.1.settling_s"] == [None, 60]
+    assert {k: new for k, (_, new) in changes.items() if k.startswith("windows.nights.") and new} == {
+        "windows.nights.kind": "quiet",
+        "windows.nights.zone": "UTC",
+        "windows.nights.start": "22:00",
+        "windows.nights.end": "07:00",
+        "windows.nights.clusters": ["prod-*"],
+        "windows.nights.risk_min": "LOW",
+    }
+    await office.desk.policy_apply(ANNA, "nights", draft)
+    assert office.journal.controls.policy == draft.model_copy(update={"version": 1})
+    mistyped = Policy.model_validate({"windows": {"nights": {**nights, "actions": ["evict_store_leader"]}}})
+    error = await refused(office.desk.policy_apply(ANNA, "x", mistyped))
+    assert (error.code, error.field) == ("unknown_action", "policy.windows")
 
 
 async def test_what_is_never_done_is_not_switched_on_by_anybody() -> None:

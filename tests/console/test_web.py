@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from console.desk import Refusal
-from console.web import app
+from console.web import _around, app
 from infra.publisher import Refused, Unreachable
 from infra.settings import Secret
 from schemas.alertmanager import BODY_BYTES_MAX
 from schemas.events import Unreadable
-from tests.console.desks import CLUSTER, Office
+from schemas.policy import Policy
+from tests.console.desks import ANNA, CLUSTER, Office
 
 TOKENS = {"anna": "token-of-anna", "ben": "token-of-ben"}
 
@@ -359,3 +360,11 @@ async def test_metrics_need_no_token(web: httpx.AsyncClient) -> None:
 async def test_unknown_paths_and_methods_are_errors_of_the_same_shape(web: httpx.AsyncClient) -> None:
     assert said(await web.get("/api/v1/nothing")) == (404, "not_found", "")
     assert said(await web.get("/api/v1/freeze")) == (405, "method_not_allowed", "")
+
+
+async def test_a_card_shows_the_limits_of_the_clusters_tier(office: Office) -> None:
+    draft = Policy.model_validate({"limits": {"tier": {"1": {"execution_s_max": 120}, "2": {"execution_s_max": 60}}}})
+    await office.desk.policy_apply(ANNA, "dear ones are quick", draft)
+    office.asked()
+
+    assert _around(office.desk, office.journal.remediations["R-1"]).limits.execution_s_max == 120

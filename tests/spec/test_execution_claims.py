@@ -23,6 +23,7 @@ from tests.spec.test_protocol_properties import EVICT, KEY, LIVE, RULES, approva
 CLUSTER = Cluster("prod")
 EXPIRES = NOW + 600_000
 CLAIMED = claimed(EVICT, healthy(), "on")
+MORNINGS = {"kind": "quiet", "start": "07:00", "end": "12:00"}  # now it is 08:00 UTC
 
 
 def order(plan: dict[str, Any] | None = None, **changed: Any) -> e.ExecutionAuthorized:
@@ -61,6 +62,37 @@ def test_what_is_right_is_claimed_until_the_policys_deadline() -> None:
         assert getattr(answer, name) == getattr(said, name), name
     assert answer.attempt == 1
     assert answer.deadline_ms == NOW + LIVE.policy.limits.execution_s_max * 1000
+
+
+def test_the_deadline_is_that_of_the_clusters_tier() -> None:
+    tiered = adopted(limits={"execution_s_max": 60, "tier": {"1": {"execution_s_max": 120}}})
+    answer = claim_or_refuse(CLUSTER, order(), NOW, NOW, tiered, RULES)
+    assert isinstance(answer, e.Claimed), "a cluster that nobody has given a tier is of the dearest"
+    assert answer.deadline_ms == NOW + 120_000
+    rules = ("approval.medium=one", "mode=on", "cluster_tier=3")
+    cheap = order({"policy_rules": rules})
+    answer = claim_or_refuse(CLUSTER, cheap, NOW, NOW, tiered, replace(RULES, tiers={"prod": 3}))
+    assert isinstance(answer, e.Claimed), answer
+    assert answer.deadline_ms == NOW + 60_000
+
+
+@pytest.mark.parametrize(
+    ("keys", "at_ms"),
+    [
+        ({"start": "08:01"}, NOW + 59_999),
+        ({"end": "08:01"}, NOW + 60_000),
+        ({}, NOW + 4 * 3_600_000),
+        ({"cluster_tiers": [2]}, NOW),
+        ({"clusters": ["stage-*"]}, NOW),
+        ({"risk_min": "HIGH"}, NOW),
+        ({"actions": ["split_region"]}, NOW),
+        ({"kind": "maintenance"}, NOW),
+    ],
+)
+def test_what_no_window_keeps_is_claimed(keys: dict[str, Any], at_ms: int) -> None:
+    controls = adopted(windows={"mornings": {**MORNINGS, **keys}})
+    said = order(expires_at_ms=NOW + 24 * 3_600_000)
+    assert isinstance(claim_or_refuse(CLUSTER, said, NOW, at_ms, controls, RULES), e.Claimed)
 
 
 def test_an_authorisation_is_claimed_up_to_the_last_moment_of_its_life() -> None:
@@ -180,13 +212,23 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "the plan was not judged as MEDIUM under the rule one and mode on",
         lambda: (CLUSTER, order({"policy_rules": ("approval.medium=one", "mode=dry_run")}), *RIGHT[2:]),
     ),
+    "a cluster that is dearer than the plan's was": (
+        "wrong_tier",
+        "the plan was not judged by the limits of a cluster of tier 1, which this is",
+        lambda: (CLUSTER, order({"policy_rules": ("approval.medium=one", "mode=on", "cluster_tier=2")}), *RIGHT[2:]),
+    ),
+    "a plan that says nothing of the cluster's tier": (
+        "wrong_tier",
+        "the plan was not judged by the limits of a cluster of tier 1, which this is",
+        lambda: (CLUSTER, order({"policy_rules": ("approval.medium=one", "mode=on")}), *RIGHT[2:]),
+    ),
     "a tier below the action's": (
         "wrong_tier",
         "evict_store_leaders is never LOW",
         lambda: (
             CLUSTER,
             order(
-                {"policy_rules": (f"approval.low={LIVE.policy.approval_rule('LOW')}", "mode=on")},
+                {"policy_rules": (f"approval.low={LIVE.policy.approval_rule('LOW')}", "mode=on", "cluster_tier=1")},
                 tier="LOW",
             ),
             *RIGHT[2:],
@@ -212,7 +254,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "the mode in force is observe",
         lambda: (
             CLUSTER,
-            order({"policy_rules": ("approval.medium=one", "mode=dry_run")}, mode="dry_run"),
+            order({"policy_rules": ("approval.medium=one", "mode=dry_run", "cluster_tier=1")}, mode="dry_run"),
             NOW,
             adopted(actions={}),
             RULES,
@@ -228,8 +270,27 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "the mode in force is on",
         lambda: (
             CLUSTER,
-            order({"policy_rules": ("approval.medium=one", "mode=observe")}, mode="observe"),
+            order({"policy_rules": ("approval.medium=one", "mode=observe", "cluster_tier=1")}, mode="observe"),
             *RIGHT[2:],
+        ),
+    ),
+    "an hour that is quiet": (
+        "quiet_hours",
+        "nothing of the kind starts in quiet hours mornings: 07:00-12:00 UTC",
+        lambda: (*RIGHT[:3], adopted(windows={"mornings": MORNINGS}), RULES),
+    ),
+    "an hour that is quiet where it is dear": (
+        "quiet_hours",
+        "nothing of the kind starts in quiet hours mornings: 07:00-12:00 UTC",
+        lambda: (*RIGHT[:3], adopted(windows={"mornings": {**MORNINGS, "cluster_tiers": [1]}}), RULES),
+    ),
+    "an hour outside its windows": (
+        "outside_window",
+        "it starts in maintenance windows alone: nights, 12:00-07:00 UTC",
+        lambda: (
+            *RIGHT[:3],
+            adopted(windows={"nights": {"kind": "maintenance", "start": "12:00", "end": "07:00"}}),
+            RULES,
         ),
     ),
     "a broker that is not safe": (

@@ -152,6 +152,20 @@ def test_it_is_not_started_for(why: str) -> None:
     assert concluded.facts == facts
 
 
+@pytest.mark.parametrize(("tier", "begins"), [(1, False), (2, True)])
+def test_it_is_looked_at_again_by_the_limits_of_the_clusters_tier(tier: int, begins: bool) -> None:
+    run = Execution(EVICT, healthy(pd_leader_age_s=100))
+    run.now_ms += 1
+    tiered = adopted(limits={"pd_leader_age_s_min": 50, "tier": {"1": {"pd_leader_age_s_min": 200}}})
+    facts = run.facts().model_copy(update={"pd_leader_age_s": 100.0})
+    run.seen = replace(run.seen, controls=tiered, facts=facts, looked_at_ms=run.now_ms)
+    assert run.claim is not None
+    move = next_move(run.claim, run.seen, run.now_ms, replace(RULES, tiers={"prod": tier}))
+    assert isinstance(move, Say)
+    (event,) = move.events
+    assert isinstance(event, e.Looked) if begins else isinstance(event, e.Concluded) and event.code == "pd_leader_young"
+
+
 @pytest.mark.parametrize(("waited_ms", "ends"), [(0, False), (60_000, False), (60_001, True)])
 def test_facts_that_can_not_be_had_for_a_minute_end_it_before_the_first_step(waited_ms: int, ends: bool) -> None:
     run = Execution(EVICT, healthy())
@@ -193,6 +207,79 @@ def test_what_is_not_allowed_any_more_when_the_first_step_is_due_is_aborted() ->
     (aborting,) = moved(run).events
     assert isinstance(aborting, e.ExecutionAborting)
     assert (aborting.code, aborting.text) == ("policy_changed", "planned under policy 1, in force is 2")
+
+
+BEGUN = {"quiet": {"kind": "quiet", "start": "08:01", "end": "09:00"}}
+OVER = {"window": {"kind": "maintenance", "start": "07:00", "end": "08:01"}}
+
+
+@pytest.mark.parametrize(("windows", "code"), [(BEGUN, "quiet_hours"), (OVER, "outside_window")])
+def test_what_was_claimed_in_time_is_not_started_when_the_hour_is_over(windows: Any, code: str) -> None:
+    run = Execution(EVICT, healthy())
+    run.now_ms = NOW + 60_000
+    facts = run.facts()
+    run.seen = replace(run.seen, facts=facts, looked_at_ms=run.now_ms, controls=adopted(windows=windows))
+    (concluded,) = moved(run).events
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code) == ("not_started", code)
+    assert [(o.code, o.kind, o.until_ms > NOW) for o in concluded.objections] == [(code, "wait", True)]
+
+
+def test_an_hour_that_is_quiet_for_the_tier_it_was_approved_as_is_quiet_for_it() -> None:
+    run = Execution(EVICT, healthy())
+    assert run.claim is not None
+    high = replace(run.claim, claimed=run.claim.claimed.model_copy(update={"tier": "HIGH"}))
+    windows = {"quiet": {"kind": "quiet", "start": "08:00", "end": "09:00", "risk_min": "HIGH"}}
+    run.seen = replace(run.seen, facts=run.facts(), looked_at_ms=run.now_ms, controls=adopted(windows=windows))
+    ended = next_move(high, run.seen, run.now_ms, RULES)
+    assert isinstance(ended, Say)
+    assert isinstance(ended.events[0], e.Concluded)
+    assert ended.events[0].code == "quiet_hours"
+    assert isinstance(moved(run).events[0], e.Looked)
+
+
+@pytest.mark.parametrize(("windows", "code"), [(BEGUN, "quiet_hours"), (OVER, "outside_window")])
+def test_an_hour_that_ends_between_the_look_and_the_first_step_ends_it(windows: Any, code: str) -> None:
+    run = Execution(EVICT, healthy(), now_ms=NOW + 58_000)
+    run.seen = replace(run.seen, controls=adopted(windows=windows))
+    while not any(isinstance(x, e.Looked) for x in run.events):
+        run.step("well")
+    run.now_ms = NOW + 59_999
+    assert isinstance(moved(run), Send)
+    run.now_ms = NOW + 60_000
+    (aborting,) = moved(run).events
+    assert isinstance(aborting, e.ExecutionAborting)
+    assert aborting.code == code
+    run.step("well")
+    run.step("well")
+    concluded = run.events[-1]
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code, run.sent) == ("not_started", code, [])
+
+
+@pytest.mark.parametrize("windows", [BEGUN, OVER])
+def test_no_window_stops_what_has_begun_nor_its_undo(windows: Any) -> None:
+    run = Execution(EVICT, healthy(), now_ms=NOW + 50_000)
+    run.seen = replace(run.seen, controls=adopted(windows=windows))
+    while run.claim is not None:
+        run.step("well")
+    assert run.now_ms > NOW + 110_000, "the undo was due in the quiet hours"
+    assert [(s.kind, s.change) for s in run.sent] == [("do", 0), ("undo", 0)]
+    concluded = run.events[-1]
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.owed) == ("succeeded", ())
+
+
+def test_of_two_changes_the_second_follows_into_quiet_hours() -> None:
+    """It has begun: half of a plan is worse than either."""
+    move = next_move(
+        of_two(*took(1, 0, "accepted")),
+        Seen(controls=adopted(windows=BEGUN), facts=healthy(), looked_at_ms=NOW + 61_000),
+        NOW + 61_000,
+        RULES,
+    )
+    assert isinstance(move, Send)
+    assert move.intended.change == 1
 
 
 def test_a_look_that_is_too_old_when_the_first_step_is_due_is_taken_again() -> None:
@@ -286,6 +373,19 @@ def test_what_is_gone_is_looked_at_once_more_just_when_it_has_stayed_away_for_lo
     assert moved(run).events[0].settled
 
 
+@pytest.mark.parametrize(("tier", "settling_ms"), [(1, 30_000), (2, 10_000)])
+def test_how_long_it_has_to_stay_away_is_said_for_the_clusters_tier(tier: int, settling_ms: int) -> None:
+    run = after_the(1, e.ChangeUndone)
+    assert run.claim is not None
+    rules = replace(RULES, tiers={"prod": tier})
+    run.seen = replace(run.seen, controls=adopted(limits={"settling_s": 10, "tier": {"1": {"settling_s": 30}}}))
+    settled_ms = run.claim.gone[0] + settling_ms
+    looked(run, settled_ms - 1)
+    assert next_move(run.claim, run.seen, run.now_ms, rules) == Rest(settled_ms)
+    looked(run, settled_ms)
+    assert isinstance(next_move(run.claim, run.seen, run.now_ms, rules), Say)
+
+
 @pytest.mark.parametrize(("later_ms", "ours"), [(0, False), (1, True)])
 def test_what_is_there_again_is_ours_where_pd_has_led_for_less_time_than_it_was_seen_to_be_gone(
     later_ms: int, ours: bool
@@ -308,6 +408,17 @@ def test_a_call_that_was_given_up_is_looked_for_once_more_when_a_late_effect_wou
     assert moved(run) == Look(), "what was begun before then says nothing"
     looked(run, settled_ms + 1)
     assert isinstance(moved(run).events[0], e.Concluded)
+
+
+@pytest.mark.parametrize(("tier", "settling_ms"), [(1, 50_000), (2, 10_000)])
+def test_when_a_late_effect_would_have_shown_is_said_for_the_clusters_tier(tier: int, settling_ms: int) -> None:
+    run = after_the(1, e.StepProbed, fate="lost before")
+    assert run.claim is not None
+    tiered = adopted(limits={"settling_s": 10, "tier": {"1": {"settling_s": 50}}})
+    run.seen = replace(run.seen, controls=replace(tiered, stops=CONTROLS["frozen"].stops))
+    settled_ms = run.claim.steps[0].intended_at_ms + 20_000 + settling_ms
+    looked(run, settled_ms)
+    assert next_move(run.claim, run.seen, run.now_ms, replace(RULES, tiers={"prod": tier})) == Rest(settled_ms + 1)
 
 
 @pytest.mark.parametrize(("unheard_ms", "code"), [(14_999, ""), (15_000, "controls_not_live")])

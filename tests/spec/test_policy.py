@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
-from schemas.policy import ActionPolicy, ApprovalPolicy, LimitsPolicy, Policy, veto_s
+from schemas.policy import ActionPolicy, ApprovalPolicy, LimitsByTier, LimitsPolicy, Policy, TierLimits, veto_s
 from schemas.values import Mode, Tier
 
 
@@ -27,10 +29,14 @@ def test_what_nobody_has_said_is_on_the_safe_side() -> None:
             "pd_leader_age_s_min": 300,
             "leader_move_bytes_per_s_max": 20e6,
             "leaders_share_max": 0.34,
+            "leaders_many": 5000,
+            "bytes_moved_many": 107_374_182_400,
             "settling_s": 600,
             "cooldown_s": 900,
             "execution_s_max": 3600,
+            "tier": {},
         },
+        "windows": {},
     }
     assert ActionPolicy() == ActionPolicy(mode="observe", canary=())
 
@@ -42,6 +48,8 @@ def test_what_nobody_has_said_is_on_the_safe_side() -> None:
         (LimitsPolicy, "pd_leader_age_s_min", (0, 86_400), (-0.1, 86_400.1)),
         (LimitsPolicy, "leader_move_bytes_per_s_max", (0.1,), (0,)),
         (LimitsPolicy, "leaders_share_max", (0.1, 1), (0, 1.1)),
+        (LimitsPolicy, "leaders_many", (0,), (-1,)),
+        (LimitsPolicy, "bytes_moved_many", (0,), (-1,)),
         (LimitsPolicy, "settling_s", (5, 86_400), (4, 86_401)),
         (LimitsPolicy, "cooldown_s", (0, 86_400), (-1, 86_401)),
         (LimitsPolicy, "execution_s_max", (30, 86_400), (29, 86_401)),
@@ -55,6 +63,59 @@ def test_every_number_of_a_policy_has_bounds(
     for number in beyond:
         with pytest.raises(ValidationError, match=name):
             of(**{name: number})
+
+
+TIERED = LimitsByTier.model_validate(
+    {"settling_s": 100, "leaders_share_max": 0.5, "tier": {"1": {"settling_s": 900}, "3": {"leaders_share_max": 0.9}}}
+)
+
+
+@pytest.mark.parametrize(
+    ("cluster_tier", "settling_s", "share"), [(1, 900, 0.5), (2, 100, 0.5), (3, 100, 0.9), (9, 100, 0.5)]
+)
+def test_a_tier_has_limits_of_its_own_where_they_are_written_and_else_those_of_all(
+    cluster_tier: int, settling_s: int, share: float
+) -> None:
+    limits = TIERED.of(cluster_tier)
+    assert type(limits) is LimitsPolicy
+    assert limits == LimitsPolicy(settling_s=settling_s, leaders_share_max=share)
+
+
+def test_what_nobody_has_written_for_a_tier_stays_unwritten_when_a_policy_is_adopted() -> None:
+    whole = Policy(limits=TIERED).model_dump(mode="json")
+    assert whole["limits"]["tier"] == {"1": {"settling_s": 900}, "3": {"leaders_share_max": 0.9}}
+    read = Policy.model_validate(whole)
+    assert [read.limits.of(tier) for tier in (1, 2, 3)] == [TIERED.of(tier) for tier in (1, 2, 3)]
+    stricter = whole | {"limits": whole["limits"] | {"settling_s": 50}}
+    assert [Policy.model_validate(stricter).limits.of(tier).settling_s for tier in (1, 2, 3)] == [900, 50, 50]
+
+
+def test_what_is_written_at_its_default_for_a_tier_is_written() -> None:
+    limits = LimitsByTier.model_validate({"settling_s": 100, "tier": {"1": {"settling_s": 600}}})
+    assert limits.model_dump()["tier"] == {"1": {"settling_s": 600}}
+    assert limits.of(1).settling_s == 600
+
+
+@pytest.mark.parametrize(
+    "tier",
+    [
+        {"0": {}},
+        {"10": {}},
+        {"x": {}},
+        {"1\n": {}},
+        {"": {}},
+        {"1": {"settling": 9}},
+        {"1": {"settling_s": 4}},
+        {"1": {"tier": {}}},
+    ],
+)
+def test_a_tier_that_there_is_not_and_a_key_that_there_is_not_are_refused(tier: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="tier"):
+        LimitsByTier.model_validate({"tier": tier})
+
+
+def test_every_limit_may_be_another_for_a_tier() -> None:
+    assert set(TierLimits.model_fields) == set(LimitsPolicy.model_fields)
 
 
 @pytest.mark.parametrize("rule", ["auto", "veto:5m", "veto:0s", "veto:9999s", "one", "two", "never"])

@@ -82,7 +82,7 @@ def claimed(action: Action, facts: Facts, mode: str) -> e.Claimed:
         premises=action.relies_on(facts),
         bounds=action.bounds(facts),
         policy_version=1,
-        policy_rules=(f"approval.{tier.lower()}={LIVE.policy.approval_rule(tier)}", f"mode={mode}"),
+        policy_rules=(f"approval.{tier.lower()}={LIVE.policy.approval_rule(tier)}", f"mode={mode}", "cluster_tier=1"),
     )
     return e.Claimed(
         cluster_id="prod",

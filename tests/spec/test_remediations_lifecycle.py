@@ -30,12 +30,14 @@ KEY = make_key()
 RULES = Remediations(Settings("test", {kid_of(KEY): public_of(KEY)}))
 POLICY = Policy.model_validate({"version": 1, "actions": {"evict_store_leaders": {"mode": "on"}}})
 LIVE = Controls(live=True, read_once=True, policy=POLICY)
+MORNINGS = {"kind": "quiet", "start": "07:00", "end": "12:00"}  # it starts at 08:00 UTC
 CONTROLS = {
     "live": LIVE,
     "frozen": replace(LIVE, stops={("freeze", CLUSTER): Stop("freeze", "anna", "t", 0)}),
     "halted": replace(LIVE, stops={("halt", "*"): Stop("halt", "anna", "t", 0)}),
     "not live": Controls(),
     "new policy": replace(LIVE, policy=POLICY.model_copy(update={"version": 2})),
+    "quiet": replace(LIVE, policy=Policy.model_validate(POLICY.model_dump() | {"windows": {"mornings": MORNINGS}})),
 }
 FACTS: Facts = cast(Any, Facts).model_construct(cluster_id=CLUSTER, taken_at_ms=START_MS)  # the ledger reads no more
 
@@ -252,6 +254,18 @@ def test_each_open_state_has_a_deadline_or_waits_for_a_person() -> None:
 def test_every_open_state_can_be_closed_and_every_step_leads_to_a_state() -> None:
     assert {after(state, "RemediationClosed") for state in OPEN} == {"closed"}
     assert set(TRANSITIONS.values()) == set(get_args(State))
+
+
+@pytest.mark.parametrize(("tier", "last"), [(1, "ExecutionAuthorized"), (2, "ProposalDeferred")])
+def test_what_may_start_is_asked_for_the_tier_that_the_cluster_is_given(tier: int, last: str) -> None:
+    windows = {"mornings": {**MORNINGS, "cluster_tiers": [2]}}
+    controls = replace(LIVE, policy=Policy.model_validate(POLICY.model_dump() | {"windows": windows}))
+    rules = Remediations(replace(RULES.settings, tiers={CLUSTER: tier}))
+    heard = Record(
+        "t", 0, 0, START_MS, Head(event_id="x", at_ms=START_MS), inputs("R", START_MS)["low"], Cause(topic="t")
+    )
+    said = rules.decide(_state_of("proposed"), heard, START_MS, controls)
+    assert [type(event).__name__ for event in said] == ["ApprovalAsked", last]
 
 
 def test_an_impossible_step_is_a_bug() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from schemas import events as e
 from schemas.controls import Controls
-from schemas.policy import LimitsPolicy
+from schemas.policy import LimitsByTier
 from schemas.values import Evidence, Head, Objection, SignedApproval
 from streams import remediations
 from streams.remediations import Acting, Remediation
@@ -22,10 +22,16 @@ def ruled(**approval: Any) -> Controls:
     return replace(LIVE, policy=POLICY.model_copy(update={"approval": POLICY.approval.model_copy(update=approval)}))
 
 
+def cooling(limits: dict[str, Any]) -> Controls:
+    return replace(LIVE, policy=POLICY.model_copy(update={"limits": LimitsByTier.model_validate(limits)}))
+
+
 UNDER = {
     **CONTROLS,
     "one": ruled(low="one"),
-    "quick": replace(LIVE, policy=POLICY.model_copy(update={"limits": LimitsPolicy(cooldown_s=60)})),
+    "quick": cooling({"cooldown_s": 60}),
+    "quick where it is cheap": cooling({"tier": {"2": {"cooldown_s": 60}}}),
+    "quick where it is dear": cooling({"tier": {"1": {"cooldown_s": 60}}}),
     "veto": ruled(low="veto:10s"),
     "short": ruled(ask_s=30, escalation=("a", "b", "c")),
 }
@@ -49,6 +55,12 @@ def word(ledger: Ledger, name: str, rid: str, person: str) -> e.Event:
             return known["refused"].model_copy(update={"objections": ()})
         case "soon":
             return known["deferred"].model_copy(update={"objections": said("wait")})
+        case "night":
+            kept = Objection(code="quiet_hours", kind="wait", text="t", until_ms=ledger.now_ms + 36_000_000)
+            return known["deferred"].model_copy(update={"objections": (kept, *said("wait"))})
+        case "in no hour":
+            never_opens = Objection(code="no_window", kind="no", text="t")
+            return known["deferred"].model_copy(update={"objections": (never_opens,)})
         case "forgotten":
             return known["approve"].model_copy(update={"digest": "0" * 64})
         case "not started":
@@ -148,6 +160,47 @@ LIVES = {
         soon4 -> ProposalDeferred attempt=4 until_ms=@130.000 gives_up_ms=@1800.000 objections=(wait0)
         +60 -> ProposalAskedAgain attempt=5
         soon5 -> ProposalDeferred attempt=5 until_ms=@190.000 gives_up_ms=@1800.000 objections=(wait0)
+        """,
+    "it waits for its hour, and its patience begins there": """
+        proposed -> RemediationOpened
+        deferred -> ProposalDeferred until_ms=@20.000 gives_up_ms=@1800.000 objections=(wait)
+        +20 -> ProposalAskedAgain attempt=2
+        night2 -> ProposalDeferred attempt=2 until_ms=@36020.000 gives_up_ms=@37820.000 objections=(quiet_hours,wait0)
+        +35999.999
+        +0.001 -> ProposalAskedAgain attempt=3
+        deferred3 -> ProposalDeferred attempt=3 until_ms=@36060.000 gives_up_ms=@37820.000 objections=(wait)
+        +1790 -> ProposalAskedAgain attempt=4
+        deferred4 -> RemediationClosed code=waited_too_long text= objections=(wait)
+        """,
+    "at no hour may it start": """
+        proposed -> RemediationOpened
+        in no hour -> RemediationClosed code=no_window text=t objections=(no_window)
+        """,
+    "all have agreed at an hour at which it may not start": """
+        proposed -> RemediationOpened
+        high -> ApprovalAsked rule=two needed=2 expires_at_ms=@480.000
+        approve/quiet -> ApprovalCounted approval=anna counted=1 needed=2
+        R bert: approve/quiet -> ApprovalCounted approval=bert counted=2 needed=2
+            -> ProposalDeferred until_ms=@14400.000 gives_up_ms=@16200.000 objections=(quiet_hours)
+        approve -> ApprovalRejected person=anna code=wrong_digest
+        +14399.999
+        +0.001/quiet -> ProposalAskedAgain attempt=2
+        medium2 -> ApprovalAsked rule=one needed=1 expires_at_ms=@14880.000
+        approve/quiet -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ExecutionAuthorized approvals=(anna) expires_at_ms=@15000.000
+        """,
+    "what is frozen when all agree may be let go at such an hour": """
+        proposed -> RemediationOpened
+        medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        approve/frozen -> ApprovalCounted approval=anna counted=1 needed=1 -> ExecutionBlocked code=frozen
+        +1/quiet -> ProposalDeferred until_ms=@14400.000 gives_up_ms=@16200.000 objections=(quiet_hours)
+        cancel -> RemediationClosed code=cancelled text='by anna: t' note=t
+        """,
+    "what nobody is asked for waits for its hour too": """
+        proposed -> RemediationOpened
+        low/quiet -> ApprovalAsked rule=auto needed=0 expires_at_ms=@480.000
+            -> ProposalDeferred until_ms=@14400.000 gives_up_ms=@16200.000 objections=(quiet_hours)
+        incident closed -> RemediationClosed code=incident_closed text='the incident has ended: '
         """,
     "it is refused": """
         proposed -> RemediationOpened
@@ -344,6 +397,22 @@ LIVES = {
             -> ExecutionBlocked remediation_id=R-2 code=cooldown until_ms=@60.000
         +54.999/quick
         +0.001/quick -> ExecutionAuthorized approvals=(anna) expires_at_ms=@605.000
+        """,
+    "the last one has just ended, and limits are those of the cluster's tier": """
+        proposed -> RemediationOpened
+        medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        approve -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ExecutionAuthorized approvals=(anna) expires_at_ms=@600.000
+        claimed -> ExecutionStarted
+        succeeded -> RemediationClosed code=succeeded text=
+        R-2: proposed -> RemediationOpened
+        R-2: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        R-3: proposed -> RemediationOpened
+        R-3: medium -> ApprovalAsked rule=one needed=1 expires_at_ms=@480.000
+        R-2: approve/quick where it is cheap -> ApprovalCounted remediation_id=R-2 approval=anna counted=1 needed=1
+            -> ExecutionBlocked remediation_id=R-2 code=cooldown until_ms=@900.000
+        R-3: approve/quick where it is dear -> ApprovalCounted remediation_id=R-3 approval=anna counted=1 needed=1
+            -> ExecutionBlocked remediation_id=R-3 code=cooldown until_ms=@60.000
         """,
     "what was never run cools nothing": """
         proposed -> RemediationOpened

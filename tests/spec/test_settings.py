@@ -11,6 +11,7 @@ from actions.catalogue import FORBIDDEN
 from bootstrap.production import pd_writer
 from infra.settings import ConfigError, Secret, load, parse, secrets
 from schemas.facts import NoFacts
+from schemas.policy import LimitsPolicy
 
 AS_A_USER_WRITES_IT = """
 environment = "prod"
@@ -48,6 +49,9 @@ routine = "log"
 notable = "chat"
 critical = "all"
 """
+
+
+NIGHTS = {"kind": "quiet", "start": "22:00", "end": "07:00"}
 
 
 def cluster(**more: Any) -> dict[str, Any]:
@@ -197,10 +201,47 @@ def test_certificates_that_plain_http_would_leave_unused_are_refused(tls: str) -
         ({"notify": {"notable": "pager"}}, "policy.notify.notable"),
         ({"actions": {"evict_store_leaders": {"canary": ["nowhere"]}}}, "policy.actions.evict_store_leaders.canary"),
         ({"actions": {"evict_store_leader": {"mode": "on"}}}, "policy.actions.evict_store_leader"),
+        ({"limits": {"tier": {"3": {"settling_s": 60}}}}, "policy.limits.tier.3"),
+        ({"windows": {"w": {**NIGHTS, "zone": "Europe/Berlyn"}}}, "policy.windows.w.zone"),
+        ({"windows": {"w": {**NIGHTS, "clusters": ["nowhere-*"]}}}, "policy.windows.w.clusters"),
+        ({"windows": {"w": {**NIGHTS, "cluster_tiers": [3]}}}, "policy.windows.w.cluster_tiers"),
+        ({"windows": {"w": {**NIGHTS, "actions": ["evict_store_leader"]}}}, "policy.windows.w.actions"),
+        ({"windows": {"w": {**NIGHTS, "actions": ["compact_store"]}}}, "policy.windows.w.actions"),
+        ({"limits": {"tier": {"dear": {}}}}, "policy.limits.tier.dear"),
+        ({"limits": {"tier": {"1": {"settling_s": 1}}}}, "policy.limits.tier.1.settling_s"),
     ],
 )
 def test_a_policy_that_would_act_too_easily_or_nowhere_is_refused(policy: dict[str, Any], field: str) -> None:
     assert refused(policy=policy).field == field
+
+
+def test_a_limit_of_a_tier_that_there_is_not_is_an_unknown_key_and_the_near_one_is_named() -> None:
+    error = refused(policy={"limits": {"tier": {"1": {"settling": 60}}}})
+
+    assert str(error) == "policy.limits.tier.1.settling: unknown key; did you mean settling_s? (found: integer)"
+
+
+def test_limits_of_a_tier_that_some_cluster_has_are_read() -> None:
+    given = {"environment": "e", "clusters": {"a": cluster(tier=3)}, "policy": {"limits": {"tier": {"3": {}}}}}
+    settings = parse(given)
+
+    assert settings.policy.limits.of(3) == LimitsPolicy()
+    assert settings.cluster_tiers() == {"a": 3}
+
+
+def test_a_zone_that_there_is_not_is_named_with_the_near_one() -> None:
+    error = refused(policy={"windows": {"nights": {**NIGHTS, "zone": "Europe/Berlyn"}}})
+
+    assert str(error) == "policy.windows.nights.zone: unknown time zone; did you mean Europe/Berlin? (found: text)"
+
+
+def test_a_window_is_about_clusters_tiers_and_actions_that_there_are() -> None:
+    about = {"clusters": ["prod-*", "stage"], "cluster_tiers": [3, 1], "actions": ["evict_store_leaders"]}
+    clusters = {"prod-eu": cluster(tier=1), "stage": cluster(tier=3, pd=["http://b:2379"], pd_cluster_id=8)}
+    clusters["stage"]["alert_labels"] = {"env": "stage"}
+    given = {"environment": "e", "clusters": clusters, "policy": {"windows": {"nights": {**NIGHTS, **about}}}}
+
+    assert set(parse(given).policy.windows_of("prod-eu", 1)) == {"nights"}
 
 
 def test_a_url_holds_no_credentials() -> None:

@@ -573,6 +573,20 @@ def test_waiting_and_blocking_say_until_when() -> None:
     assert "blocked until 02:26: cooldown: just ended" in told.line("Action")
 
 
+def test_what_all_have_agreed_to_at_a_wrong_hour_waits_to_be_asked_anew() -> None:
+    told = Told()
+    told.opens()
+    told.proposes()
+    told.asks_approval()
+    told.approves()
+    agreed = told.line("Approved")
+    kept = Objection(code="quiet_hours", kind="wait", text="nights", until_ms=T0 + 900_000)
+    told.say(e.ProposalDeferred, until_ms=T0 + 900_000, gives_up_ms=T0 + 2_700_000, objections=(kept,))
+    assert told.ticket().status == "DEFERRED"
+    assert "wait until 02:26: quiet_hours: nights" in told.line("Action")
+    assert (agreed != "", told.line("Approved")) == (True, "")
+
+
 AGAIN: dict[str, Any] = {
     "action": "evict_store_leaders",
     "params": '{"store_id":4}',

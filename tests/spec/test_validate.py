@@ -16,7 +16,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from schemas.events import ActionProposed, NothingProposed, ProposalRefused, ProposalValidated
 from schemas.facts import MAY_PASS, Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
-from schemas.policy import ActionPolicy, Policy
+from schemas.policy import ActionPolicy, LimitsByTier, LimitsPolicy, Policy
 from schemas.processors import Record
 from schemas.values import Bounds, Cause, Evidence, Head, Objection, Tier
 from schemas.wire import body_of, digest_of
@@ -113,6 +113,7 @@ def test_the_digest_is_the_same_while_only_counts_within_it_move() -> None:
     "changed",
     [
         {"environment": "staging"},
+        {"policy": POLICY.model_copy(update={"limits": LimitsByTier(bytes_moved_many=100 * 2**30 + 1)})},
         {"policy": POLICY.model_copy(update={"version": 4})},
         {"policy": POLICY.model_copy(update={"limits": POLICY.limits.model_copy(update={"settling_s": 601})})},
     ],
@@ -125,6 +126,77 @@ def test_the_mode_is_the_policys() -> None:
     assert validated(proposed(), healthy(), policy=Policy()).mode == "observe"
     away = healthy(cluster_id="other")
     assert validated(proposed(cluster_id="other"), away).mode == "dry_run"  # outside the canary list
+
+
+def tiered(**by_tier: dict[str, float]) -> Policy:
+    limits = {"tier": {name.removeprefix("tier"): keys for name, keys in by_tier.items()}}
+    return POLICY.model_copy(update={"limits": LimitsByTier.model_validate(limits)})
+
+
+def test_each_cluster_is_judged_by_the_limits_of_its_tier_and_the_digest_is_for_these() -> None:
+    young = healthy(pd_leader_age_s=200)
+    strict = kinds(refused(proposed(), young))
+    assert strict == [("pd_leader_young", "wait")]
+    looser = tiered(tier2={"pd_leader_age_s_min": 100})
+    answer = validated(proposed(), young, policy=looser)
+    assert {"cluster_tier=2", "limits.pd_leader_age_s_min=100"} <= set(answer.plan.policy_rules)
+    assert kinds(refused(proposed(), young, policy=looser, cluster_tier=1)) == strict
+    stricter = tiered(tier2={"pd_leader_age_s_min": 1000})
+    assert kinds(refused(proposed(), healthy(), policy=stricter)) == strict
+    elsewhere = validated(proposed(), healthy(), policy=stricter, cluster_tier=3).plan.policy_rules
+    assert elsewhere == (
+        "mode=on",
+        "approval.medium=one",
+        "cluster_tier=3",
+        *(f"limits.{name}={value:.15g}" for name, value in sorted(LimitsPolicy().model_dump().items())),
+    )
+
+
+def test_a_tiers_limits_raise_and_spare_the_tier() -> None:
+    policy = tiered(tier2={"leaders_many": 39}, tier3={"leaders_many": 40})
+    answers = [validated(proposed(), healthy(), policy=policy, cluster_tier=tier) for tier in (2, 3)]
+    assert [(a.reach.leaders, a.tier) for a in answers] == [(40, "HIGH"), (40, "MEDIUM")]
+    assert answers[0].tier_reasons == ("moves too many leaders",)
+
+
+def quiet(**keys: Any) -> Policy:
+    mornings = {"kind": "quiet", "start": "07:00", "end": "12:00", **keys}  # now it is 08:00 UTC
+    return Policy.model_validate(POLICY.model_dump() | {"windows": {"mornings": mornings}})
+
+
+def test_what_may_not_start_now_waits_until_it_may() -> None:
+    (kept,) = refused(proposed(), healthy(), policy=quiet())
+    assert (kept.code, kept.kind, kept.until_ms) == ("quiet_hours", "wait", NOW + 4 * 3_600_000)
+    (kept,) = refused(proposed(), healthy(), policy=quiet(end="08:00"), now_ms=NOW - 1)
+    assert validated(proposed(), healthy(), policy=quiet(end="08:00"), now_ms=kept.until_ms)
+
+
+def test_what_may_not_start_now_is_said_beside_all_else() -> None:
+    found = refused(proposed(), healthy(pd_leader_age_s=0), policy=quiet(risk_min="MEDIUM"))
+    assert kinds(found) == [("quiet_hours", "wait"), ("pd_leader_young", "wait")]
+
+
+def test_a_tier_that_live_reach_raises_is_kept_by_the_windows_of_that_tier() -> None:
+    policy = quiet(risk_min="HIGH")
+    assert validated(proposed(), healthy(), policy=policy).tier == "MEDIUM"
+    raised = policy.model_copy(update={"limits": LimitsByTier(leaders_many=39)})
+    assert kinds(refused(proposed(), healthy(), policy=raised)) == [("quiet_hours", "wait")]
+
+
+def test_the_windows_that_a_plan_was_judged_by_are_in_its_digest() -> None:
+    others = {"cluster_tiers": [1], "days": ["fri"]}
+    windows: dict[str, dict[str, Any]] = {
+        "b": {"kind": "maintenance", "start": "06:00", "end": "09:00"},
+        "a": {"kind": "quiet", "start": "22:00", "end": "07:00", "days": ["sat"], "zone": "Asia/Tokyo"},
+        "c": {"kind": "quiet", "start": "22:00", "end": "07:00", **others},
+        "d": {"kind": "quiet", "start": "22:00", "end": "07:00", "risk_min": "HIGH"},
+    }
+    policy = Policy.model_validate(POLICY.model_dump() | {"windows": windows})
+    answer = validated(proposed(), healthy(), policy=policy)
+    rules = [rule for rule in answer.plan.policy_rules if rule.startswith("windows.")]
+    assert rules == ["windows.a=quiet sat 22:00-07:00 Asia/Tokyo", "windows.b=maintenance 06:00-09:00 UTC"]
+    longer = Policy.model_validate(POLICY.model_dump() | {"windows": windows | {"b": {**windows["b"], "end": "10:00"}}})
+    assert validated(proposed(), healthy(), policy=longer).digest != answer.digest
 
 
 HOT = SEEN.model_copy(update={"entities": ("region:180", "store:2")})

@@ -24,6 +24,7 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8,))
 SPLIT = SplitRegion(region_id=180)
 ONE = Reach(stores=2, regions=1, leaders=1, leaders_share=0.005)
+MANY = Reach(stores=2, regions=1, leaders=5000, leaders_share=0.1, bytes_moved=100 * 2**30)  # just not too many
 
 
 class Unsafe(EvictStoreLeaders):
@@ -74,9 +75,13 @@ def test_what_nobody_can_take_back_is_asked_for() -> None:
         ({"reach": Reach(stores=2, regions=2, leaders=2, leaders_share=0.01)}, "MEDIUM"),
         ({"reach": Reach(stores=2, regions=1, leaders=1, leaders_share=0.35)}, "HIGH"),
         ({"reach": Reach(stores=2, regions=1, leaders=1, leaders_share=float("nan"))}, "HIGH"),
-        ({"reach": Reach(stores=2, regions=1, leaders=5001, leaders_share=0.1)}, "HIGH"),
-        ({"reach": Reach(stores=2, regions=1, leaders=5001, leaders_share=0.1), "cluster_tier": 2}, "LOW"),
-        ({"reach": Reach(stores=2, regions=1, leaders=1, leaders_share=0.1, bytes_moved=2**40)}, "HIGH"),
+        ({"reach": MANY}, "LOW"),
+        ({"reach": MANY, "limits": LimitsPolicy(leaders_many=4999)}, "HIGH"),
+        ({"reach": MANY, "limits": LimitsPolicy(bytes_moved_many=100 * 2**30 - 1)}, "HIGH"),
+        ({"reach": MANY.model_copy(update={"leaders": 5001})}, "HIGH"),
+        ({"reach": MANY.model_copy(update={"leaders": 5001}), "cluster_tier": 2}, "HIGH"),
+        ({"reach": MANY.model_copy(update={"leaders": 5001}), "limits": LimitsPolicy(leaders_many=5001)}, "LOW"),
+        ({"reach": MANY.model_copy(update={"bytes_moved": 100 * 2**30 + 1})}, "HIGH"),
         ({"reach": Reach(stores=1, regions=9, leaders=9, leaders_share=0.1), "disputed": True}, "HIGH"),
     ],
 )
