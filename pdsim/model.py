@@ -209,6 +209,7 @@ class Cluster(World):
         """The process starts again and reports at once. A Tombstone stays one."""
         store = self.stores[store_id]
         store.alive, store.died_at, store.started_at = True, None, self.now
+        store.settings.restarted()
         tikv.store_heartbeat(self, store)
         tikv.region_heartbeats(self, store)
         self.wake()
