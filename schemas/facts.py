@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from schemas.values import Model
+from schemas.values import Model, StoreId
 
 StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
 RECOVERY_OVER = ("no on-going recovery", "unsafe recovery finished", "unsafe recovery failed")
@@ -16,6 +16,8 @@ class StoreFacts(Model):
     id: int
     address: str
     status_address: str = ""
+    version: str = ""  # of its TiKV: `8.5.4`
+    started_at_s: int = 0  # when its process started, s since 1970; 0: PD does not say
     state: StoreState
     labels: dict[str, str] = {}
     capacity_bytes: int = 0
@@ -76,6 +78,24 @@ class OperatorFacts(Model):
     brief: str = ""
 
 
+class TikvSetting(Model):
+    """One setting of one store's TiKV, which is asked itself."""
+
+    store_id: StoreId
+    key: str
+
+
+class TikvSettingFacts(Model):
+    """What it is. Where that could not be had, `code` and `text` say why (`tikv_unreachable`, `tikv_malformed`, ...):
+    the rest of the facts is no less true for it."""
+
+    store_id: int
+    key: str
+    value: str = ""  # as TiKV shows it: `8GiB`
+    code: str = ""
+    text: str = ""
+
+
 class Facts(Model):
     """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
 
@@ -108,6 +128,7 @@ class Facts(Model):
     troubled_complete: bool = True  # False: more than we read; nothing may be concluded from absence
     regions: tuple[RegionFacts, ...] = ()  # the regions that the action asked for; absent: PD knows none such
     regions_total: int = 0
+    tikv_setting: TikvSettingFacts | None = None  # the one that the action asked for
     unsafe_recovery: str = "No on-going recovery."
 
     def store(self, store_id: int) -> StoreFacts | None:
@@ -155,6 +176,7 @@ class Look(Model):
     """What to read beyond the stores: regions by id, and tombstones are always read."""
 
     region_ids: tuple[int, ...] = ()
+    tikv_setting: TikvSetting | None = None
 
 
 MAY_PASS = frozenset(  # reasons for no facts that time may heal; every other one is a no
