@@ -2,10 +2,10 @@
 
 Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
-`/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
-a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
-row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name. Each value has
-one spelling: it goes into the digest.
+`/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path of PD's
+has a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where
+a row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a setting
+of TiKV that is on our list, its size, the address of its store. Each value has one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Literal, NoReturn
 
+from actions import status_address, tikv_config
 from schemas.events import Answer
+from schemas.facts import StoreFacts
 from schemas.values import Call, canonical_json
 
 PREFIX = "/pd/api/v1"
@@ -28,16 +30,20 @@ class BadCall(Exception):
     """A call that is not in the table, or whose arguments are not what the table says. Nothing may be sent."""
 
 
+Value = int | float | str
+
+
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request, without the endpoint it goes to."""
+    """One HTTP request, without the endpoint it goes to; of a store's it names the host and port, `server`."""
 
     method: str
     path: str
     body: str = ""
+    server: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}{' ' + self.body if self.body else ''}"
+        return f"{self.method} {self.server}{self.path}{' ' + self.body if self.body else ''}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,22 @@ WEIGHT = Spelling(
 
 
 @dataclass(frozen=True)
+class Word:
+    """What an argument that is no number may be; it is sent as it is spelled."""
+
+    is_one: Callable[[str], bool]
+    words: str
+
+    def read(self, text: str) -> str | None:
+        return text if self.is_one(text) else None
+
+
+ADDRESS = Word(lambda text: status_address.parsed(text) is not None, "a host:port")
+SETTING = Word(lambda text: text in tikv_config.KEYS, "a setting of TiKV that is on our list")
+SIZE = Word(lambda text: tikv_config.bytes_of(text) is not None, "a size as TiKV shows it, such as 8GiB")
+
+
+@dataclass(frozen=True)
 class Kind:
     """One row: how a call is sent, and which answers say what. An answer that no field foresees may have run.
 
@@ -79,13 +101,38 @@ class Kind:
     method: str
     path: str  # template over the arguments
     args: tuple[str, ...]  # WHOLE, but for those in `spelled`
-    by_hand: str  # as a person types it, template over the arguments
+    by_hand: str  # as a person types it, template over the arguments, and over the body
     accepted: tuple[tuple[int, str], ...]
-    body: Callable[[Mapping[str, int | float]], object] | None = None
+    to: Literal["pd", "tikv"] = "pd"  # tikv: to the argument `status_address`, the status port of a store
+    body: Callable[[Mapping[str, Value]], object] | None = None
     already: tuple[tuple[int, str], ...] = ()
     refused_codes: tuple[str, ...] = ()
     refused_texts: tuple[str, ...] = ()  # regular expressions over the whole text
-    spelled: Mapping[str, Spelling] = field(default_factory=dict)
+    spelled: Mapping[str, Spelling | Word] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The path, and before it the server where that is not PD."""
+        return f"{{status_address}}{self.path}" if self.to == "tikv" else self.path
+
+
+def _setting(meant: str) -> Kind:
+    """One setting of one TiKV, until it restarts: it is sent where the TiKV that is meant shows the value `was`."""
+    return Kind(
+        to="tikv",
+        method="POST",
+        path="/config?persist=false",
+        args=("store_id", "address", "status_address", "started_at_s", "key", "was", "value"),
+        spelled={"address": ADDRESS, "status_address": ADDRESS, "key": SETTING, "was": SIZE, "value": SIZE},
+        body=lambda args: {args["key"]: args["value"]},
+        by_hand="curl -X POST 'http://{status_address}/config?persist=false' -d '{body}'" + meant,
+        accepted=((200, ""),),
+        refused_texts=(  # what TiKV says before it changes anything; of what a setting's own code says nothing is known
+            r'failed to update, error: "(?:unexpect fields: |config .{1,100} can not be changed|failed to parse: ).*"',
+            r"failed to decode, error: .*",
+            r"certificate role error",
+        ),
+    )
 
 
 CALLS: Mapping[str, Kind] = {
@@ -165,6 +212,8 @@ CALLS: Mapping[str, Kind] = {
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
+    "set_tikv_config": _setting("   # if GET /config there shows {was}"),
+    "restore_tikv_config": _setting("   # only where it still shows {was}"),
 }
 
 
@@ -194,6 +243,25 @@ def set_store_weight(store_id: int, leader: float, region: float) -> Call:
     return Call(name="set_store_weight", args={"store_id": str(store_id), **spelled})
 
 
+def set_tikv_config(store: StoreFacts, key: str, was: str, value: str) -> Call:
+    """Where an argument can't be said, `render` raises BadCall."""
+    return Call(name="set_tikv_config", args=_of_store(store) | {"key": key, "was": was, "value": value})
+
+
+def restore_tikv_config(store: StoreFacts, key: str, was: str, value: str) -> Call:
+    """Its undo: where the process has ended that had it, or somebody has set another value, there is nothing to do."""
+    return Call(name="restore_tikv_config", args=_of_store(store) | {"key": key, "was": was, "value": value})
+
+
+def _of_store(store: StoreFacts) -> dict[str, str]:
+    return {
+        "store_id": str(store.id),
+        "address": store.address,
+        "status_address": store.status_address,
+        "started_at_s": str(store.started_at_s),
+    }
+
+
 def weight_text(weight: float) -> str | None:
     """The one spelling of a weight; None: it is none that a call could say."""
     text = f"{weight:.2f}".rstrip("0").removesuffix(".")
@@ -203,14 +271,18 @@ def weight_text(weight: float) -> str | None:
 def render(call: Call) -> Request:
     """The one request that this call is. Raises BadCall."""
     kind, args = _checked(call)
-    body = canonical_json(kind.body(args)) if kind.body else ""
-    return Request(kind.method, kind.path.format(**args), body)
+    server = str(args["status_address"]) if kind.to == "tikv" else ""
+    return Request(kind.method, kind.path.format(**args), _body(kind, args), server)
 
 
 def by_hand(call: Call) -> str:
     """The same as a person would type it. Raises BadCall."""
     kind, args = _checked(call)
-    return kind.by_hand.format(**args)
+    return kind.by_hand.format(**args, body=_body(kind, args))
+
+
+def _body(kind: Kind, args: Mapping[str, Value]) -> str:
+    return canonical_json(kind.body(args)) if kind.body else ""
 
 
 def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer, str, str]:
@@ -224,7 +296,9 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     shown = said[:SAID_MAX]
     found = _CODE.match(said)
     code = found[1] if found else ""
-    if not is_json:
+    if kind.to == "tikv" and content_type:  # it types none of these answers: somebody in between has written this one
+        return "may_have_run", f"http_{status}_not_tikv", shown
+    if kind.to == "pd" and not is_json:
         return "may_have_run", code or f"http_{status}_not_json", shown
     if (status, said) in kind.accepted:
         return "accepted", "", shown
@@ -233,19 +307,19 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     if 400 <= status <= 599 and code in kind.refused_codes:
         return "refused", code, shown
     if 400 <= status <= 599 and any(re.fullmatch(text, said) for text in kind.refused_texts):
-        return "refused", "pd_said_no", shown
-    if status == 400 and _is_input_error(body):
+        return "refused", f"{kind.to}_said_no", shown
+    if is_json and status == 400 and _is_input_error(body):
         return "refused", "input", shown
     return "may_have_run", code or f"http_{status}", shown
 
 
-def _checked(call: Call) -> tuple[Kind, dict[str, int | float]]:
+def _checked(call: Call) -> tuple[Kind, dict[str, Value]]:
     kind = CALLS.get(call.name)
     if kind is None:
         raise BadCall(f"no call {call.name!r}; there are {', '.join(sorted(CALLS))}")
     if set(call.args) != set(kind.args):
         _bad(call, f"takes {', '.join(kind.args) or 'no arguments'}, got {', '.join(sorted(call.args)) or 'none'}")
-    values: dict[str, int | float] = {}
+    values: dict[str, Value] = {}
     for name, text in call.args.items():
         spelling = kind.spelled.get(name, WHOLE)
         if (value := spelling.read(text)) is None:

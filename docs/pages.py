@@ -469,6 +469,6 @@ def pd_calls() -> str:
     for kind in actions_in_order():
         for name in sorted(kind.may_call):
             row = calls.CALLS[name]
-            rows.append([f"`{kind.name}` (`tls_write`)", f"`{row.method}`", f"`{row.path}`"])
+            rows.append([f"`{kind.name}` (`tls_write`)", f"`{row.method}`", f"`{row.place}`"])
     rows.append(["before each write (`tls_write`)", "`GET`", f"`{calls.PREFIX}/cluster`"])
     return table(["what", "method", "path"], rows)

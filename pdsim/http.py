@@ -54,6 +54,7 @@ def answer(cluster: Cluster, request: Request, now: float, faults: Faults | None
             caller_id=request.header("x-caller-id"),
             status=seen.status if isinstance(seen, Response) else None,
             applied=bool(seen.changed),
+            host=request.header("host"),
         )
     )
     return seen

@@ -38,6 +38,7 @@ class Call:
     caller_id: str
     status: int | None  # None: the caller got no answer
     applied: bool
+    host: str = ""  # which server was asked
 
 
 @dataclass(slots=True, kw_only=True)

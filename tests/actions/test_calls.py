@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from actions import calls
 from actions.calls import CALLS, BadCall, judge, render
 from schemas.values import Call
+from tests.actions.clusters import store
 
 J = "application/json; charset=UTF-8"
 EVICT = calls.add_evict_leader(4)
@@ -21,7 +22,11 @@ TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
+CACHE = "storage.block-cache.capacity"
+SET = calls.set_tikv_config(store(4), CACHE, "8GiB", "4GiB")
+RESTORE = calls.restore_tikv_config(store(4), CACHE, "4GiB", "8GiB")
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, SET, RESTORE)
+TO_TIKV = (SET, RESTORE)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,18 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
             "pd-ctl operator add split-region 180 --policy=approximate",
         ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
+        (
+            SET,
+            'POST 10.0.4.4:20180/config?persist=false {"storage.block-cache.capacity":"4GiB"}',
+            "curl -X POST 'http://10.0.4.4:20180/config?persist=false' -d"
+            """ '{"storage.block-cache.capacity":"4GiB"}'   # if GET /config there shows 8GiB""",
+        ),
+        (
+            RESTORE,
+            'POST 10.0.4.4:20180/config?persist=false {"storage.block-cache.capacity":"8GiB"}',
+            "curl -X POST 'http://10.0.4.4:20180/config?persist=false' -d"
+            """ '{"storage.block-cache.capacity":"8GiB"}'   # only where it still shows 4GiB""",
+        ),
     ],
 )
 def test_a_call_is_exactly_one_request(call: Call, line: str, by_hand: str) -> None:
@@ -84,6 +101,27 @@ def test_every_row_has_a_constructor() -> None:
         calls.set_store_weight(0, 1, 1),
         calls.set_store_weight(4, 1, 1 / 3),
         calls.set_store_weight(4, nan, 1),
+        Call(name="set_tikv_config", args=SET.args | {"persist": "true"}),
+        Call(name="set_tikv_config", args={k: v for k, v in SET.args.items() if k != "was"}),
+        *(
+            Call(name=name, args=SET.args | {of: bad})
+            for name in ("set_tikv_config", "restore_tikv_config")
+            for of, bad in (
+                ("key", "server.grpc-memory-pool-quota"),
+                ("key", "log.level"),
+                ("key", ""),
+                ("value", "4096MiB"),  # 4GiB is the one spelling
+                ("value", "0KiB"),
+                ("value", '4GiB","log.level":"debug'),
+                ("was", "8G"),
+                ("was", "45%"),
+                ("status_address", "10.0.4.4:20180/pause_grpc?"),
+                ("status_address", "me@10.0.4.4:20180"),
+                ("status_address", ""),
+                ("address", "10.0.4.4"),
+                ("started_at_s", "0"),
+            )
+        ),
         Call(name=""),
     ],
 )
@@ -96,7 +134,7 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, set_"),
+        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, rest"),
         (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
         (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
         (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
@@ -112,7 +150,7 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
-        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region"]), st.text()
+        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region", *SET.args]), st.text()
     ),
 )
 def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
@@ -165,7 +203,44 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
 
 def test_no_template_names_the_calls_that_harm_pd() -> None:
     for kind in CALLS.values():
-        assert not re.search(r"regions/store|scheduler-config|\?", kind.path)
+        assert not re.search(r"regions/store|scheduler-config|\?", kind.path.removesuffix("?persist=false"))
+        assert kind.path.startswith("/pd/api/v1/") == (kind.to == "pd")
+
+
+def test_what_is_not_on_the_list_of_settings_cannot_be_said_to_a_store() -> None:
+    paths = {kind.path for kind in CALLS.values() if kind.to == "tikv"}
+    assert paths == {"/config?persist=false"}
+    assert {kind.to for kind in CALLS.values()} == {"pd", "tikv"}
+    assert all(render(call).server == "" for call in ALL if call not in TO_TIKV)
+
+
+@pytest.mark.parametrize("call", TO_TIKV, ids=str)
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "answer", "code"),
+    [
+        (200, "", "", "accepted", ""),
+        (200, "", "x", "may_have_run", "http_200"),
+        (200, J, "", "may_have_run", "http_200_not_tikv"),
+        (200, "text/html", "", "may_have_run", "http_200_not_tikv"),
+        (204, "", "", "may_have_run", "http_204"),
+        (500, "", 'failed to update, error: "unexpect fields: nosuch"', "refused", "tikv_said_no"),
+        (500, "", 'failed to update, error: "config data_dir can not be changed"', "refused", "tikv_said_no"),
+        (500, "", 'failed to update, error: "failed to parse: 4XiB"', "refused", "tikv_said_no"),
+        (500, "", 'failed to decode, error: "wrong format"', "refused", "tikv_said_no"),
+        (403, "", "certificate role error", "refused", "tikv_said_no"),
+        (500, "text/plain", 'failed to decode, error: "wrong format"', "may_have_run", "http_500_not_tikv"),
+        (200, "", 'failed to decode, error: "wrong format"', "may_have_run", "http_200"),
+        (500, "", 'failed to update, error: "shared block cache is disabled"', "may_have_run", "http_500"),
+        (500, "", "config changed, but failed to persist change due to err: Os", "may_have_run", "http_500"),
+        (500, "", "Internal Server Error", "may_have_run", "http_500"),
+        (400, "", "provided string was not `true` or `false`", "may_have_run", "http_400"),
+        (400, "", '{"code":"input"}', "may_have_run", "http_400"),
+        (502, "text/html", "<html>", "may_have_run", "http_502_not_tikv"),
+        (500, "", "[PD:core:ErrStoreNotFound]store 4", "may_have_run", "PD:core:ErrStoreNotFound"),
+    ],
+)
+def test_what_a_store_answers(call: Call, status: int, content_type: str, body: str, answer: str, code: str) -> None:
+    assert judge(call, status, content_type, body)[:2] == (answer, code)
 
 
 @pytest.mark.parametrize(
