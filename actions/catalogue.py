@@ -10,6 +10,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
@@ -21,6 +22,7 @@ CATALOGUE: dict[str, type[Action]] = {
         RemoveTombstones,
         SplitRegion,
         SetStoreWeight,
+        SetTikvConfig,
         TransferRegionLeader,
     )
 }

@@ -16,11 +16,12 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from schemas.facts import Facts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
-from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
+from tests.actions.clusters import healthy, operator, region, store, tombstone, with_setting, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
@@ -28,12 +29,15 @@ BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+SETTING = SetTikvConfig(store_id=4, key="storage.block-cache.capacity", mib=4096)
+WITH_SETTING = with_setting(healthy(), SETTING.key, "8GiB")
 EACH = [
     (EVICT, healthy()),
     (TRANSFER, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
     (WEIGH, healthy()),
+    (SETTING, WITH_SETTING),
 ]
 
 
@@ -75,8 +79,9 @@ def sample(**figures: float) -> Sample:
     return Sample(at_ms=0, figures={"down_peers": 0, "stores_up": 5, "pd_settled": 1, **figures})
 
 
-BEFORE = sample(version=3)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # to every action
+ALIKE: dict[str, float] = {"started_at_s": 1, "slow": 0}
+BEFORE = sample(version=3, **ALIKE)
+GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, bytes=2**32, **ALIKE)  # to every action
 
 
 # every action of the catalogue
@@ -119,6 +124,13 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5)  # 
             ("store:4",),
             Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
             Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
+        ),
+        (
+            SETTING,
+            "Set storage.block-cache.capacity of store 4 to 4GiB until it restarts",
+            ("store:4",),
+            Bounds(stores_max=1, regions_max=166, leaders_max=0),
+            Reach(stores=1, regions=120, leaders=0, leaders_share=0),
         ),
     ],
 )
@@ -201,6 +213,30 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
+        (
+            SETTING,
+            WITH_SETTING,
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.status_address": "10.0.4.4:20180",
+                "store:4.state": "Up",
+                "store:4.version": "8.5.4",
+                "store:4.started_at_s": "1799913600",
+                "store:4.storage.block-cache.capacity": "8GiB",
+            },
+        ),
+        (
+            SETTING,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.status_address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.version": "unknown",
+                "store:4.started_at_s": "unknown",
+                "store:4.storage.block-cache.capacity": "unknown",
+            },
+        ),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -213,7 +249,7 @@ def test_it_can_be_read_at_3_am(name: str) -> None:
     kind = named(name)
     text = describe(kind)
     assert "What clients notice" in text
-    assert "pd-ctl" in text
+    assert "pd-ctl" in text or "by hand: curl" in text
     assert kind.may_call <= set(calls.CALLS)
     assert params_schema(kind)["additionalProperties"] is False
 

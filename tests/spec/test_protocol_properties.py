@@ -14,18 +14,19 @@ from actions.catalogue import CATALOGUE
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.transfer_region_leader import TransferRegionLeader
 from console.keys import make_key
 from executors.changes import Claim
 from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, evolve, next_move
 from schemas import events as e
 from schemas.controls import Controls, Stop
-from schemas.facts import Facts
+from schemas.facts import Facts, TikvSettingFacts
 from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Head, Plan, SignedApproval, canonical_json
 from schemas.wire import digest_of
-from tests.actions.clusters import NOW, healthy, tombstone
+from tests.actions.clusters import NOW, healthy, tombstone, with_setting
 
 LIMITS = {"settling_s": 10, "pd_leader_age_s_min": 0}
 ON = {name: {"mode": "on"} for name in CATALOGUE}
@@ -44,11 +45,13 @@ EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
+SHRINK = SetTikvConfig(store_id=4, key="storage.block-cache.capacity", mib=4096)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
     "evict": (EVICT, healthy()),
     "transfer": (TRANSFER, healthy()),
     "bury": (BURY, healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})),
     "weigh": (WEIGH, healthy()),
+    "shrink": (SHRINK, with_setting(healthy(), SHRINK.key, "8GiB")),
 }
 
 
@@ -150,6 +153,8 @@ class Execution:
             now["regions"] = tuple(r.model_copy(update={"leader_store_id": 2}) for r in self.base.regions)
         elif self.present and self.action is BURY:
             now["stores"] = tuple(s for s in self.base.stores if s.id not in (8, 9))
+        elif self.present and self.action is SHRINK:
+            now["tikv_setting"] = TikvSettingFacts(store_id=4, key=SHRINK.key, value="4GiB")
         elif self.present and self.action is WEIGH:
             weighed = {"leader_weight": 0.5}
             now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)

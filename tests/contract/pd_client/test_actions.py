@@ -17,6 +17,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from pdsim import building
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
+SHRINK = SetTikvConfig(store_id=4, key="storage.block-cache.capacity", mib=4096)
 
 
 async def settled(pd: Pd) -> None:
@@ -115,6 +117,41 @@ async def test_leaders_are_evicted_and_let_back(pd: Pd) -> None:
 async def test_a_leader_is_moved_and_moved_back(pd: Pd) -> None:
     await settled(pd)
     assert await run(pd, transfer(pd)) == "succeeded"
+
+
+async def test_a_cache_is_made_smaller_and_set_back(pd: Pd) -> None:
+    await settled(pd)
+    was = {s.id: s.settings for s in pd.cluster.stores.values()}
+    assert await run(pd, SHRINK) == "succeeded"
+    assert {s.id: s.settings for s in pd.cluster.stores.values()} == was
+    assert pd.cluster.stores[4].settings.file == pd.cluster.stores[5].settings.now
+    assert pd.writes() == ["POST /config", "POST /config"]
+
+
+async def test_a_restart_takes_a_setting_back(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, SHRINK)
+    (change,) = SHRINK.plan(before)
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    assert SHRINK.probe(change.do, await facts_for(pd, SHRINK)) == "applied"
+    pd.cluster.kill_store(4)
+    dead = await facts_for(pd, SHRINK)
+    assert (SHRINK.probe(change.do, dead), SHRINK.probe(change.undo, dead)) == ("cant_tell", "cant_tell")
+    pd.later(5)
+    pd.cluster.revive_store(4)
+    now = await facts_for(pd, SHRINK)
+    assert (SHRINK.probe(change.do, now), SHRINK.probe(change.undo, now)) == ("not_started", "applied")
+    stopped = SHRINK.abort_if(
+        Sample(at_ms=0, figures=SHRINK.figures(before)), Sample(at_ms=1, figures=SHRINK.figures(now))
+    )
+    assert stopped is not None
+    assert stopped[0] == "store_restarted"
+    assert f"store:4.started_at_s was {int(START) - 604_800}, is {int(START) + 315}" in drifted(
+        plan_of(SHRINK, before), now, SHRINK
+    )
+    assert await send(pd, change.undo) == "accepted"  # without a word to the store
+    assert pd.writes() == ["POST /config"]
 
 
 async def test_a_region_is_split(pd: Pd) -> None:
