@@ -30,7 +30,7 @@ class ClusterWriter(PdWriter):
         request, pd = self._allowed(call)
         url = f"{httpx.URL(pd).scheme}://{request.server}"
         try:
-            async with asyncio.timeout(self._identity_s):
+            async with asyncio.timeout(min(self._identity_s, within_s)):
                 held = await self._held_back(call, request, pd, url)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError, OSError) as error:
             text = f"before it was sent: {type(error).__name__}: {error}"

@@ -144,6 +144,7 @@ BROKEN: dict[str, tuple[str, Callable[[History], History]]] = {
     "its window had ended": ("CLAIM_BEFORE_EFFECT", moved(e.StepIntended, -60_000)),
     "sent after the conclusion": ("CLAIM_BEFORE_EFFECT", moved(e.Concluded, -90_000)),
     "another path": ("CLAIM_BEFORE_EFFECT", call(0, path="/pd/api/v1/stores/remove-tombstone")),
+    "another query": ("CLAIM_BEFORE_EFFECT", call(0, query="type=leader")),
     "another body": ("CLAIM_BEFORE_EFFECT", call(0, body=b'{"name": "evict-leader-scheduler", "store_id": 1}')),
     "sent twice": ("CLAIM_BEFORE_EFFECT", call_again),
     "intended again without a look": ("LOOK_BEFORE_REPEAT", gone(e.StepTaken)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from pdsim import faults as f
 from pdsim.stores import Settings
 from schemas import events as e
-from tests.spec.world import ACTING_POLICY, SMALL, World, live
+from tests.simulation.invariants import History, judge
+from tests.spec.world import ACTING_POLICY, CLUSTER, SMALL, World, live
 
 CACHE = "storage.block-cache.capacity"
 SHRINK: dict[str, Any] = {"store_id": 4, "key": CACHE, "mib": 4096}
@@ -46,6 +48,24 @@ def test_a_setting_is_set_once_whatever_becomes_of_the_answer(fault: f.Fault | N
         assert world.applied() == [SET]
 
     live(spec, **SMALL)
+
+
+def test_a_setting_of_another_store_or_one_that_is_written_down_is_not_what_was_intended() -> None:
+    kept: list[History] = []
+
+    async def spec(world: World) -> None:
+        await is_set(world)
+        await world.closed()
+        kept.append(world.history())
+
+    live(spec, **SMALL)
+    (history,) = kept
+    assert judge(history) == []
+    others: tuple[dict[str, Any], ...] = ({"host": "10.0.4.3:20180"}, {"query": "persist=true"}, {"query": ""})
+    for changed in others:
+        calls = [replace(c, **changed) if c.method == "POST" else c for c in history.calls[CLUSTER]]
+        broken = judge(replace(history, calls={CLUSTER: calls}))
+        assert [name for name, _ in broken] == ["CLAIM_BEFORE_EFFECT"]
 
 
 def test_where_the_store_gets_slow_the_old_value_is_set_again() -> None:

@@ -398,6 +398,21 @@ async def test_a_window_that_has_passed_while_it_was_asked_sends_nothing(pd: Pd)
     assert pd.writes() == []
 
 
+@pytest.mark.parametrize(("identity_s", "within_s"), [(0.05, 10.0), (10.0, 0.05)])
+async def test_a_store_that_hangs_when_it_is_asked_is_not_written_to(
+    pd: Pd, identity_s: float, within_s: float
+) -> None:
+    """Within the time that there is to ask, and within the window."""
+    call, other = await of(pd, "8GiB", "4GiB"), Body(pd, hangs=True)
+    may_call = frozenset({"set_tikv_config"})
+    writer = ClusterWriter(URLS, may_call=may_call, transport=lambda: other, identity_s=identity_s)
+    await writer.cluster_id()
+    made = await asyncio.wait_for(writer.send(call, caller_id="x", within_s=within_s), 5)
+    assert (made.answer, made.code) == ("never_sent", "tikv_unreachable")
+    assert made.body.startswith("before it was sent: TimeoutError")
+    assert [r.method for r in other.asked] == ["GET"]
+
+
 async def test_only_what_the_action_may_is_said_to_a_store(pd: Pd) -> None:
     call = await of(pd, "8GiB", "4GiB")
     writer = pd.writer("add_evict_leader")
