@@ -18,6 +18,7 @@ from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Samp
 RETRY_S = 60
 YOUNG_S = 600  # after a start caches are cold, and memory and disk are as they never are later
 SLOW_SCORE = 80
+WRITTEN_TIMES = 10  # what clients write is written so often, in the log, in flushes and on the way down the levels
 
 
 class SetTikvConfig(Action):
@@ -26,8 +27,8 @@ class SetTikvConfig(Action):
     `storage.block-cache.capacity`: for memory that grows towards the host's limit. A smaller cache gives memory back
     within seconds; never larger than it is, never below half of it or 1 GiB. Reads go to disk more often.
     `server.snap-io-max-bytes-per-sec`: how fast replicas are copied to and from this store; 10 MiB/s to 1 GiB/s.
-    `rocksdb.rate-bytes-per-sec`: the most that flushes and compaction write; 128 MiB/s to 10 GiB/s. Far below what
-    clients write it lets compaction debt grow, until TiKV stalls writes: look at it again within the hour.
+    `rocksdb.rate-bytes-per-sec`: the most that flushes and compaction write; 128 MiB/s to 10 GiB/s, and not below ten
+    times what clients write. Too low, it lets compaction debt grow until TiKV stalls writes: look again in an hour.
 
     What clients notice: with a smaller cache 1 to 10 ms more for some reads, as long as it is so; with another rate 0
     to 20 ms less or more a request. No leader moves, no connection breaks.
@@ -106,6 +107,12 @@ class SetTikvConfig(Action):
             yield from self._setting(facts, limits)
         if self.key == "storage.block-cache.capacity" and not (store.slow_score < SLOW_SCORE and not store.is_busy):
             yield no("target_slow", f"store {store.id} is busy or slow: with a smaller cache it would read still more")
+
+        if self.key == "rocksdb.rate-bytes-per-sec":
+            most = self.mib * MIB / WRITTEN_TIMES
+            if not store.written_bytes_per_s <= most:
+                text = f"store {store.id} takes {store.written_bytes_per_s / 1e6:.1f} MB/s of writes"
+                yield no("rate_too_low", f"{text}, at most {most / 1e6:.1f} with {self._value()}/s")
 
     def _process(self, store: StoreFacts, limits: Limits) -> Iterator[Objection]:
         version = tikv_config.version_of(store.version)

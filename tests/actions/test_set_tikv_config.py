@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any, Literal, get_args
 
 import pytest
@@ -20,8 +21,8 @@ from tests.actions.clusters import LIMITS, NOW, healthy, store, tombstone, with_
 from tests.actions.test_actions import plan_of, sample
 
 CACHE: Literal["storage.block-cache.capacity"] = "storage.block-cache.capacity"
-SNAP = "server.snap-io-max-bytes-per-sec"
-RATE = "rocksdb.rate-bytes-per-sec"
+SNAP: Literal["server.snap-io-max-bytes-per-sec"] = "server.snap-io-max-bytes-per-sec"
+RATE: Literal["rocksdb.rate-bytes-per-sec"] = "rocksdb.rate-bytes-per-sec"
 ACTION = SetTikvConfig(store_id=4, key=CACHE, mib=4096)
 STARTED_S = NOW // 1000 - 86_400
 SET = calls.set_tikv_config(store(4), CACHE, "8GiB", "4GiB")
@@ -219,6 +220,17 @@ def test_a_rate_goes_both_ways_by_so_much(key: Any, mib: int, was: str, expected
     action = SetTikvConfig(store_id=4, key=key, mib=mib)
     assert codes(facts(was, key), action) == expected
     assert codes(facts(was, key, slow_score=100), action) == expected  # it is for such stores
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(0.0, []), (13_421_772.8, []), (13_421_773.0, ["rate_too_low"]), (nan, ["rate_too_low"]), (inf, ["rate_too_low"])],
+)
+def test_compaction_is_left_ten_times_what_is_written(written: float, expected: list[str]) -> None:
+    action = SetTikvConfig(store_id=4, key=RATE, mib=128)
+    assert codes(facts("10GiB", RATE, written_bytes_per_s=written), action) == expected
+    other = SetTikvConfig(store_id=4, key=SNAP, mib=128)
+    assert codes(facts("100MiB", SNAP, written_bytes_per_s=written), other) == []
 
 
 # is it so
