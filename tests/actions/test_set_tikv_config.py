@@ -91,6 +91,15 @@ def test_another_process_or_value_voids_the_plan(changed: dict[str, Any], drift:
     assert drifted(plan_of(ACTION, facts()), facts(**changed), ACTION) == ([drift] if drift else [])
 
 
+def test_its_parameters_are_described_with_their_ranges() -> None:
+    lines = describe(SetTikvConfig).splitlines()
+    assert lines[0] == "set_tikv_config, version 1: MEDIUM at least, reversible"
+    assert "  store_id: id, required. The store, as PD numbers it." in lines
+    assert f"  key: {CACHE} or {SNAP} or {RATE}, required. The setting, as TiKV names it." in lines
+    (mib,) = (line for line in lines if line.startswith("  mib: "))
+    assert mib.startswith("  mib: whole number 10..262144, required. The new value in MiB, or MiB per second. Cache: 1")
+
+
 def test_a_parameter_may_be_every_setting_on_the_list() -> None:
     assert KEYS.keys() == set(get_args(SetTikvConfig.model_fields["key"].annotation))
 
@@ -101,7 +110,7 @@ def test_a_parameter_may_be_every_setting_on_the_list() -> None:
         (CACHE, 1023, "storage.block-cache.capacity is set to 1024 to 262144"),
         (CACHE, 262_145, "less than or equal to 262144"),
         (SNAP, 9, "greater than or equal to 10"),
-        (SNAP, 1025, "server.snap-io-max-bytes-per-sec is set to 10 to 1024"),
+        (SNAP, 1025, "server.snap-io-max-bytes-per-sec is set to 10 to 1024$"),
         (RATE, 127, "rocksdb.rate-bytes-per-sec is set to 128 to 10240"),
         (RATE, 10_241, "rocksdb.rate-bytes-per-sec is set to 128 to 10240"),
         ("log.level", 100, "Input should be"),
@@ -148,6 +157,7 @@ def test_a_healthy_store_s_cache_may_be_made_smaller() -> None:
         ({"version": "dev"}, ["version_unknown"]),
         ({"started_at_s": 0}, ["start_unknown"]),
         ({"started_at_s": -1}, ["start_unknown"]),
+        ({"started_at_s": 1}, []),
         ({"started_at_s": NOW // 1000 - 600}, []),
         ({"started_at_s": NOW // 1000 - 599}, ["store_just_started"]),
         ({"started_at_s": NOW // 1000 + 9}, ["store_just_started"]),
@@ -169,6 +179,11 @@ def test_a_healthy_store_s_cache_may_be_made_smaller() -> None:
 )
 def test_why_not(changed: dict[str, Any], expected: list[str]) -> None:
     assert codes(facts(**changed)) == expected
+
+
+def test_an_odd_value_is_told_in_part() -> None:
+    (found,) = objections(ACTION, facts("x" * 300), LIMITS)
+    assert found.text == f"{CACHE} of store 4 is {'x' * 100!r}, which the undo could not set again"
 
 
 def test_a_store_that_is_not_there_or_not_up() -> None:
@@ -229,6 +244,8 @@ def test_a_rate_goes_both_ways_by_so_much(key: Any, mib: int, was: str, expected
 def test_compaction_is_left_ten_times_what_is_written(written: float, expected: list[str]) -> None:
     action = SetTikvConfig(store_id=4, key=RATE, mib=128)
     assert codes(facts("10GiB", RATE, written_bytes_per_s=written), action) == expected
+    said = [o.text for o in objections(action, facts("10GiB", RATE, written_bytes_per_s=13_520_000.0), LIMITS)]
+    assert said == ["store 4 takes 13.5 MB/s of writes, at most 13.4 with 128MiB/s"]
     other = SetTikvConfig(store_id=4, key=SNAP, mib=128)
     assert codes(facts("100MiB", SNAP, written_bytes_per_s=written), other) == []
 

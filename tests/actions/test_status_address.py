@@ -104,3 +104,5 @@ def test_why_another_is_not_asked(status: str, store: str, code: str) -> None:
 def test_an_odd_address_is_told_in_part() -> None:
     found = objection("x" * 1000, "10.0.4.4:20160")
     assert found == ("status_address_odd", f"the status address {'x' * 100!r} is no host:port")
+    other = objection("10.0.4.4:20180", "x" * 1000)
+    assert other == ("status_address_odd", f"the store's address {'x' * 100!r} is no host:port")

@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actions.tikv_config import GIB, KEYS, KIB, MIB, NoSetting, Shown, bytes_of, ended, shown, size_text, version_of
+from actions.tikv_config import (
+    CONFIG_BYTES_MAX,
+    GIB,
+    KEYS,
+    KIB,
+    MIB,
+    NoSetting,
+    Shown,
+    bytes_of,
+    ended,
+    shown,
+    size_text,
+    version_of,
+)
 
 CACHE = "storage.block-cache.capacity"
 MEANT = {"store_id": "4", "address": "10.0.4.4:20160", "status_address": "10.0.4.4:20180", "started_at_s": "1800000000"}
@@ -70,6 +83,7 @@ def test_a_version_is_three_numbers(text: str, version: tuple[int, int, int] | N
 
 
 def test_the_list_is_short_and_its_ranges_are_sane() -> None:
+    assert CONFIG_BYTES_MAX == 2**20
     assert {k: (v.least, v.most, v.factor, v.only_down, v.unit) for k, v in KEYS.items()} == {
         CACHE: (GIB, 256 * GIB, 2, True, "bytes"),
         "server.snap-io-max-bytes-per-sec": (10 * MIB, GIB, 10, False, "bytes/s"),
