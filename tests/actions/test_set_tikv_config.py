@@ -60,6 +60,11 @@ def test_where_the_value_is_not_known_there_is_no_plan(given: Facts) -> None:
     assert ACTION.plan(given) == ()
 
 
+def test_a_store_that_is_not_there_holds_nothing() -> None:
+    assert ACTION.reach(healthy(stores=3)).regions == 0
+    assert ACTION.bounds(healthy(stores=3)).regions_max == 16
+
+
 def test_what_is_read_of_another_store_or_setting_is_not_this_one() -> None:
     for other in (with_setting(healthy(), SNAP, "8GiB"), with_setting(healthy(), CACHE, "8GiB", store_id=5)):
         assert ACTION.plan(other) == ()
