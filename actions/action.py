@@ -67,6 +67,7 @@ class Action(Entry):
 
     clients_notice: ClassVar[str]
     stops_if: ClassVar[str] = "a peer goes down, a store is no longer Up, somebody freezes"  # or it takes too long
+    not_worse: ClassVar[frozenset[str]] = frozenset()  # codes of `abort_if` by which the cluster got no worse
 
     @abstractmethod
     def title(self) -> str:

@@ -3,12 +3,12 @@
 Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store); and
-`DELETE /store/{id}?force`, after which a store can never come back. So the one query that any path has is
+`DELETE /store/{id}?force`, after which a store can never come back. So the one query that any path of PD's has is
 `?state=Up`, spelled out in its row and without an argument in it, and arguments are whole positive numbers: PD cuts 1.5
 to 1 and wraps -1 to 18446744073709551615 (nor is `ttlSecond` ever said: docs/adr). Only where a row says so is one a
-weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a scheduler that may be paused,
-by name; or a key of PD's configuration that may be set; or a count, which may be 0. Each value has one spelling: it
-goes into the digest.
+weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a count, which may be 0; or a
+word of a list of ours: a scheduler that may be paused, a key of PD's or of TiKV's that may be set; or the size of such
+a setting, and the address of its store. Each value has one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, get_args
+from typing import Literal, NoReturn, get_args
 
+from actions import status_address, tikv_config
 from actions.schedule_keys import ScheduleKey
 from schemas.events import Answer
+from schemas.facts import StoreFacts
 from schemas.values import Call, canonical_json
 
 PREFIX = "/pd/api/v1"
@@ -32,19 +34,20 @@ class BadCall(Exception):
     """A call that is not in the table, or whose arguments are not what the table says. Nothing may be sent."""
 
 
+Value = int | float | str
+
+
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request, without the endpoint it goes to."""
+    """One HTTP request, without the endpoint it goes to; of a store's it names the host and port, `server`."""
 
     method: str
     path: str
     body: str = ""
+    server: str = ""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}{' ' + self.body if self.body else ''}"
-
-
-Value = int | float | str
+        return f"{self.method} {self.server}{self.path}{' ' + self.body if self.body else ''}"
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,17 @@ class Spelling:
     """What an argument may be: its one spelling, in words for the refusal too."""
 
     pattern: re.Pattern[str]
-    value: Callable[[str], Value]
+    value: Callable[[str], int | float]
     below: float  # where it is a number
     words: str
     above: float = 0
 
-    def read(self, text: str) -> Value | None:
+    def read(self, text: str) -> int | float | None:
         """The value that is meant; None: not so spelled."""
         if not self.pattern.fullmatch(text):
             return None
         value = self.value(text)
-        return value if isinstance(value, str) or self.above < value < self.below else None
+        return value if self.above < value < self.below else None
 
 
 # Those that balance, and no others: what drains a slow or a leaving store is not to be held.
@@ -74,11 +77,25 @@ WEIGHT = Spelling(
     100,
     "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
 )
-SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
-KEY = Spelling(
-    re.compile("|".join(get_args(ScheduleKey))), str, 0, "a key of PD's schedule configuration that may be set"
-)
 COUNT = Spelling(re.compile(r"0|[1-9][0-9]{0,9}"), int, 2**31, "a whole number of 0 or more, below 2^31", above=-1)
+
+
+@dataclass(frozen=True)
+class Word:
+    """What an argument that is no number may be; it is sent as it is spelled."""
+
+    is_one: Callable[[str], bool]
+    words: str
+
+    def read(self, text: str) -> str | None:
+        return text if self.is_one(text) else None
+
+
+ADDRESS = Word(lambda text: status_address.parsed(text) is not None, "a host:port")
+SCHEDULER = Word(lambda text: text in PAUSABLE, f"one of {', '.join(PAUSABLE)}")
+KEY = Word(lambda text: text in get_args(ScheduleKey), "a key of PD's schedule configuration that may be set")
+SETTING = Word(lambda text: text in tikv_config.KEYS, "a setting of TiKV that is on our list")
+SIZE = Word(lambda text: tikv_config.bytes_of(text) is not None, "a size as TiKV shows it, such as 8GiB")
 
 
 @dataclass(frozen=True)
@@ -95,14 +112,39 @@ class Kind:
     method: str
     path: str  # template over the arguments
     args: tuple[str, ...]  # WHOLE, but for those in `spelled`
-    by_hand: str  # as a person types it, template over the arguments
+    by_hand: str  # as a person types it, template over the arguments, and over the body
     accepted: tuple[tuple[int, str], ...]
+    to: Literal["pd", "tikv"] = "pd"  # tikv: to the argument `status_address`, the status port of a store
     body: Callable[[Mapping[str, Value]], object] | None = None
     already: tuple[tuple[int, str], ...] = ()
     refused_codes: tuple[str, ...] = ()
     refused_texts: tuple[str, ...] = ()  # regular expressions over the whole text
-    spelled: Mapping[str, Spelling] = field(default_factory=dict)
     volatile: bool = False
+    spelled: Mapping[str, Spelling | Word] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The path, and before it the server where that is not PD."""
+        return f"{{status_address}}{self.path}" if self.to == "tikv" else self.path
+
+
+def _setting(meant: str) -> Kind:
+    """One setting of one TiKV, until it restarts: it is sent where the TiKV that is meant shows the value `was`."""
+    return Kind(
+        to="tikv",
+        method="POST",
+        path="/config?persist=false",
+        args=("store_id", "address", "status_address", "started_at_s", "key", "was", "value"),
+        spelled={"address": ADDRESS, "status_address": ADDRESS, "key": SETTING, "was": SIZE, "value": SIZE},
+        body=lambda args: {args["key"]: args["value"]},
+        by_hand="curl -X POST 'http://{status_address}/config?persist=false' -d '{body}'" + meant,
+        accepted=((200, ""),),
+        refused_texts=(  # what TiKV says before it changes anything; of what a setting's own code says nothing is known
+            r'failed to update, error: "(?:unexpect fields: |config .{1,100} can not be changed|failed to parse: ).*"',
+            r"failed to decode, error: .*",
+            r"certificate role error",
+        ),
+    )
 
 
 _PAUSED = ((200, "Pause or resume the scheduler successfully."),)
@@ -294,6 +336,8 @@ CALLS: Mapping[str, Kind] = {
         # The first: BR, Lightning or somebody else has set it for a while, which shows nowhere else.
         refused_texts=(r"need to clean up TTL first for schedule\.[a-z-]+", r"config item [a-z.-]+ not found"),
     ),
+    "set_tikv_config": _setting("   # if GET /config there shows {was}"),
+    "restore_tikv_config": _setting("   # only where it still shows {was}"),
 }
 
 
@@ -363,6 +407,25 @@ def can_set(value: int) -> bool:
     return COUNT.read(str(value)) is not None
 
 
+def set_tikv_config(store: StoreFacts, key: str, was: str, value: str) -> Call:
+    """Where an argument can't be said, `render` raises BadCall."""
+    return Call(name="set_tikv_config", args=_of_store(store) | {"key": key, "was": was, "value": value})
+
+
+def restore_tikv_config(store: StoreFacts, key: str, was: str, value: str) -> Call:
+    """Its undo: where the process has ended that had it, or somebody has set another value, there is nothing to do."""
+    return Call(name="restore_tikv_config", args=_of_store(store) | {"key": key, "was": was, "value": value})
+
+
+def _of_store(store: StoreFacts) -> dict[str, str]:
+    return {
+        "store_id": str(store.id),
+        "address": store.address,
+        "status_address": store.status_address,
+        "started_at_s": str(store.started_at_s),
+    }
+
+
 def weight_text(weight: float) -> str | None:
     """The one spelling of a weight; None: it is none that a call could say."""
     text = f"{weight:.2f}".rstrip("0").removesuffix(".")
@@ -372,14 +435,18 @@ def weight_text(weight: float) -> str | None:
 def render(call: Call) -> Request:
     """The one request that this call is. Raises BadCall."""
     kind, args = _checked(call)
-    body = canonical_json(kind.body(args)) if kind.body else ""
-    return Request(kind.method, kind.path.format(**args), body)
+    server = str(args["status_address"]) if kind.to == "tikv" else ""
+    return Request(kind.method, kind.path.format(**args), _body(kind, args), server)
 
 
 def by_hand(call: Call) -> str:
     """The same as a person would type it. Raises BadCall."""
     kind, args = _checked(call)
-    return kind.by_hand.format(**args)
+    return kind.by_hand.format(**args, body=_body(kind, args))
+
+
+def _body(kind: Kind, args: Mapping[str, Value]) -> str:
+    return canonical_json(kind.body(args)) if kind.body else ""
 
 
 def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer, str, str]:
@@ -393,7 +460,9 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     shown = said[:SAID_MAX]
     found = _CODE.match(said)
     code = found[1] if found else ""
-    if not is_json:
+    if kind.to == "tikv" and content_type:  # it types none of these answers: somebody in between has written this one
+        return "may_have_run", f"http_{status}_not_tikv", shown
+    if kind.to == "pd" and not is_json:
         return "may_have_run", code or f"http_{status}_not_json", shown
     if (status, said) in kind.accepted:
         return "accepted", "", shown
@@ -402,8 +471,8 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     if 400 <= status <= 599 and code in kind.refused_codes:
         return "refused", code, shown
     if 400 <= status <= 599 and any(re.fullmatch(text, said) for text in kind.refused_texts):
-        return "refused", "pd_said_no", shown
-    if status == 400 and _is_input_error(body):
+        return "refused", f"{kind.to}_said_no", shown
+    if is_json and status == 400 and _is_input_error(body):
         return "refused", "input", shown
     return "may_have_run", code or f"http_{status}", shown
 

@@ -66,7 +66,7 @@ def describe(kind: type[Entry]) -> str:
     lines += ["", "May call"]
     for name in sorted(kind.may_call):
         row = calls.CALLS[name]
-        lines.append(f"  {row.method} {row.path}    by hand: {row.by_hand}")
+        lines.append(f"  {row.method} {row.place}    by hand: {row.by_hand}")
     if issubclass(kind, Action):
         stops_if = f"{kind.stops_if}, or policy.limits.execution_s_max has passed"
         lines += ["", f"Clients   {kind.clients_notice}", f"Stops if  {stops_if}", f"Undo      {_UNDO[kind.undo]}"]

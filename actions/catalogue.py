@@ -16,6 +16,7 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
 from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
@@ -34,6 +35,7 @@ CATALOGUE: dict[str, type[Action]] = {
         SplitRegion,
         SetStoreWeight,
         SetScheduleConfig,
+        SetTikvConfig,
         TransferRegionLeader,
         TransferRegionPeer,
     )

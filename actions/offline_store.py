@@ -63,6 +63,7 @@ class OfflineStore(Action):
         "a peer goes down, another store is no longer Up or gets low on space, nothing has moved after 10 min,"
         " somebody freezes"
     )
+    not_worse = frozenset({"not_draining"})
 
     store_id: StoreId = Field(description="The store to take out, as PD numbers it.")
 

@@ -33,8 +33,7 @@ class SetScheduleConfig(Action):
     is in force PD refuses this, and nothing is changed. Should theirs begin while ours is kept, PD refuses our undo as
     well: then this ends UNKNOWN with the undo owed, for a person, once theirs has ended.
 
-    If somebody else sets the key meanwhile, it ends at once, as worse. The undo that is owed then still sets what was
-    there before ours: look at the key afterwards (`pd-ctl config show`), and set theirs again where it was to stay.
+    If somebody else sets the key meanwhile, it ends at once, and what they have set stays.
 
     That the key shows the value is all that is verified.
     """
@@ -46,6 +45,7 @@ class SetScheduleConfig(Action):
     may_call = frozenset({"set_schedule_config"})
     clients_notice = "lowered: nothing; raised: one retry a leader that moves, 1 to 20 ms each, and busier disks"
     stops_if = "a peer goes down, a store is no longer Up, somebody else sets the key, somebody freezes"
+    not_worse = frozenset({"changed_by_other"})
 
     key: ScheduleKey = Field(description=" ".join(f"{key}: {of.why}." for key, of in KEYS.items()))
     value: int = Field(

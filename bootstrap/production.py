@@ -70,13 +70,13 @@ def pd_reader(settings: Settings, *names: str) -> PdReader:
 
 def pd_writer(settings: Settings) -> Callable[[str, frozenset[str]], Writer]:
     """Write credentials are read here alone, in the process that executes."""
-    from executors.pd import PdWriter
+    from executors.tikv import ClusterWriter
 
     contexts = {n: tls(c.tls_write, f"clusters.{n}.tls_write") for n, c in settings.clusters.items()}
 
     def writer(cluster_id: str, may_call: frozenset[str]) -> Writer:
         known = settings.clusters.get(cluster_id)  # renamed while something is open there: no PD is reached
-        return PdWriter(known.pd if known else (), may_call=may_call, tls=contexts.get(cluster_id))
+        return ClusterWriter(known.pd if known else (), may_call=may_call, tls=contexts.get(cluster_id))
 
     return writer
 

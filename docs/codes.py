@@ -43,6 +43,12 @@ GROUPS = (
         " `not_started` with it.",
         ("NoFacts",),
     ),
+    Group(
+        "A store gives no setting",
+        "The rest of the facts stands; an action that needs the setting objects. Where it was to be set, it was not.",
+        ("NoSetting",),
+        returned_by=(("actions/status_address.py", "objection"),),
+    ),
     Group("The playbook abstains", "Besides these: the codes of facts that PD does not give.", ("Abstention",)),
     Group(
         "Objections: no", "It may change with the facts, but not by waiting a little.", ("no",), only_in=("actions",)
@@ -85,7 +91,11 @@ GROUPS = (
         "In `ExecutionAborting`; what is owed is undone. Besides these: stops, and `cancelled` or `undo_asked` by a"
         " person.",
         ("aborting",),
-        returned_by=(("executors/protocol.py", "must_stop"), ("actions/action.py", "abort_if")),
+        returned_by=(
+            ("executors/protocol.py", "must_stop"),
+            ("actions/action.py", "abort_if"),
+            ("actions/set_tikv_config.py", "abort_if"),
+        ),
     ),
     Group(
         "How an execution ended",

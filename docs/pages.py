@@ -472,6 +472,6 @@ def pd_calls() -> str:
     ]
     for kind in actions_in_order():
         sent = [calls.CALLS[name] for name in sorted(kind.may_call)]
-        rows += dict.fromkeys((f"`{kind.name}` (`tls_write`)", f"`{row.method}`", f"`{row.path}`") for row in sent)
+        rows += dict.fromkeys((f"`{kind.name}` (`tls_write`)", f"`{row.method}`", f"`{row.place}`") for row in sent)
     rows.append(("before each write (`tls_write`)", "`GET`", f"`{calls.PREFIX}/cluster`"))
     return table(["what", "method", "path"], rows)

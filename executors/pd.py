@@ -17,7 +17,7 @@ from time import monotonic
 
 import httpx
 
-from actions.calls import PREFIX, judge, render
+from actions.calls import PREFIX, Request, judge, render
 from schemas.events import Answer
 from schemas.facts import NoFacts
 from schemas.values import Call
@@ -85,7 +85,7 @@ class PdWriter:
 
     async def _identity(self, url: str) -> int:
         async with asyncio.timeout(self._identity_s), self._client(url, self._identity_s) as client:
-            status, _, body = await _exchange(
+            status, _, body = await exchange(
                 client, client.build_request("GET", f"{PREFIX}/cluster", headers={"X-Caller-ID": "steward/read"})
             )
         if status != 200:
@@ -101,27 +101,39 @@ class PdWriter:
 
     async def send(self, call: Call, *, caller_id: str, within_s: float) -> Reply:
         """One request to one endpoint. Raises NotAllowed, NoEndpoint or BadCall, all before anything is sent."""
+        request, endpoint = self._allowed(call)
+        if request.server:
+            raise NotAllowed(f"{call.name!r} goes to a store")
+        began_s = self._monotonic_s()
+        return await self._once(endpoint, request, call, caller_id=caller_id, within_s=within_s, began_s=began_s)
+
+    def _allowed(self, call: Call) -> tuple[Request, str]:
+        """The request, and the PD that has said its id. Raises NotAllowed, NoEndpoint or BadCall."""
         if call.name not in self._may_call:
             raise NotAllowed(f"{call.name!r} is not among {', '.join(sorted(self._may_call)) or 'no calls at all'}")
         request = render(call)
         if self._endpoint is None:
             raise NoEndpoint("ask for the cluster's id first")
-        began = self._monotonic_s()
+        return request, self._endpoint
+
+    async def _once(
+        self, url: str, request: Request, call: Call, *, caller_id: str, within_s: float, began_s: float
+    ) -> Reply:
         try:
-            async with asyncio.timeout(within_s), self._client(self._endpoint, within_s) as client:
+            async with asyncio.timeout(within_s), self._client(url, within_s) as client:
                 headers = {"X-Caller-ID": caller_id}
                 if request.body:
                     headers["Content-Type"] = "application/json"
                 built = client.build_request(
                     request.method, request.path, content=request.body.encode() or None, headers=headers
                 )
-                status, content_type, body = await _exchange(client, built)
+                status, content_type, body = await exchange(client, built)
         except NEVER_SENT as error:
-            return Reply("never_sent", code=type(error).__name__, body=str(error), took_ms=self._since(began))
+            return Reply("never_sent", code=type(error).__name__, body=str(error), took_ms=self._since(began_s))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError) as error:
-            return Reply("may_have_run", code=type(error).__name__, body=str(error), took_ms=self._since(began))
+            return Reply("may_have_run", code=type(error).__name__, body=str(error), took_ms=self._since(began_s))
         answer, code, text = judge(call, status, content_type, body)
-        return Reply(answer, status, text, code, self._since(began))
+        return Reply(answer, status, text, code, self._since(began_s))
 
     def _since(self, began_s: float) -> int:
         return int((self._monotonic_s() - began_s) * 1000)
@@ -153,7 +165,9 @@ _UNSENT_DIES: list[tuple[int, int, int] | tuple[int, int, bytes]] = [
 ]
 
 
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request) -> tuple[int, str, str]:
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, most: int = BODY_BYTES_MAX
+) -> tuple[int, str, str]:
     """(status, content type, body); more than fits is cut, and then is no JSON."""
     response = await client.send(request, stream=True)
     try:
@@ -162,9 +176,9 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request) -> tuple[
             return response.status_code, "", "a compressed answer"
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > BODY_BYTES_MAX:
+            if len(body) > most:
                 break
     finally:
         await response.aclose()
-    text = body[:BODY_BYTES_MAX].decode("utf-8", "replace")
+    text = body[:most].decode("utf-8", "replace")
     return response.status_code, response.headers.get("content-type", ""), text

@@ -475,7 +475,7 @@ class _Here:
 
     def _got_worse(self, facts: Facts) -> ExecutionAborting | None:
         bad = self.action.abort_if(self.claim.before, self._sample(facts)) if self.claim.before else None
-        return self.aborting(*bad, worse=True) if bad else None
+        return self.aborting(*bad, worse=bad[0] not in self.action.not_worse) if bad else None
 
     def watch(self) -> Say | Look | Rest:
         """Sample until PD has ended what was set going, and then three times more."""
@@ -563,10 +563,9 @@ class _Here:
             return Say((self._concluded("unknown", "undo_refused", f"PD refuses to take it back: {refused[-1].code}"),))
         if last is not None and last.had_no_effect():
             return self._undo_again(index, last)
-        made, since = last or self.claim.done(index), self.claim.gone.get(index)
-        assert made is not None
+        since = self.claim.gone.get(index)
         is_first = last is None and since is None
-        facts = self._fresh_after(made.taken_at_ms)
+        facts = self._fresh_after(max(s.taken_at_ms for s in self.claim.steps if s.change == index))
         if facts is None:  # the first undo does not wait for a PD that can't be read
             return self._undo_again(index, None) if is_first and self.seen.no_facts else Look()
         finding = self.action.probe(change.undo, facts)

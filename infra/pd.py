@@ -13,9 +13,9 @@ from typing import TypeVar
 import httpx
 
 from actions.calls import PREFIX
-from infra import pd_parse
+from infra import pd_parse, tikv
 from infra.pd_parse import CHECKS, FIRST, STATUS, THEN, Pass, Said, Who
-from schemas.facts import Facts, Look, NoFacts
+from schemas.facts import Facts, Look, NoFacts, TikvSetting
 
 T = TypeVar("T")
 
@@ -88,7 +88,19 @@ class PdReader:
             took_ms = max(0, int((self.monotonic_s() - began) * 1000))
             return pd_parse.facts(said, look, Pass(cluster_id, int(now_s * 1000), took_ms, age_s))
 
-        return await self._on_some_endpoint(cluster_id, read)
+        facts = await self._on_some_endpoint(cluster_id, read)
+        return await self._with_setting(facts, look.tikv_setting) if look.tikv_setting else facts
+
+    async def _with_setting(self, facts: Facts, asked: TikvSetting) -> Facts:
+        """A budget of its own: a store that hangs is no reason to think that PD does."""
+        endpoint = self.clusters[facts.cluster_id]
+        url = endpoint.urls[self._watched[facts.cluster_id].first_url]
+        began = self.monotonic_s()
+        async with self._client(facts.cluster_id, endpoint, url, tikv.BUDGET_S) as client:
+            found = await tikv.setting(client, httpx.URL(url).scheme, asked, facts.store(asked.store_id))
+        took_ms = facts.took_ms + max(0, int((self.monotonic_s() - began) * 1000))
+        seen = {"tikv_setting": found, "taken_at_ms": int(self.wall_s() * 1000), "took_ms": took_ms}
+        return facts.model_copy(update=seen)
 
     async def watch(self, cluster_id: str) -> None:
         """Notice who leads PD, so that its age is known when it is asked for. Raises NoFacts."""
@@ -146,8 +158,9 @@ class PdReader:
             index = (watched.first_url + tried) % count
             share_s = max(0.05, (ends_s - self.monotonic_s()) / (count - tried % count))
             try:
-                async with asyncio.timeout(share_s), self._client(cluster_id, endpoint, index, share_s) as client:
-                    found = await read(_Ask(client, endpoint.urls[index]))
+                url = endpoint.urls[index]
+                async with asyncio.timeout(share_s), self._client(cluster_id, endpoint, url, share_s) as client:
+                    found = await read(_Ask(client, url))
             except (TimeoutError, httpx.TimeoutException):
                 failed.append(NoFacts("pd_timeout", f"{endpoint.urls[index]} gave no answer within {share_s:.1f} s"))
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
@@ -163,9 +176,8 @@ class PdReader:
             watched.closed_until_s = self.monotonic_s() + self.breaker_s
         raise NoFacts(failed[0].code, "; ".join(dict.fromkeys(f.text for f in failed)))
 
-    def _client(self, cluster_id: str, endpoint: PdEndpoint, index: int, share_s: float) -> httpx.AsyncClient:
+    def _client(self, cluster_id: str, endpoint: PdEndpoint, url: str, share_s: float) -> httpx.AsyncClient:
         """Fresh for each pass; deaf to proxies and credentials in the environment; follows no redirect."""
-        url = endpoint.urls[index]
         if self.transport:
             transport = self.transport(cluster_id)
         else:

@@ -271,6 +271,8 @@ def _store(entry: _At, written: _At, limits: _At) -> StoreFacts:
         id=store_id,
         address=store.map("address").text(),
         status_address=store.map("status_address", "").text(),
+        version=store.map("version", "").text(),
+        started_at_s=store.map("start_timestamp", 0).number(),
         state=state,
         labels=labels,
         capacity_bytes=status.map("capacity").size(),

@@ -1,6 +1,6 @@
 """PD's HTTP face over the model: pure (`answer`), in memory (`transport`), as ASGI (`asgi`), on a port (`serve`).
 
-A TiKV store's own status port would be another face beside this one, over the same cluster.
+Which host is asked says whether it is PD or the status port of a store's TiKV (status_port.py), over the same cluster.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from pdsim import status_port
 from pdsim.api import router
 from pdsim.faults import Faults
 from pdsim.model import Call, Cluster
@@ -38,7 +39,8 @@ def answer(cluster: Cluster, request: Request, now: float, faults: Faults | None
     cluster.advance(now)
 
     def apply() -> Answer:
-        given = router.dispatch(cluster, request)
+        store = None if request.path.startswith("/pd/") else status_port.at_host(cluster, request.header("host"))
+        given = status_port.answer(store, request) if store else router.dispatch(cluster, request)
         if isinstance(given, Silence):
             return given
         return Response(given.status, given.headers, given.body, given.after_s, _changed(request, given))
@@ -54,6 +56,7 @@ def answer(cluster: Cluster, request: Request, now: float, faults: Faults | None
             caller_id=request.header("x-caller-id"),
             status=seen.status if isinstance(seen, Response) else None,
             applied=bool(seen.changed),
+            host=request.header("host"),
         )
     )
     return seen

@@ -39,6 +39,7 @@ class Call:
     caller_id: str
     status: int | None  # None: the caller got no answer
     applied: bool
+    host: str = ""  # which server was asked
 
 
 @dataclass(slots=True, kw_only=True)
@@ -213,6 +214,7 @@ class Cluster(World):
         """The process starts again and reports at once. A Tombstone stays one."""
         store = self.stores[store_id]
         store.alive, store.died_at, store.started_at = True, None, self.now
+        store.settings.restarted()
         tikv.store_heartbeat(self, store)
         tikv.region_heartbeats(self, store)
         self.wake()

@@ -11,6 +11,12 @@ DISCONNECTED_AFTER_S = 20.0
 UNHEALTHY_AFTER_S = 600.0
 SLOW_FROM = 80
 UNLIMITED_RATE = 100_000_000.0
+SETTINGS = {  # of a TiKV, as it shows them; those that may be changed online
+    "storage.block-cache.capacity": "8GiB",
+    "server.snap-io-max-bytes-per-sec": "100MiB",
+    "server.grpc-memory-pool-quota": "9223372036854775807B",
+    "rocksdb.rate-bytes-per-sec": "10GiB",
+}
 
 
 class State(IntEnum):
@@ -40,6 +46,17 @@ class Limit:
             return False
         self.tokens -= 1.0
         return True
+
+
+@dataclass(slots=True)
+class Settings:
+    """A TiKV's settings: those in force, and those in its file, which a start reads."""
+
+    now: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    file: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+
+    def restarted(self) -> None:
+        self.now = dict(self.file)
 
 
 @dataclass(slots=True)
@@ -76,6 +93,7 @@ class Store:
     next_region_heartbeat: float = 0.0
     died_at: float | None = None
     write_rates: dict[str, float] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def available(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from schemas.values import Model
+from schemas.values import Model, StoreId
 
 StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
 RECOVERY_OVER = ("no on-going recovery", "unsafe recovery finished", "unsafe recovery failed")
@@ -16,6 +16,8 @@ class StoreFacts(Model):
     id: int
     address: str
     status_address: str = ""
+    version: str = ""  # of its TiKV: `8.5.4`
+    started_at_s: int = 0  # when its process started, s since 1970; 0: PD does not say
     state: StoreState
     labels: dict[str, str] = {}
     capacity_bytes: int = 0
@@ -107,6 +109,24 @@ class RemovalFacts(Model):
     left_s: float  # at that speed; the largest number there is while nothing moves
 
 
+class TikvSetting(Model):
+    """One setting of one store's TiKV, which is asked itself."""
+
+    store_id: StoreId
+    key: str
+
+
+class TikvSettingFacts(Model):
+    """What it is. Where that could not be had, `code` and `text` say why (`tikv_unreachable`, `tikv_malformed`, ...):
+    the rest of the facts is no less true for it."""
+
+    store_id: int
+    key: str
+    value: str = ""  # as TiKV shows it: `8GiB`
+    code: str = ""
+    text: str = ""
+
+
 class Facts(Model):
     """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
 
@@ -147,6 +167,7 @@ class Facts(Model):
     newest_operators: tuple[NewestOperator, ...] = ()  # of the regions asked for; absent: none in the last 10 min
     removals: tuple[RemovalFacts, ...] = ()  # of the stores that the action asked for, those that PD has any of
     regions_total: int = 0
+    tikv_setting: TikvSettingFacts | None = None  # the one that the action asked for
     unsafe_recovery: str = "No on-going recovery."
 
     def store(self, store_id: int) -> StoreFacts | None:
@@ -203,6 +224,7 @@ class Look(Model):
     region_ids: tuple[int, ...] = ()
     operators_of: tuple[int, ...] = ()  # regions whose operator is what the action is about
     removal_of: tuple[int, ...] = ()
+    tikv_setting: TikvSetting | None = None
 
 
 MAY_PASS = frozenset(  # reasons for no facts that time may heal; every other one is a no

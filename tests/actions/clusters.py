@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actions.action import Limits
-from schemas.facts import Facts, NewestOperator, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
+from schemas.facts import Facts, NewestOperator, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, TikvSettingFacts
 from schemas.policy import LimitsPolicy
 
 NOW = 1_800_000_000_000
@@ -17,6 +17,8 @@ def store(store_id: int, **changed: Any) -> StoreFacts:
         id=store_id,
         address=f"10.0.4.{store_id}:20160",
         status_address=f"10.0.4.{store_id}:20180",
+        version="8.5.4",
+        started_at_s=NOW // 1000 - 86_400,
         state="Up",
         capacity_bytes=1000,
         available_bytes=600,
@@ -27,6 +29,12 @@ def store(store_id: int, **changed: Any) -> StoreFacts:
         written_bytes_per_s=1e6,
     )
     return healthy.model_copy(update=changed)
+
+
+def with_setting(facts: Facts, key: str, value: str = "", **changed: Any) -> Facts:
+    """Store 4 was asked for this setting."""
+    seen = TikvSettingFacts(store_id=4, key=key, value=value).model_copy(update=changed)
+    return facts.model_copy(update={"tikv_setting": seen})
 
 
 def tombstone(store_id: int, **changed: Any) -> StoreFacts:

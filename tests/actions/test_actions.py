@@ -22,12 +22,13 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
 from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, RemovalFacts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
-from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_store
+from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_setting, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
@@ -44,6 +45,8 @@ LEAVING = with_store(healthy(), store(4, state="Offline", leader_count=20, regio
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
 WITH_CONFIG = healthy(schedule_config={"leader-schedule-limit": 4})
+SETTING = SetTikvConfig(store_id=4, key="storage.block-cache.capacity", mib=4096)
+WITH_SETTING = with_setting(healthy(), SETTING.key, "8GiB")
 EACH = [
     (PAUSE, healthy()),
     (EVICT, healthy()),
@@ -57,6 +60,7 @@ EACH = [
     (OFFLINE, healthy()),
     (KEEP, LEAVING),
     (CONFIG, WITH_CONFIG),
+    (SETTING, WITH_SETTING),
 ]
 
 
@@ -99,7 +103,8 @@ def sample(**figures: float) -> Sample:
 
 
 CROWDED = {"most_led": 1.0, "most_held": 1.0}
-BEFORE = sample(version=3, low_space=0, **CROWDED)
+ALIKE: dict[str, float] = {"started_at_s": 1, "slow": 0}
+BEFORE = sample(version=3, low_space=0, **CROWDED, **ALIKE)
 GOOD = sample(
     leaders=0,
     leads=1,
@@ -115,6 +120,8 @@ GOOD = sample(
     running=0,
     draining=1,
     up=1,
+    bytes=2**32,
+    **ALIKE,
     **CROWDED,
 )  # to every action
 
@@ -208,6 +215,13 @@ GOOD = sample(
             (),
             Bounds(stores_max=6, regions_max=2, leaders_max=2),
             Reach(stores=5, regions=2, leaders=2, leaders_share=0.01),
+        ),
+        (
+            SETTING,
+            "Set storage.block-cache.capacity of store 4 to 4GiB until it restarts",
+            ("store:4",),
+            Bounds(stores_max=1, regions_max=166, leaders_max=0),
+            Reach(stores=1, regions=120, leaders=0, leaders_share=0),
         ),
     ],
 )
@@ -380,6 +394,30 @@ UNKNOWN = healthy(stores=0, regions=())
         ),
         (CONFIG, WITH_CONFIG, {"schedule.leader-schedule-limit": "4"}),
         (CONFIG, UNKNOWN, {"schedule.leader-schedule-limit": "unknown"}),
+        (
+            SETTING,
+            WITH_SETTING,
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.status_address": "10.0.4.4:20180",
+                "store:4.state": "Up",
+                "store:4.version": "8.5.4",
+                "store:4.started_at_s": "1799913600",
+                "store:4.storage.block-cache.capacity": "8GiB",
+            },
+        ),
+        (
+            SETTING,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.status_address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.version": "unknown",
+                "store:4.started_at_s": "unknown",
+                "store:4.storage.block-cache.capacity": "unknown",
+            },
+        ),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -392,7 +430,7 @@ def test_it_can_be_read_at_3_am(name: str) -> None:
     kind = named(name)
     text = describe(kind)
     assert "What clients notice" in text
-    assert "pd-ctl" in text
+    assert "pd-ctl" in text or "by hand: curl" in text
     assert kind.may_call <= set(calls.CALLS)
     assert params_schema(kind)["additionalProperties"] is False
 

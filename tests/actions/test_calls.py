@@ -14,6 +14,7 @@ from actions import calls
 from actions.calls import CALLS, BadCall, judge, render
 from actions.schedule_keys import KEYS
 from schemas.values import Call
+from tests.actions.clusters import store
 
 J = "application/json; charset=UTF-8"
 EVICT = calls.add_evict_leader(4)
@@ -31,7 +32,28 @@ RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
 CONFIG = calls.set_schedule_config("leader-schedule-limit", 0)
 CANCEL = calls.cancel_operator(180, 1_799_999_900_123_456_789)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER, CONFIG, CANCEL, OFFLINE, KEEP)
+CACHE = "storage.block-cache.capacity"
+SET = calls.set_tikv_config(store(4), CACHE, "8GiB", "4GiB")
+RESTORE = calls.restore_tikv_config(store(4), CACHE, "4GiB", "8GiB")
+TO_TIKV = (SET, RESTORE)
+ALL = (
+    EVICT,
+    UNEVICT,
+    TRANSFER,
+    BURY,
+    SPLIT,
+    WEIGH,
+    PAUSE,
+    RESUME,
+    MOVE,
+    SCATTER,
+    CONFIG,
+    CANCEL,
+    OFFLINE,
+    KEEP,
+    SET,
+    RESTORE,
+)
 
 ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
 
@@ -88,6 +110,18 @@ ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
             CONFIG,
             'POST /pd/api/v1/config {"schedule.leader-schedule-limit":0}',
             "pd-ctl config set leader-schedule-limit 0",
+        ),
+        (
+            SET,
+            'POST 10.0.4.4:20180/config?persist=false {"storage.block-cache.capacity":"4GiB"}',
+            "curl -X POST 'http://10.0.4.4:20180/config?persist=false' -d"
+            """ '{"storage.block-cache.capacity":"4GiB"}'   # if GET /config there shows 8GiB""",
+        ),
+        (
+            RESTORE,
+            'POST 10.0.4.4:20180/config?persist=false {"storage.block-cache.capacity":"8GiB"}',
+            "curl -X POST 'http://10.0.4.4:20180/config?persist=false' -d"
+            """ '{"storage.block-cache.capacity":"8GiB"}'   # only where it still shows 4GiB""",
         ),
     ],
 )
@@ -152,6 +186,27 @@ def test_every_row_has_a_constructor() -> None:
         calls.set_schedule_config("leader-schedule-limit", 2**31),
         Call(name="set_schedule_config", args={"key": "leader-schedule-limit"}),
         Call(name="set_schedule_config", args={"key": "leader-schedule-limit", "value": "1", "ttlSecond": "5"}),
+        Call(name="set_tikv_config", args=SET.args | {"persist": "true"}),
+        Call(name="set_tikv_config", args={k: v for k, v in SET.args.items() if k != "was"}),
+        *(
+            Call(name=name, args=SET.args | {of: bad})
+            for name in ("set_tikv_config", "restore_tikv_config")
+            for of, bad in (
+                ("key", "server.grpc-memory-pool-quota"),
+                ("key", "log.level"),
+                ("key", ""),
+                ("value", "4096MiB"),  # 4GiB is the one spelling
+                ("value", "0KiB"),
+                ("value", '4GiB","log.level":"debug'),
+                ("was", "8G"),
+                ("was", "45%"),
+                ("status_address", "10.0.4.4:20180/pause_grpc?"),
+                ("status_address", "me@10.0.4.4:20180"),
+                ("status_address", ""),
+                ("address", "10.0.4.4"),
+                ("started_at_s", "0"),
+            )
+        ),
         Call(name=""),
     ],
 )
@@ -200,6 +255,9 @@ def test_the_calls_that_harm_can_never_be_rendered(name: str, args: dict[str, st
     try:
         request = render(Call(name=name, args=args))
     except BadCall:
+        return
+    if CALLS[name].to == "tikv":
+        assert request.path == "/config?persist=false"
         return
     path, _, query = str(request).partition("?")
     assert query == ("state=Up" if name == "cancel_store_offline" else "")
@@ -250,8 +308,13 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
 def test_no_template_names_the_calls_that_harm() -> None:
     for name, kind in CALLS.items():
         path, _, query = kind.path.partition("?")
-        assert query == ("state=Up" if name == "cancel_store_offline" else "")
+        queries = {
+            "cancel_store_offline": "state=Up",
+            **dict.fromkeys(("set_tikv_config", "restore_tikv_config"), "persist=false"),
+        }
+        assert query == queries.get(name, "")
         assert not re.search(r"regions/store|scheduler-config|force|ttl", kind.path)
+        assert kind.path.startswith("/pd/api/v1/") == (kind.to == "pd")
         assert not re.search(r"[?&%#]", path + query)
 
 
@@ -279,6 +342,42 @@ def test_every_key_that_may_be_set_can_be_said(key: str) -> None:
     for other in (key.upper(), f"{key} ", f" {key}", f"{key}\n", key[:-1], f"{key}s"):
         with pytest.raises(BadCall, match="is not a key"):
             render(calls.set_schedule_config(other, 0))
+
+
+def test_what_is_not_on_the_list_of_settings_cannot_be_said_to_a_store() -> None:
+    paths = {kind.path for kind in CALLS.values() if kind.to == "tikv"}
+    assert paths == {"/config?persist=false"}
+    assert {kind.to for kind in CALLS.values()} == {"pd", "tikv"}
+    assert all(render(call).server == "" for call in ALL if call not in TO_TIKV)
+
+
+@pytest.mark.parametrize("call", TO_TIKV, ids=str)
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "answer", "code"),
+    [
+        (200, "", "", "accepted", ""),
+        (200, "", "x", "may_have_run", "http_200"),
+        (200, J, "", "may_have_run", "http_200_not_tikv"),
+        (200, "text/html", "", "may_have_run", "http_200_not_tikv"),
+        (204, "", "", "may_have_run", "http_204"),
+        (500, "", 'failed to update, error: "unexpect fields: nosuch"', "refused", "tikv_said_no"),
+        (500, "", 'failed to update, error: "config data_dir can not be changed"', "refused", "tikv_said_no"),
+        (500, "", 'failed to update, error: "failed to parse: 4XiB"', "refused", "tikv_said_no"),
+        (500, "", 'failed to decode, error: "wrong format"', "refused", "tikv_said_no"),
+        (403, "", "certificate role error", "refused", "tikv_said_no"),
+        (500, "text/plain", 'failed to decode, error: "wrong format"', "may_have_run", "http_500_not_tikv"),
+        (200, "", 'failed to decode, error: "wrong format"', "may_have_run", "http_200"),
+        (500, "", 'failed to update, error: "shared block cache is disabled"', "may_have_run", "http_500"),
+        (500, "", "config changed, but failed to persist change due to err: Os", "may_have_run", "http_500"),
+        (500, "", "Internal Server Error", "may_have_run", "http_500"),
+        (400, "", "provided string was not `true` or `false`", "may_have_run", "http_400"),
+        (400, "", '{"code":"input"}', "may_have_run", "http_400"),
+        (502, "text/html", "<html>", "may_have_run", "http_502_not_tikv"),
+        (500, "", "[PD:core:ErrStoreNotFound]store 4", "may_have_run", "PD:core:ErrStoreNotFound"),
+    ],
+)
+def test_what_a_store_answers(call: Call, status: int, content_type: str, body: str, answer: str, code: str) -> None:
+    assert judge(call, status, content_type, body)[:2] == (answer, code)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
-from actions.calls import render
+from actions.calls import Request, render
 from pdsim.model import Call
 from pdsim.schedulers import Schedulers
 from schemas import events as e
@@ -252,8 +252,7 @@ def claim_before_effect(history: History) -> Iterator[str]:
         if execution.ended and write.at_ms > execution.ended[0].at_ms + 1:
             yield f"{write}: the claim was concluded at {execution.ended[0].at_ms}"
         request = render(intended.call)
-        path = f"{write.call.path}?{write.call.query}" if write.call.query else write.call.path
-        if (write.call.method, path) != (request.method, request.path) or _other(write, request.body):
+        if not _is_it(write, request):
             yield f"{write}: intended was {request}"
         if intended.call not in _calls_of(execution.claimed.plan):
             yield f"{write}: the plan has no such call"
@@ -271,8 +270,13 @@ def _claimed_when_closed(history: History) -> Iterator[str]:
             yield f"{event.remediation_id} is claimed at {_where(record)}, and was closed before"
 
 
-def _other(write: Write, body: str) -> bool:
-    return bool(body) and json.loads(write.call.body or b"null") != json.loads(body)
+def _is_it(write: Write, request: Request) -> bool:
+    """Was this request sent, and to the server that it names, where it names one?"""
+    call = write.call
+    path = f"{call.path}?{call.query}" if call.query else call.path
+    if (call.method, path) != (request.method, request.path) or request.server not in ("", call.host):
+        return False
+    return not request.body or json.loads(call.body or b"null") == json.loads(request.body)
 
 
 def _calls_of(plan: Plan) -> list[Any]:

@@ -555,6 +555,17 @@ def test_what_is_over_is_not_paused_anew() -> None:
     assert isinstance(moved(run).events[0], e.ChangeUndone)
 
 
+def test_a_look_from_before_it_was_paused_anew_does_not_say_that_there_is_nothing_to_take_back() -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    run.present, run.led_since_ms = False, run.claim.due_ms(0) - 1000
+    looked(run, run.claim.due_ms(0) - 500)
+    run.step("well")
+    assert run.present
+    run.now_ms = run.claim.due_ms(0)
+    assert moved(run) == Look()
+
+
 # -- what somebody has taken back before us -------------------------------------------------------------------------
 
 

@@ -20,18 +20,19 @@ from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.transfer_region_leader import TransferRegionLeader
 from console.keys import make_key
 from executors.changes import Claim
 from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, evolve, next_move
 from schemas import events as e
 from schemas.controls import Controls, Stop
-from schemas.facts import Facts, RemovalFacts
+from schemas.facts import Facts, RemovalFacts, TikvSettingFacts
 from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Head, Plan, SignedApproval, canonical_json
 from schemas.wire import digest_of
-from tests.actions.clusters import NOW, balancing, healthy, newest, store, tombstone, with_store
+from tests.actions.clusters import NOW, balancing, healthy, newest, store, tombstone, with_setting, with_store
 
 LIMITS = {"settling_s": 10, "pd_leader_age_s_min": 0}
 ON = {name: {"mode": "on"} for name in CATALOGUE}
@@ -55,6 +56,7 @@ OFFLINE = OfflineStore(store_id=4)
 KEEP = CancelStoreOffline(store_id=4)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler", keep_s=60)
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2, keep_s=60)
+SHRINK = SetTikvConfig(store_id=4, key="storage.block-cache.capacity", mib=4096)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
     "pause": (PAUSE, healthy()),
     "evict": (EVICT, healthy()),
@@ -65,6 +67,7 @@ ACTIONS: dict[str, tuple[Action, Facts]] = {
     "offline": (OFFLINE, healthy()),
     "keep": (KEEP, with_store(healthy(), store(4, state="Offline"))),
     "config": (CONFIG, healthy(schedule_config={"leader-schedule-limit": 4})),
+    "shrink": (SHRINK, with_setting(healthy(), SHRINK.key, "8GiB")),
 }
 
 
@@ -170,6 +173,8 @@ class Execution:
             now["paused_schedulers"] = ("balance-region-scheduler",)
         elif self.present and self.action is CANCEL:
             now |= {"operators": (), "newest_operators": (newest(status="CANCEL"),)}
+        elif self.present and self.action is SHRINK:
+            now["tikv_setting"] = TikvSettingFacts(store_id=4, key=SHRINK.key, value="4GiB")
         elif self.present and self.action is WEIGH:
             weighed = {"leader_weight": 0.5}
             now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)

@@ -78,11 +78,13 @@ def test_a_value_that_somebody_else_sets_meanwhile_ends_it() -> None:
     async def spec(world: World) -> None:
         world.approve(await world.asks("set_schedule_config", **SLOWER))
         await world.until(lambda: world.one(e.Sampled))
+        await world.passes(60)  # a PD that leads for less is not believed that ours is gone
         world.pd.config.schedule[KEY] = 7
         closed = await world.closed()
         assert concluded(world).code == "changed_by_other"
-        assert (closed.code, concluded(world).owed) == ("worse", ())
+        assert (closed.code, concluded(world).owed) == ("no_better", ())
         assert "was 2048 and is 7" in concluded(world).text
+        assert value(world) == 7, "theirs stays"
 
     live(spec, **SMALL)
 

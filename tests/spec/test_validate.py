@@ -15,7 +15,17 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from schemas.events import ActionProposed, NothingProposed, ProposalRefused, ProposalValidated
-from schemas.facts import MAY_PASS, Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
+from schemas.facts import (
+    MAY_PASS,
+    Facts,
+    Look,
+    NoFacts,
+    OperatorFacts,
+    PeerFacts,
+    RegionFacts,
+    StoreFacts,
+    TikvSettingFacts,
+)
 from schemas.policy import ActionPolicy, LimitsByTier, LimitsPolicy, Policy
 from schemas.processors import Record
 from schemas.values import Bounds, Cause, Evidence, Head, Objection, Tier
@@ -35,6 +45,7 @@ POLICY = Policy(
         "offline_store": ActionPolicy(mode="on"),
         "cancel_store_offline": ActionPolicy(mode="on"),
         "set_schedule_config": ActionPolicy(mode="on"),
+        "set_tikv_config": ActionPolicy(mode="on"),
     },
 )
 SEEN = Evidence(id="E1", text="slow_score 84", source="GET /stores", entities=("store:4",), seen_at_ms=NOW)
@@ -338,6 +349,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "offline_store": "dry_run",
         "cancel_store_offline": "dry_run",
         "set_schedule_config": "dry_run",
+        "set_tikv_config": "dry_run",
         "never_tried": "observe",
     }
     assert policy.at_most("dry_run").version == policy.version
@@ -436,6 +448,13 @@ odd = {
     "troubled_complete": st.booleans(),
     "regions": st.lists(regions, max_size=2).map(tuple),
     "regions_total": numbers,
+    "tikv_setting": st.builds(
+        TikvSettingFacts,
+        store_id=st.sampled_from([4, 4, 5]),
+        key=st.just("storage.block-cache.capacity"),
+        value=st.sampled_from(["8GiB", "8GiB", "4GiB", "45%", ""]),
+        code=st.sampled_from(["", "", "tikv_timeout"]),
+    ),
     "unsafe_recovery": st.sampled_from(["No on-going recovery.", "Unsafe recovery Finished", "stage", ""]),
     "pd_cluster_id": st.sampled_from([0, 1, PINNED]),
 }
@@ -463,6 +482,7 @@ PROPOSALS = st.sampled_from(
         proposed("cancel_store_offline"),
         proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":4}'),
         proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":32}', by="model"),
+        proposed("set_tikv_config", '{"store_id":4,"key":"storage.block-cache.capacity","mib":4096}'),
         proposed("nothing_known", "{}"),
         proposed(params="[]"),
     ]

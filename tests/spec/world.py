@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from bootstrap.roles import Hands, rules, stage
 from console.keys import make_key
 from executors.execute import Reply, WindowPassed, Writer
-from executors.pd import PdWriter
+from executors.tikv import ClusterWriter
 from infra.pd import PdEndpoint, PdReader
 from infra.runners.books import Books
 from infra.runners.memory import JumpingLoop, MemoryControls, MemoryLog, MemoryOwnLog, run_maps
@@ -174,7 +174,7 @@ class World:
             reader=PdReader(
                 {CLUSTER: endpoint}, monotonic_s=self.now_s, wall_s=self.now_s, transport=lambda cluster: self.transport
             ),
-            writer=lambda cluster, may_call: PdWriter(
+            writer=lambda cluster, may_call: ClusterWriter(
                 ("http://pd-0:2379",), may_call=may_call, transport=lambda: self.transport, monotonic_s=self.now_s
             ),
             window=lambda window_s: VirtualWindow(self.now_s, window_s),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from executors.pd import PdWriter
+from executors.tikv import ClusterWriter
 from infra.pd import PdEndpoint, PdReader
 from pdsim.faults import Faults
 from pdsim.http import transport
@@ -39,8 +39,8 @@ class Pd:
             transport=lambda _: self.transport(),
         )
 
-    def writer(self, *may_call: str, urls: tuple[str, ...] | None = None) -> PdWriter:
-        return PdWriter(urls or self.urls, may_call=frozenset(may_call), transport=self.transport)
+    def writer(self, *may_call: str, urls: tuple[str, ...] | None = None) -> ClusterWriter:
+        return ClusterWriter(urls or self.urls, may_call=frozenset(may_call), transport=self.transport)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         return transport(self.cluster, self.clock, self.faults)

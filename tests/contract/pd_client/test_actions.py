@@ -24,6 +24,7 @@ from actions.scatter_regions import ScatterRegions
 from actions.schedule_keys import KEYS, ScheduleKey
 from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
+from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
@@ -48,6 +49,7 @@ OFFLINE = OfflineStore(store_id=4)
 CANCEL = CancelStoreOffline(store_id=4)
 PAUSE = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60)
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
+SHRINK = SetTikvConfig(store_id=4, key="storage.block-cache.capacity", mib=4096)
 
 
 async def settled(pd: Pd) -> None:
@@ -416,6 +418,41 @@ async def test_after_a_pd_leader_change_a_scatter_is_told_once_every_region_is_h
     was = calls.scatter_region(region.id, conf_ver=region.conf_ver, leader_store_id=region.leader or 0)
     assert action.probe(change.do, facts) == ("not_started" if change.do == was else "applied")
     assert action.is_done(facts)
+
+
+async def test_a_cache_is_made_smaller_and_set_back(pd: Pd) -> None:
+    await settled(pd)
+    was = {s.id: s.settings for s in pd.cluster.stores.values()}
+    assert await run(pd, SHRINK) == "succeeded"
+    assert {s.id: s.settings for s in pd.cluster.stores.values()} == was
+    assert pd.cluster.stores[4].settings.file == pd.cluster.stores[5].settings.now
+    assert pd.writes() == ["POST /config", "POST /config"]
+
+
+async def test_a_restart_takes_a_setting_back(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, SHRINK)
+    (change,) = SHRINK.plan(before)
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    assert SHRINK.probe(change.do, await facts_for(pd, SHRINK)) == "applied"
+    pd.cluster.kill_store(4)
+    dead = await facts_for(pd, SHRINK)
+    assert (SHRINK.probe(change.do, dead), SHRINK.probe(change.undo, dead)) == ("cant_tell", "cant_tell")
+    pd.later(5)
+    pd.cluster.revive_store(4)
+    now = await facts_for(pd, SHRINK)
+    assert (SHRINK.probe(change.do, now), SHRINK.probe(change.undo, now)) == ("not_started", "applied")
+    stopped = SHRINK.abort_if(
+        Sample(at_ms=0, figures=SHRINK.figures(before)), Sample(at_ms=1, figures=SHRINK.figures(now))
+    )
+    assert stopped is not None
+    assert stopped[0] == "store_restarted"
+    assert f"store:4.started_at_s was {int(START) - 604_800}, is {int(START) + 315}" in drifted(
+        plan_of(SHRINK, before), now, SHRINK
+    )
+    assert await send(pd, change.undo) == "accepted"  # without a word to the store
+    assert pd.writes() == ["POST /config"]
 
 
 async def test_a_region_is_split(pd: Pd) -> None:
