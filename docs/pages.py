@@ -465,6 +465,7 @@ def pd_calls() -> str:
     rows = [
         ("reads (`tls_read`)", "`GET`", ", ".join(f"`{calls.PREFIX}{path}`" for path in reads)),
         ("reads (`tls_read`)", "`GET`", f"`{calls.PREFIX}{pd_parse.region_path(0).replace('/0', '/{id}')}`"),
+        ("reads (`tls_read`)", "`GET`", f"`{calls.PREFIX}{pd_parse.removal_path(0).replace('=0', '={id}')}`"),
     ]
     for kind in actions_in_order():
         sent = [calls.CALLS[name] for name in sorted(kind.may_call)]

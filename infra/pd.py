@@ -14,7 +14,7 @@ import httpx
 
 from actions.calls import PREFIX
 from infra import pd_parse
-from infra.pd_parse import CHECKS, FIRST, MAY_BE_ABSENT, STATUS, THEN, Pass, Said, Who
+from infra.pd_parse import CHECKS, FIRST, STATUS, THEN, Pass, Said, Who
 from schemas.facts import Facts, Look, NoFacts
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class PdReader:
         """Raises NoFacts: what PD did not say, or said so that it can't be believed."""
         if len(look.region_ids) > REGIONS_MAX:
             raise NoFacts("pd_too_large", f"{len(look.region_ids)} regions asked for, at most {REGIONS_MAX} are read")
-        paths = (*THEN, *(pd_parse.region_path(r) for r in sorted(set(look.region_ids))))
+        paths = (*THEN, *pd_parse.asked_paths(look))
 
         async def read(ask: _Ask) -> Facts:
             began = self.monotonic_s()
@@ -215,7 +215,7 @@ class _Ask:
                     body = None
                     break
             said = Said(response.status_code, body)
-        if said.status != 200 and not (said.status == 404 and path in MAY_BE_ABSENT):
+        if said.status != 200 and not (said.status == 404 and pd_parse.may_be_absent(path)):
             raise pd_parse.refusal(path, said)
         if said.body is None and path not in CHECKS:
             raise NoFacts("pd_too_large", f"GET {path}: more than {BODY_BYTES_MAX} bytes")

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, get_args
 
-from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, StoreState
+from schemas.facts import (
+    Facts,
+    Look,
+    NoFacts,
+    OperatorFacts,
+    PeerFacts,
+    RegionFacts,
+    RemovalFacts,
+    StoreFacts,
+    StoreState,
+)
 
 CLUSTER: Final = "/cluster"
 MEMBERS: Final = "/members"
@@ -21,6 +31,7 @@ STATUS: Final = "/status"
 HEALTH: Final = "/health"
 STORES: Final = "/stores?state=0&state=1&state=2"  # without it, Tombstones are left out
 RATES: Final = "/hotspot/stores"
+STORE_LIMITS: Final = "/stores/limit"
 CHECKS: Final = ("/regions/check/down-peer", "/regions/check/pending-peer", "/regions/check/miss-peer")
 OPERATORS: Final = "/operators?object"
 SCHEDULERS: Final = "/schedulers"
@@ -32,8 +43,8 @@ RECOVERY: Final = "/admin/unsafe/remove-failed-stores/show"
 COUNT: Final = "/regions/count"
 FIRST: Final = (CLUSTER, MEMBERS)  # who answers is asked before anything else
 THEN: Final = (
-    STATUS, HEALTH, STORES, RATES, *CHECKS, OPERATORS, SCHEDULERS, PAUSED, EVICTING, SLOW_EVICTING, CONFIG,
-    RECOVERY, COUNT,
+    STATUS, HEALTH, STORES, RATES, STORE_LIMITS, *CHECKS, OPERATORS, SCHEDULERS, PAUSED, EVICTING, SLOW_EVICTING,
+    CONFIG, RECOVERY, COUNT,
 )  # fmt: skip
 READS: Final = (*FIRST, *THEN)
 MAY_BE_ABSENT: Final = (EVICTING, SLOW_EVICTING)  # 404: no such scheduler
@@ -51,15 +62,31 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-
 _CODE = re.compile(r"\[PD:[a-z_]+:(Err[A-Za-z]+)\]")
 _NO_LEADER = {"ErrRedirect", "ErrRedirectNoLeader", "ErrRedirectToNotLeader", "ErrServerNotStarted", "ErrLeaderNil"}
 _REGION = re.compile(r"/region/id/[1-9][0-9]{0,18}")
+_REMOVAL = re.compile(r"/stores/progress\?id=[1-9][0-9]{0,18}")
 
 
 def region_path(region_id: int) -> str:
     return f"/region/id/{region_id}"
 
 
+def removal_path(store_id: int) -> str:
+    return f"/stores/progress?id={store_id}"
+
+
+def asked_paths(look: Look) -> tuple[str, ...]:
+    """What is read for this look alone."""
+    regions = (region_path(region_id) for region_id in sorted(set(look.region_ids)))
+    return (*regions, *(removal_path(store_id) for store_id in sorted(set(look.removal_of))))
+
+
 def may_read(path: str) -> bool:
     """The allow-list: these GETs and no others. `/regions/store/...?type=` can freeze a PD leader for good."""
-    return path in READS or _REGION.fullmatch(path) is not None
+    return path in READS or any(pattern.fullmatch(path) for pattern in (_REGION, _REMOVAL))
+
+
+def may_be_absent(path: str) -> bool:
+    """A 404 of this path says that there is no such thing now."""
+    return path in MAY_BE_ABSENT or _REMOVAL.fullmatch(path) is not None
 
 
 @dataclass(frozen=True)
@@ -134,12 +161,18 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
         region_schedule_limit=schedule.map("region-schedule-limit").number(),
+        replica_schedule_limit=schedule.map("replica-schedule-limit").number(),
+        replaces_offline_replicas=schedule.map("enable-replace-offline-replica").flag(),
+        location_labels=tuple(
+            name for part in replication.map("location-labels").text().split(",") if (name := part.strip())
+        ),
+        isolation_level=replication.map("isolation-level").text(),
         halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
         max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
         split_merge_interval_s=schedule.map("split-merge-interval").seconds(),
         tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # older PDs have no such switch
-        stores=_stores(at[STORES], at[RATES]),
+        stores=_stores(at[STORES], at[RATES], at[STORE_LIMITS]),
         schedulers=schedulers,
         paused_schedulers=_names(at[PAUSED]),
         evicting=_evicting(said[EVICTING], schedulers),
@@ -148,6 +181,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         troubled=troubled,
         troubled_complete=complete,
         regions=_asked(said, look),
+        removals=_removals(said, look),
         regions_total=at[COUNT].map("count").number(),
         unsafe_recovery=_recovery(at[RECOVERY]),
     )
@@ -174,20 +208,20 @@ def _healthy(health: _At, known: Who) -> int:
     return sum(1 for m in health.list() if m.map("health").boolean() and m.map("name").text() in known.members)
 
 
-def _stores(stores: _At, rates: _At) -> tuple[StoreFacts, ...]:
+def _stores(stores: _At, rates: _At, limits: _At) -> tuple[StoreFacts, ...]:
     listed = stores.map("stores").list()
     if stores.map("count").number() != len(listed):
         raise stores.map("count").wrong(f"{len(listed)} stores are listed")
     if len(listed) > STORES_MAX:
         raise NoFacts("pd_too_large", f"GET {STORES}: {len(listed)} stores, at most {STORES_MAX} are read")
     written = rates.map("bytes-write-rate")
-    found = tuple(sorted((_store(s, written) for s in listed), key=lambda s: s.id))
+    found = tuple(sorted((_store(s, written, limits) for s in listed), key=lambda s: s.id))
     if len({s.id for s in found}) != len(found):
         raise stores.map("stores").wrong("lists a store twice")
     return found
 
 
-def _store(entry: _At, written: _At) -> StoreFacts:
+def _store(entry: _At, written: _At, limits: _At) -> StoreFacts:
     """`state_name` Offline hides a dead process; after a restart of PD zeros stand for what it has not heard yet."""
     store, status = entry.map("store"), entry.map("status")
     store_id = store.map("id").number(1)
@@ -197,6 +231,7 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         raise NoFacts("pd_warming_up", f"GET {rate.path}: {rate.field}: PD knows no write rate of this store yet")
     labels = {label.map("key").text(): label.map("value", "").text() for label in store.map("labels", None).list()}
     heartbeat_ns = store.map("last_heartbeat", 0)
+    limit = limits.map(str(store_id), None)  # a Tombstone has none
     return StoreFacts(
         id=store_id,
         address=store.map("address").text(),
@@ -211,6 +246,8 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         region_weight=status.map("region_weight", 1.0).real(),
         slow_score=status.map("slow_score", 0).number(),
         is_busy=status.map("is_busy", False).boolean(),
+        physically_destroyed=store.map("physically_destroyed", False).boolean(),
+        remove_peer_limit=0.0 if limit.value is None else limit.map("remove-peer").real(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,
         written_bytes_per_s=0.0 if rate.value is None else rate.real(),
     )
@@ -284,6 +321,26 @@ def _asked(said: Mapping[str, Said], look: Look) -> tuple[RegionFacts, ...]:
         if region.id != region_id:
             raise answer.map("id").wrong(f"is {region.id}")
         found.append(region)
+    return tuple(found)
+
+
+def _removals(said: Mapping[str, Said], look: Look) -> tuple[RemovalFacts, ...]:
+    """Of a store that is not being taken out, or since another PD leader was, PD knows nothing: 404."""
+    found = []
+    for store_id in sorted(set(look.removal_of)):
+        path = removal_path(store_id)
+        if said[path].status == 404:
+            continue
+        answer = _At(path, "", _json(path, said[path]))
+        if answer.map("action").text() == "removing":
+            found.append(
+                RemovalFacts(
+                    store_id=store_id,
+                    progress=answer.map("progress").fraction(),
+                    mib_per_s=answer.map("current_speed").real(),
+                    left_s=answer.map("left_seconds").real(),
+                )
+            )
     return tuple(found)
 
 

@@ -26,6 +26,8 @@ class StoreFacts(Model):
     region_weight: float = 1.0
     slow_score: int = 0  # 1..100; 0: PD sent none
     is_busy: bool = False
+    physically_destroyed: bool = False  # taken offline by force: PD never takes it back
+    remove_peer_limit: float = 0.0  # replicas a minute that may leave it; 0: PD does not say
     last_heartbeat_ms: int = 0
     written_bytes_per_s: float = 0.0
 
@@ -76,6 +78,15 @@ class OperatorFacts(Model):
     brief: str = ""
 
 
+class RemovalFacts(Model):
+    """How far a store is drained that is being taken out; a new PD leader has forgotten it."""
+
+    store_id: int
+    progress: float  # 0..1 of its data
+    mib_per_s: float
+    left_s: float  # at that speed; the largest number there is while nothing moves
+
+
 class Facts(Model):
     """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
 
@@ -93,6 +104,10 @@ class Facts(Model):
     low_space_ratio: float = 0.8
     leader_schedule_limit: int = 4
     region_schedule_limit: int = 2048
+    replica_schedule_limit: int = 64
+    replaces_offline_replicas: bool = True  # enable-replace-offline-replica
+    location_labels: tuple[str, ...] = ()  # the outermost first
+    isolation_level: str = ""  # the label that replicas never share; empty: none
     halt_scheduling: bool = False
     merge_schedule_limit: int = 8  # 0: PD merges nothing
     max_merge_region_size_mib: int = 54  # PD merges regions up to this size with a neighbour, unless they are hot
@@ -107,6 +122,7 @@ class Facts(Model):
     troubled: tuple[RegionFacts, ...] = ()  # regions with a down or pending peer, or too few peers
     troubled_complete: bool = True  # False: more than we read; nothing may be concluded from absence
     regions: tuple[RegionFacts, ...] = ()  # the regions that the action asked for; absent: PD knows none such
+    removals: tuple[RemovalFacts, ...] = ()  # of the stores that the action asked for, those that PD has any of
     regions_total: int = 0
     unsafe_recovery: str = "No on-going recovery."
 
@@ -115,6 +131,9 @@ class Facts(Model):
 
     def region(self, region_id: int) -> RegionFacts | None:
         return next((r for r in self.regions if r.id == region_id), None)
+
+    def removal(self, store_id: int) -> RemovalFacts | None:
+        return next((r for r in self.removals if r.store_id == store_id), None)
 
     def living(self) -> tuple[StoreFacts, ...]:
         return tuple(s for s in self.stores if s.state != "Tombstone")
@@ -152,9 +171,11 @@ class Facts(Model):
 
 
 class Look(Model):
-    """What to read beyond the stores: regions by id, and tombstones are always read."""
+    """What to read beyond the stores: regions by id, and tombstones are always read. `removal_of`: stores of which is
+    read how far their removal is."""
 
     region_ids: tuple[int, ...] = ()
+    removal_of: tuple[int, ...] = ()
 
 
 MAY_PASS = frozenset(  # reasons for no facts that time may heal; every other one is a no

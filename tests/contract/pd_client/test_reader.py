@@ -47,6 +47,9 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert len(facts.regions[0].voter_store_ids()) == 3
     assert (facts.max_replicas, facts.low_space_ratio) == (3, 0.8)
     assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
+    assert (facts.replica_schedule_limit, facts.replaces_offline_replicas) == (64, True)
+    assert (facts.location_labels, facts.isolation_level, facts.removals) == ((), "", ())
+    assert {(s.remove_peer_limit, s.physically_destroyed) for s in facts.stores} == {(15, False)}
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
     assert facts.warming_up() is None
@@ -88,6 +91,45 @@ async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
     seen = (await pd.reader.facts("prod")).stores
     assert (seen[1].leader_weight, seen[1].region_weight) == (0.5, 1 / 3)
     assert (seen[0].leader_weight, seen[0].region_weight) == (1, 1)
+
+
+async def test_where_replicas_have_to_be_is_seen(pd: Pd) -> None:
+    config = {"location-labels": "zone, host", "isolation-level": "zone", "max-replicas": 5}
+    pd.cluster.config.set_replication(config)
+    schedule = {"enable-replace-offline-replica": "false", "replica-schedule-limit": 7}
+    pd.cluster.config.set_schedule(schedule)
+    facts = await pd.reader.facts("prod")
+    assert (facts.location_labels, facts.isolation_level, facts.max_replicas) == (("zone", "host"), "zone", 5)
+    assert (facts.replaces_offline_replicas, facts.replica_schedule_limit) == (False, 7)
+
+
+async def test_how_far_the_removal_of_a_store_is_is_seen_until_the_pd_leader_changes(pd: Pd) -> None:
+    look = Look(removal_of=(4, 5))
+    assert (await pd.reader.facts("prod", look)).removals == ()
+    writer = pd.writer("offline_store")
+    await writer.cluster_id()
+    await writer.send(calls.offline_store(4), caller_id="x", within_s=1)
+    begun = (await pd.reader.facts("prod", look)).removal(4)
+    assert begun is not None
+    assert (begun.store_id, begun.progress, begun.mib_per_s) == (4, 0, 0)
+    pd.later(20)
+    facts = await pd.reader.facts("prod", look)
+    further = facts.removal(4)
+    assert further is not None
+    assert 0 < further.progress < 1
+    assert further.mib_per_s > 0
+    assert 0 < further.left_s < 3600
+    assert (facts.removal(5), facts.stores[3].remove_peer_limit) == (None, 100_000_000)
+    assert (await pd.reader.facts("prod")).removals == ()  # not asked for
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(5)
+    facts = await pd.reader.facts("prod", look)
+    assert (facts.removals, facts.stores[3].state) == ((), "Offline")
+
+
+async def test_a_store_that_was_taken_out_by_force_is_seen(pd: Pd) -> None:
+    answer(pd.cluster, Request("DELETE", "/pd/api/v1/store/4", "force=true"), pd.now_s)
+    assert [s.physically_destroyed for s in (await pd.reader.facts("prod")).stores] == [False] * 3 + [True, False]
 
 
 async def test_a_restarted_pd_is_warming_up(pd: Pd) -> None:
@@ -284,6 +326,9 @@ async def test_more_trouble_than_is_read_is_said_to_be_incomplete(pd: Pd) -> Non
         "/region/id/0",
         "/region/id/-1",
         "/stores?state=0",
+        "/stores/progress",
+        "/stores/progress?id=0",
+        "/stores/progress?id=4&action=removing",
         "/cluster ",
         "",
     ],
@@ -379,6 +424,20 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         "enable-tikv-split-region: is neither true nor false",
     ),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].update({"max-replicas": 0}), "max-replicas"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].pop("location-labels"), "labels: is missing"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].pop("isolation-level"), "level: is missing"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].pop("replica-schedule-limit"), "limit: is missing"),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].pop("enable-replace-offline-replica"),
+        "replica: is missing",
+    ),
+    (
+        pd_parse.STORE_LIMITS,
+        lambda a: a[pd_parse.STORE_LIMITS]["4"].update({"remove-peer": -1}),
+        "4.remove-peer: is no number",
+    ),
+    (pd_parse.STORE_LIMITS, lambda a: a[pd_parse.STORE_LIMITS]["4"].pop("remove-peer"), "remove-peer: is missing"),
     (pd_parse.RECOVERY, lambda a: a[pd_parse.RECOVERY].clear(), "is empty"),
     (pd_parse.SCHEDULERS, lambda a: a[pd_parse.SCHEDULERS].append(7), "is no text"),
     (pd_parse.COUNT, lambda a: a[pd_parse.COUNT].update(count=1.5), "count: is no whole number"),
@@ -424,6 +483,36 @@ def test_pd_without_a_leader() -> None:
     with pytest.raises(NoFacts) as none:
         parsed(answers)
     assert none.value.code == "pd_no_leader"
+
+
+REMOVING = {"action": "removing", "store_id": 4, "progress": 0.25, "current_speed": 8, "left_seconds": 1.7e308}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"action": None}, "action: is no text"),
+        ({"progress": 1.1}, "progress: is more than 1"),
+        ({"current_speed": -1}, "current_speed: is no number"),
+        ({"left_seconds": "long"}, "left_seconds: is no number"),
+    ],
+)
+def test_an_odd_progress_is_named(changed: dict[str, Any], says: str) -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    path = pd_parse.removal_path(4)
+    answers[path] = REMOVING
+    (removal,) = parsed(answers, Look(removal_of=(4,))).removals
+    assert (removal.store_id, removal.progress, removal.mib_per_s, removal.left_s) == (4, 0.25, 8, 1.7e308)
+    answers[path] = REMOVING | changed
+    with pytest.raises(NoFacts) as none:
+        parsed(answers, Look(removal_of=(4,)))
+    assert f"GET {path}: {says}" in none.value.text
+
+
+def test_a_store_that_is_being_prepared_is_not_being_removed() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.removal_path(4)] = REMOVING | {"action": "preparing"}
+    assert parsed(answers, Look(removal_of=(4,))).removals == ()
 
 
 def test_a_missing_region_is_http_200_with_id_0() -> None:
