@@ -22,11 +22,13 @@ class StoreFacts(Model):
     available_bytes: int = 0
     leader_count: int = 0
     region_count: int = 0
+    region_size_mib: int = 0  # of its replicas, as PD estimates it
     leader_weight: float = 1.0
     region_weight: float = 1.0
     slow_score: int = 0  # 1..100; 0: PD sent none
     is_busy: bool = False
     physically_destroyed: bool = False  # taken offline by force: PD never takes it back
+    add_peer_limit: float = 0.0  # replicas a minute that may come to it; 0: PD does not say
     remove_peer_limit: float = 0.0  # replicas a minute that may leave it; 0: PD does not say
     last_heartbeat_ms: int = 0
     written_bytes_per_s: float = 0.0
@@ -87,6 +89,14 @@ class RemovalFacts(Model):
     left_s: float  # at that speed; the largest number there is while nothing moves
 
 
+class MemberFacts(Model):
+    """One process of PD."""
+
+    name: str
+    is_healthy: bool = False  # as the member that was asked reaches it
+    leader_priority: int = 0  # PD itself moves its leader to a member of a higher one
+
+
 class Facts(Model):
     """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
 
@@ -100,11 +110,13 @@ class Facts(Model):
     pd_started_at_ms: int = 0
     members: int = 0
     members_healthy: int = 0
+    pd_members: tuple[MemberFacts, ...] = ()  # by name
     max_replicas: int = 3
     low_space_ratio: float = 0.8
     leader_schedule_limit: int = 4
     region_schedule_limit: int = 2048
     replica_schedule_limit: int = 64
+    store_limit_version: str = "v1"  # v2: PD finds the store limits by itself, and lets nobody set them
     replaces_offline_replicas: bool = True  # enable-replace-offline-replica
     location_labels: tuple[str, ...] = ()  # the outermost first
     isolation_level: str = ""  # the label that replicas never share; empty: none
@@ -131,6 +143,9 @@ class Facts(Model):
 
     def region(self, region_id: int) -> RegionFacts | None:
         return next((r for r in self.regions if r.id == region_id), None)
+
+    def pd_member(self, name: str) -> MemberFacts | None:
+        return next((m for m in self.pd_members if m.name == name), None)
 
     def removal(self, store_id: int) -> RemovalFacts | None:
         return next((r for r in self.removals if r.store_id == store_id), None)

@@ -49,7 +49,12 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
     assert (facts.replica_schedule_limit, facts.replaces_offline_replicas) == (64, True)
     assert (facts.location_labels, facts.isolation_level, facts.removals) == ((), "", ())
-    assert {(s.remove_peer_limit, s.physically_destroyed) for s in facts.stores} == {(15, False)}
+    assert {(s.add_peer_limit, s.remove_peer_limit, s.physically_destroyed) for s in facts.stores} == {(15, 15, False)}
+    assert sum(s.region_size_mib for s in facts.stores) == 3 * 60 * 96
+    assert facts.store_limit_version == "v1"
+    assert [(m.name, m.is_healthy, m.leader_priority) for m in facts.pd_members] == [
+        (f"pd-{n}", True, 0) for n in range(3)
+    ]
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
     assert facts.warming_up() is None
@@ -91,6 +96,28 @@ async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
     seen = (await pd.reader.facts("prod")).stores
     assert (seen[1].leader_weight, seen[1].region_weight) == (0.5, 1 / 3)
     assert (seen[0].leader_weight, seen[0].region_weight) == (1, 1)
+
+
+async def test_the_limits_of_a_store_are_seen_but_a_tombstone_has_none(pd: Pd) -> None:
+    pd.cluster.stores[2].limits["add-peer"].per_minute = 0.5
+    pd.cluster.stores[2].limits["remove-peer"].per_minute = 30
+    pd.cluster.make_tombstone(5)
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"})
+    facts = await pd.reader.facts("prod")
+    limits = {s.id: (s.add_peer_limit, s.remove_peer_limit) for s in facts.stores}
+    assert limits == {1: (15, 15), 2: (0.5, 30), 3: (15, 15), 4: (15, 15), 5: (0, 0)}
+    assert facts.store_limit_version == "v2"
+
+
+async def test_the_members_of_pd_are_seen_one_by_one(pd: Pd) -> None:
+    pd.cluster.members.all[1].priority = -3
+    pd.cluster.lose_member("pd-2")
+    facts = await pd.reader.facts("prod")
+    seen = [(m.name, m.is_healthy, m.leader_priority) for m in facts.pd_members]
+    assert seen == [("pd-0", True, 0), ("pd-1", True, -3), ("pd-2", False, 0)]
+    assert (facts.members, facts.members_healthy) == (3, 2)
+    assert facts.pd_member("pd-1") == facts.pd_members[1]
+    assert facts.pd_member("pd-3") is None
 
 
 async def test_where_replicas_have_to_be_is_seen(pd: Pd) -> None:
@@ -393,6 +420,11 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("/cluster", lambda a: a["/cluster"].update(id=2**63), "2^63"),
     ("/members", lambda a: a["/members"].update(members=[]), "no members"),
     ("/members", lambda a: a["/members"]["leader"].pop("name"), "leader.name: is missing"),
+    (
+        "/members",
+        lambda a: a["/members"]["members"][1].update(leader_priority=0.5),
+        "members[1].leader_priority: is no whole number",
+    ),
     ("/health", lambda a: a["/health"][0].pop("health"), "[0].health: is missing"),
     ("/health", lambda a: a["/health"][0].update(health="true"), "neither true nor false"),
     ("/status", lambda a: a["/status"].pop("start_timestamp"), "start_timestamp: is missing"),
@@ -405,6 +437,7 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ),
     (pd_parse.STORES, lambda a: a[pd_parse.STORES]["stores"][0]["status"].update(capacity="1 TB"), "is no size"),
     (pd_parse.STORES, lambda a: a[pd_parse.STORES]["stores"][0]["status"].update(leader_count=-1), "leader_count"),
+    (pd_parse.STORES, lambda a: a[pd_parse.STORES]["stores"][0]["status"].pop("region_size"), "region_size: is miss"),
     (pd_parse.STORES, lambda a: a[pd_parse.STORES]["stores"][0]["store"].update(address="\ud800"), "is no UTF-8"),
     (pd_parse.RATES, lambda a: a[pd_parse.RATES]["bytes-write-rate"].update({"3": -1}), "bytes-write-rate.3"),
     (pd_parse.RATES, lambda a: a[pd_parse.RATES]["bytes-write-rate"].update({"3": 10**400}), "bytes-write-rate.3"),
@@ -438,6 +471,8 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         "4.remove-peer: is no number",
     ),
     (pd_parse.STORE_LIMITS, lambda a: a[pd_parse.STORE_LIMITS]["4"].pop("remove-peer"), "remove-peer: is missing"),
+    (pd_parse.STORE_LIMITS, lambda a: a[pd_parse.STORE_LIMITS]["4"].pop("add-peer"), "add-peer: is missing"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].update({"store-limit-version": 1}), "is no text"),
     (pd_parse.RECOVERY, lambda a: a[pd_parse.RECOVERY].clear(), "is empty"),
     (pd_parse.SCHEDULERS, lambda a: a[pd_parse.SCHEDULERS].append(7), "is no text"),
     (pd_parse.COUNT, lambda a: a[pd_parse.COUNT].update(count=1.5), "count: is no whole number"),
@@ -566,6 +601,20 @@ def test_a_duration_that_no_number_holds_is_none_of_pds() -> None:
     answers[pd_parse.CONFIG]["schedule"]["split-merge-interval"] = "9" * 400 + "h"
     with pytest.raises(NoFacts, match="is no duration"):
         parsed(answers)
+
+
+def test_a_pd_that_knows_no_versions_of_store_limits_has_the_first() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.CONFIG]["schedule"].pop("store-limit-version")
+    assert parsed(answers).store_limit_version == "v1"
+
+
+def test_a_member_that_left_may_linger_among_the_healthy_ones() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers["/health"].append({"name": "pd-9", "member_id": 9, "client_urls": [], "health": True})
+    answers["/members"]["members"].reverse()
+    facts = parsed(answers)
+    assert ([m.name for m in facts.pd_members], facts.members_healthy) == (["pd-0", "pd-1", "pd-2"], 3)
 
 
 def test_a_pd_that_knows_no_such_switch_lets_tikv_split() -> None:
