@@ -4,8 +4,9 @@ Nothing else can be rendered: what is not in CALLS can't be said. Deliberately a
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
 a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
-row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a scheduler
-that may be paused, by name. Each value has one spelling: it goes into the digest.
+row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; a rate, which
+is one below 10^9; the type of a store limit; or a scheduler that may be paused, by name. Each value has one spelling:
+it goes into the digest.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ WEIGHT = Spelling(
     100,
     "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
 )
+RATE = Spelling(
+    re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]?[1-9])?"),
+    WEIGHT.value,
+    10**9,  # PD's own "unlimited", which an undo may have to say, is 10^8
+    "a plain decimal above 0 and below 10^9, with at most 2 places and no needless 0",
+)
+LIMIT_TYPE = Spelling(re.compile("add-peer|remove-peer"), str, 0, "one of add-peer, remove-peer")
 SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
 
 
@@ -197,6 +205,22 @@ CALLS: Mapping[str, Kind] = {
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
+    "set_store_limit": Kind(
+        method="POST",
+        path=f"{PREFIX}/store/{{store_id}}/limit",
+        args=("store_id", "limit_type", "per_minute"),
+        spelled={"limit_type": LIMIT_TYPE, "per_minute": RATE},
+        # Without a type PD sets both, one after the other.
+        body=lambda args: {"type": args["limit_type"], "rate": args["per_minute"]},
+        by_hand="pd-ctl store limit {store_id} {per_minute} {limit_type}",
+        # A Tombstone is limited without complaint.
+        accepted=((200, "The store's limit is updated."),),
+        refused_codes=("PD:core:ErrStoreNotFound",),
+        refused_texts=(
+            "rate unset|unknown type|invalid rate which should be larger than 0",
+            r"current store limit version:\w+ not support set limit",
+        ),
+    ),
 }
 
 
@@ -234,10 +258,25 @@ def set_store_weight(store_id: int, leader: float, region: float) -> Call:
     return Call(name="set_store_weight", args={"store_id": str(store_id), **spelled})
 
 
+def set_store_limit(store_id: int, limit_type: str, per_minute: float) -> Call:
+    """Of a rate that can't be said, `render` raises BadCall."""
+    rate = rate_text(per_minute) or repr(per_minute)
+    return Call(name="set_store_limit", args={"store_id": str(store_id), "limit_type": limit_type, "per_minute": rate})
+
+
 def weight_text(weight: float) -> str | None:
     """The one spelling of a weight; None: it is none that a call could say."""
-    text = f"{weight:.2f}".rstrip("0").removesuffix(".")
-    return text if WEIGHT.read(text) == weight else None
+    return _plain_text(weight, WEIGHT)
+
+
+def rate_text(rate: float) -> str | None:
+    """The one spelling of a rate; None: it is none that a call could say."""
+    return _plain_text(rate, RATE)
+
+
+def _plain_text(number: float, spelling: Spelling) -> str | None:
+    text = f"{number:.2f}".rstrip("0").removesuffix(".")
+    return text if spelling.read(text) == number else None
 
 
 def render(call: Call) -> Request:

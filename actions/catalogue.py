@@ -10,6 +10,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -22,6 +23,7 @@ CATALOGUE: dict[str, type[Action]] = {
         PauseScheduler,
         RemoveTombstones,
         SplitRegion,
+        SetStoreLimit,
         SetStoreWeight,
         TransferRegionLeader,
     )

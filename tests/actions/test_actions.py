@@ -16,6 +16,7 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -29,6 +30,7 @@ BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
 EACH = [
     (PAUSE, healthy()),
@@ -36,6 +38,7 @@ EACH = [
     (TRANSFER, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
+    (LIMIT, healthy()),
     (WEIGH, healthy()),
 ]
 
@@ -79,7 +82,9 @@ def sample(**figures: float) -> Sample:
 
 
 BEFORE = sample(version=3, low_space=0)
-GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, paused=1, low_space=0)  # to every action
+GOOD = sample(
+    leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, limit=30, paused=1, low_space=0
+)  # to every action
 
 
 # every action of the catalogue
@@ -122,6 +127,13 @@ GOOD = sample(leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, pau
             (),
             Bounds(stores_max=5, regions_max=0, leaders_max=0),
             Reach(stores=5, regions=0, leaders=0, leaders_share=0),
+        ),
+        (
+            LIMIT,
+            "Set the add-peer limit of store 4 to 30 a minute",
+            ("store:4",),
+            Bounds(stores_max=1, regions_max=116, leaders_max=0, bytes_moved_max=116 * 96 * 2**20),
+            Reach(stores=1, regions=80, leaders=0, leaders_share=0, bytes_moved=80 * 96 * 2**20),
         ),
         (
             WEIGH,
@@ -197,6 +209,36 @@ UNKNOWN = healthy(stores=0, regions=())
             SPLIT,
             UNKNOWN,
             {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
+        ),
+        (
+            LIMIT,
+            with_store(healthy(store_limit_version="v2"), store(4, add_peer_limit=0.3, remove_peer_limit=1e8)),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.add-peer": "0.3",
+                "store-limit-version": "v2",
+            },
+        ),
+        (
+            SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=15),
+            with_store(healthy(), store(4, remove_peer_limit=1 / 3)),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.remove-peer": "0.3333333333333333",
+                "store-limit-version": "v1",
+            },
+        ),
+        (
+            LIMIT,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.add-peer": "unknown",
+                "store-limit-version": "v1",
+            },
         ),
         (
             WEIGH,
@@ -309,6 +351,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
     [
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
+        (LIMIT, "MEDIUM"),
         (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
@@ -362,6 +405,15 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("set_store_limit", "{}", "store_id"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer"}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"both","per_minute":15}', "limit_type"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"","per_minute":15}', "limit_type"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":4}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":201}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":15.5}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":"15"}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":15,"ttlSecond":5}', "ttlSecond"),
         ("set_store_weight", "{}", "store_id"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
@@ -395,6 +447,8 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("set_store_limit", '{"limit_type":"add-peer","per_minute":5,"store_id":1}'),
+        ("set_store_limit", '{"limit_type":"remove-peer","per_minute":200,"store_id":1}'),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
         ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),

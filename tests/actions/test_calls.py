@@ -20,10 +20,11 @@ UNEVICT = calls.remove_evict_leader(4)
 TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
+LIMIT = calls.set_store_limit(4, "remove-peer", 30)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
 PAUSE = calls.pause_scheduler("balance-region-scheduler", 960)
 RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, LIMIT, WEIGH, PAUSE, RESUME)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,11 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME)
             'POST /pd/api/v1/schedulers/balance-hot-region-scheduler {"delay":0}',
             "pd-ctl scheduler resume balance-hot-region-scheduler",
         ),
+        (
+            LIMIT,
+            'POST /pd/api/v1/store/4/limit {"rate":30,"type":"remove-peer"}',
+            "pd-ctl store limit 4 30 remove-peer",
+        ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
     ],
 )
@@ -91,6 +97,15 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
+        Call(name="set_store_limit", args={"store_id": "1", "per_minute": "15"}),  # PD would set both
+        Call(name="set_store_limit", args={"store_id": "1", "limit_type": "", "per_minute": "15"}),
+        Call(name="set_store_limit", args={"store_id": "1?ttlSecond=5", "limit_type": "add-peer", "per_minute": "15"}),
+        calls.set_store_limit(0, "add-peer", 15),
+        calls.set_store_limit(4, "Add-peer", 15),
+        calls.set_store_limit(4, "add-peer\n", 15),
+        calls.set_store_limit(4, "add-peer", 0),
+        calls.set_store_limit(4, "add-peer", 1 / 3),
+        calls.set_store_limit(4, "add-peer", 1e9),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
         calls.pause_scheduler("all", 60),
@@ -126,6 +141,11 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
             "scheduler='all' is not one of balance-leader-scheduler, balance-region-scheduler, balance-hot-region-sch",
         ),
         (calls.set_store_weight(4, 0.0, 1), "leader='0.0' is not a plain decimal above 0 and below 100, with at most"),
+        (
+            calls.set_store_limit(4, "add-peer", 1e9),
+            "per_minute='1000000000.0' is not a plain decimal above 0 and below 10^9, with at most",
+        ),
+        (calls.set_store_limit(4, "all", 15), "limit_type='all' is not one of add-peer, remove-peer"),
     ],
 )
 def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
@@ -138,7 +158,18 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
         st.sampled_from(
-            ["store_id", "region_id", "to_store_id", "version", "leader", "region", "scheduler", "delay_s"]
+            [
+                "store_id",
+                "region_id",
+                "to_store_id",
+                "version",
+                "leader",
+                "region",
+                "limit_type",
+                "per_minute",
+                "scheduler",
+                "delay_s",
+            ]
         ),
         st.text(),
     ),
@@ -150,7 +181,7 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/weight)",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/(weight|limit))",
         request.path,
     )
 
@@ -191,6 +222,17 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
     assert calls.weight_text(weight) is None
 
 
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(15, "15"), (15.0, "15"), (0.5, "0.5"), (0.25, "0.25"), (1e8, "100000000"), (999_999_999.99, "999999999.99"),
+     (0.0, None), (-1.0, None), (0.001, None), (1 / 3, None), (1e9, None), (nan, None), (inf, None)],
+)  # fmt: skip
+def test_what_a_store_limit_may_be_set_back_to_has_one_spelling(rate: float, text: str | None) -> None:
+    assert calls.rate_text(rate) == text
+    if text is not None:
+        assert render(calls.set_store_limit(4, "add-peer", rate)).body == f'{{"rate":{text},"type":"add-peer"}}'
+
+
 def test_no_template_names_the_calls_that_harm_pd() -> None:
     for kind in CALLS.values():
         assert not re.search(r"regions/store|scheduler-config|\?", kind.path)
@@ -207,6 +249,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
+        (LIMIT, 200, '"The store\'s limit is updated."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
         (PAUSE, 200, '"Pause or resume the scheduler successfully."\n', ""),
         (RESUME, 200, '"Pause or resume the scheduler successfully."\n', ""),
@@ -244,6 +287,11 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SPLIT, 500, '"cannot split region which is in joint state"\n', "pd_said_no"),
         (SPLIT, 400, '"missing split policy"\n', "pd_said_no"),
         (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
+        (LIMIT, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
+        (LIMIT, 400, '"current store limit version:v2 not support set limit"\n', "pd_said_no"),
+        (LIMIT, 400, '"rate unset"\n', "pd_said_no"),
+        (LIMIT, 400, '"unknown type"\n', "pd_said_no"),
+        (LIMIT, 400, '"invalid rate which should be larger than 0"\n', "pd_said_no"),
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),

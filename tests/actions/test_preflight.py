@@ -12,6 +12,7 @@ from actions.action import Action
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -22,6 +23,7 @@ EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
+LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 
 
@@ -33,7 +35,7 @@ def codes(action: Action, facts: Facts) -> list[str]:
     return [o.code for o in objections(action, facts, LIMITS)]
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, SPLIT, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, SPLIT, LIMIT, WEIGH])
 def test_a_healthy_cluster_has_no_objection(action: Action) -> None:
     assert codes(action, healthy()) == []
 
@@ -68,7 +70,7 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "wait_s", "changed"), SHARED)
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY, SPLIT, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY, SPLIT, LIMIT, WEIGH])
 def test_every_action_shares_the_objections_to_a_cluster(
     action: Action, code: str, wait_s: float | None, changed: dict[str, Any]
 ) -> None:
@@ -93,7 +95,7 @@ def test_what_is_just_within_a_limit_has_no_objection(changed: dict[str, Any]) -
     assert codes(EVICT, healthy().model_copy(update=changed)) == []
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY, SPLIT, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY, SPLIT, LIMIT, WEIGH])
 @pytest.mark.parametrize("state", ["Disconnected", "Down", "Offline"])
 def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))

@@ -31,6 +31,7 @@ POLICY = Policy(
         "evict_store_leaders": ActionPolicy(mode="on", canary=("prod",)),
         "transfer_region_leader": ActionPolicy(mode="on"),
         "remove_tombstones": ActionPolicy(mode="dry_run"),
+        "set_store_limit": ActionPolicy(mode="on"),
         "set_store_weight": ActionPolicy(mode="on"),
     },
 )
@@ -259,6 +260,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "evict_store_leaders": "dry_run",
         "transfer_region_leader": "dry_run",
         "remove_tombstones": "dry_run",
+        "set_store_limit": "dry_run",
         "set_store_weight": "dry_run",
         "never_tried": "observe",
     }
@@ -299,6 +301,7 @@ store_ids = st.integers(1, 6)
 numbers = st.one_of(st.integers(0, 200), st.sampled_from([-1, 2**62]))
 floats = st.one_of(st.floats(0, 1e9), st.sampled_from([float("nan"), float("inf"), -1.0]))
 weights = st.sampled_from([1.0, 1.0, 1.0, 0.5, 1 / 3, 0.0, float("nan"), float("inf"), 1e300])
+rates = st.sampled_from([15.0, 15.0, 30.0, 1e8, 1 / 3, 0.0, float("nan"), float("inf"), -1.0])
 stores = st.builds(
     StoreFacts,
     id=store_ids,
@@ -309,6 +312,9 @@ stores = st.builds(
     leader_count=numbers,
     region_count=numbers,
     leader_weight=weights,
+    add_peer_limit=rates,
+    remove_peer_limit=rates,
+    region_size_mib=numbers,
     region_weight=weights,
     slow_score=numbers,
     is_busy=st.booleans(),
@@ -339,6 +345,7 @@ odd = {
     "low_space_ratio": floats,
     "leader_schedule_limit": numbers,
     "region_schedule_limit": numbers,
+    "store_limit_version": st.sampled_from(["v1", "v2", ""]),
     "halt_scheduling": st.booleans(),
     "stores": st.lists(stores, max_size=6).map(tuple),
     "schedulers": st.sampled_from([(), ("balance-leader-scheduler",)]),
@@ -373,6 +380,8 @@ PROPOSALS = st.sampled_from(
         proposed("transfer_region_leader", '{"region_id":180,"to_store_id":2}'),
         proposed("transfer_region_leader", '{"region_id":180,"to_store_id":6}'),
         proposed("remove_tombstones", '{"store_ids":[8]}'),
+        proposed("set_store_limit", '{"limit_type":"add-peer","per_minute":30,"store_id":4}'),
+        proposed("set_store_limit", '{"limit_type":"remove-peer","per_minute":15,"store_id":4}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.5,"weight_of":"leader"}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.9,"weight_of":"region"}'),
         proposed("nothing_known", "{}"),

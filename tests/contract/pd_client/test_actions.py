@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any, Literal
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -34,6 +36,7 @@ from tests.contract.pd_client.conftest import START, Pd
 pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
+LIMIT = SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=30)
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60)
 
@@ -74,6 +77,10 @@ def found(pd: Pd, region_id: int) -> Region:
 
 def weights(cluster: Cluster) -> dict[int, tuple[float, ...]]:
     return {s.id: (s.leader_weight, s.region_weight) for s in cluster.stores.values()}
+
+
+def limits_of(cluster: Cluster) -> dict[int, dict[str, float]]:
+    return {s.id: {kind: limit.per_minute for kind, limit in s.limits.items()} for s in cluster.stores.values()}
 
 
 async def run(pd: Pd, action: Action) -> str:
@@ -323,6 +330,122 @@ async def test_a_store_that_is_no_more_refuses_its_weight_and_leaves_nothing(pd:
     assert WEIGH.probe(change.undo, await facts_for(pd, WEIGH)) == "applied"
 
 
+@pytest.mark.parametrize("limit_type", ["add-peer", "remove-peer"])
+async def test_a_limit_is_set_and_the_old_one_set_again(pd: Pd, limit_type: Literal["add-peer", "remove-peer"]) -> None:
+    pd.cluster.stores[4].limits["add-peer"].per_minute = 0.5
+    pd.cluster.stores[4].limits["remove-peer"].per_minute = 1e8
+    before = limits_of(pd.cluster)
+    await settled(pd)
+    assert await run(pd, SetStoreLimit(store_id=4, limit_type=limit_type, per_minute=15)) == "succeeded"
+    assert limits_of(pd.cluster) == before
+    assert pd.writes() == ["POST /pd/api/v1/store/4/limit"] * 2
+
+
+async def test_a_removal_that_was_cancelled_under_another_pd_leader_leaves_a_limit_that_is_mended(pd: Pd) -> None:
+    await settled(pd)
+    client = httpx.AsyncClient(transport=pd.transport(), base_url="http://pd-1:2379/pd/api/v1")
+    assert (await client.delete("/store/4")).status_code == 200
+    action = SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=15)
+    while_it_goes = await facts_for(pd, action)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert [o.code for o in objections(action, while_it_goes, limits)] == ["store_not_up", "being_removed"]
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    assert (await client.post("/store/4/state?state=Up")).status_code == 200
+    await facts_for(pd, action)
+    pd.later(600)
+    assert limits_of(pd.cluster)[4] == {"add-peer": 15, "remove-peer": 1e8}
+    facts = await facts_for(pd, action)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert objections(action, facts, limits) == ()
+    (change,) = action.plan(facts)
+    assert await send(pd, change.do) == "accepted"
+    assert limits_of(pd.cluster)[4] == {"add-peer": 15, "remove-peer": 15}
+
+
+async def test_an_undo_is_not_settled_while_the_store_is_being_removed_for_pd_may_bring_our_limit_back(pd: Pd) -> None:
+    await settled(pd)
+    (change,) = LIMIT.plan(await facts_for(pd, LIMIT))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    client = httpx.AsyncClient(transport=pd.transport(), base_url="http://pd-0:2379/pd/api/v1")
+    assert (await client.delete("/store/4")).status_code == 200
+    assert await send(pd, change.undo) == "accepted"
+    pd.later(1)
+    assert LIMIT.probe(change.undo, await facts_for(pd, LIMIT)) == "cant_tell"
+    assert (await client.post("/store/4/state?state=Up")).status_code == 200
+    pd.later(1)
+    assert LIMIT.probe(change.undo, await facts_for(pd, LIMIT)) == "not_started"  # ours again: taken back once more
+    assert await send(pd, change.undo) == "accepted"
+    assert LIMIT.probe(change.undo, await facts_for(pd, LIMIT)) == "applied"
+    assert limits_of(pd.cluster)[4]["remove-peer"] == 15
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["leader-change", "restart"])
+async def test_a_new_pd_leader_has_the_limit_that_was_set(pd: Pd, cold: bool) -> None:
+    await settled(pd)
+    (change,) = LIMIT.plan(await facts_for(pd, LIMIT))
+    assert change.undo is not None
+    for call, other in ((change.do, change.undo), (change.undo, change.do)):
+        assert await send(pd, call) == "accepted"
+        if cold:
+            pd.cluster.restart_pd(pd.now_s, down_s=1.0)
+        else:
+            pd.cluster.change_pd_leader(pd.now_s)
+        pd.later(90 if cold else 1)
+        unsettled = await facts_for(pd, LIMIT)
+        assert LIMIT.probe(change.do, unsettled) == ("applied" if call == change.do else "cant_tell")
+        pd.later(120)
+        facts = await facts_for(pd, LIMIT)
+        assert LIMIT.probe(call, facts) == "applied"
+        assert LIMIT.probe(other, facts) == "not_started"
+
+
+async def test_a_limit_that_pd_would_refuse_is_refused_by_us_first(pd: Pd) -> None:
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"})
+    await settled(pd)
+    facts = await facts_for(pd, LIMIT)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert [o.code for o in objections(LIMIT, facts, limits)] == ["limits_not_v1"]
+    (change,) = LIMIT.plan(facts)
+    assert await send(pd, change.do) == "refused"
+    assert LIMIT.probe(change.do, await facts_for(pd, LIMIT)) == "not_started"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    old=st.tuples(*(st.one_of(st.just(1e8), st.integers(1, 99_999).map(lambda n: n / 100)) for _ in range(2))),
+    limit_type=st.sampled_from(["add-peer", "remove-peer"]),
+    per_minute=st.integers(5, 200),
+    moves_for_s=st.sampled_from([0, 1, 60]),
+)
+def test_whatever_the_limits_do_and_undo_leave_them_as_they_were(
+    seed: int,
+    old: tuple[float, float],
+    limit_type: Literal["add-peer", "remove-peer"],
+    per_minute: int,
+    moves_for_s: float,
+) -> None:
+    async def example() -> None:
+        pd = Pd(Cluster.healthy(stores=4, regions=12, now=START, seed=seed))
+        action = SetStoreLimit(store_id=1 + seed % 4, limit_type=limit_type, per_minute=per_minute)
+        for limit, rate in zip(pd.cluster.stores[action.store_id].limits.values(), old, strict=True):
+            limit.per_minute = rate
+        before = limits_of(pd.cluster)
+        (change,) = action.plan(await facts_for(pd, action))
+        assert change.undo is not None
+        assert await send(pd, change.do) == "accepted"
+        ours = before[action.store_id] | {limit_type: per_minute}
+        assert limits_of(pd.cluster) == before | {action.store_id: ours}
+        pd.later(moves_for_s)
+        assert action.is_done(await facts_for(pd, action))
+        assert await send(pd, change.undo) == "accepted"
+        assert limits_of(pd.cluster) == before
+
+    asyncio.run(example())
+
+
 hundredths = st.integers(1, 9_999).map(lambda n: n / 100)
 
 
@@ -380,7 +503,7 @@ def test_whatever_the_weights_do_and_undo_leave_them_as_they_were(
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), BURY, split(pd), WEIGH):
+    for action in (EVICT, transfer(pd), BURY, split(pd), LIMIT, WEIGH):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")
