@@ -5,8 +5,8 @@ Nothing else can be rendered: what is not in CALLS can't be said. Deliberately a
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
 a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
 row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; a rate, which
-is one below 10^9; the type of a store limit; or a scheduler that may be paused, by name. Each value has one spelling:
-it goes into the digest.
+is one below 10^9; the type of a store limit; or, by name, a member of PD, or a scheduler that may be paused. Each value
+has one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -77,6 +77,12 @@ RATE = Spelling(
     "a plain decimal above 0 and below 10^9, with at most 2 places and no needless 0",
 )
 LIMIT_TYPE = Spelling(re.compile("add-peer|remove-peer"), str, 0, "one of add-peer, remove-peer")
+MEMBER = Spelling(
+    re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9]+(?:(?:\.|[_-]+)[A-Za-z0-9]+)*"),
+    str,
+    0,
+    "the name of a member of PD: letters, digits, and . _ - between them",
+)
 SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
 
 
@@ -205,6 +211,15 @@ CALLS: Mapping[str, Kind] = {
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
+    "transfer_pd_leader": Kind(
+        method="POST",
+        path=f"{PREFIX}/leader/transfer/{{member}}",
+        args=("member",),
+        spelled={"member": MEMBER},
+        by_hand="pd-ctl member leader transfer {member}",
+        accepted=((200, "The transfer command is submitted."),),  # and where it leads already
+        refused_texts=("no valid pd to transfer etcd leader",),  # no such member
+    ),
     "set_store_limit": Kind(
         method="POST",
         path=f"{PREFIX}/store/{{store_id}}/limit",
@@ -262,6 +277,16 @@ def set_store_limit(store_id: int, limit_type: str, per_minute: float) -> Call:
     """Of a rate that can't be said, `render` raises BadCall."""
     rate = rate_text(per_minute) or repr(per_minute)
     return Call(name="set_store_limit", args={"store_id": str(store_id), "limit_type": limit_type, "per_minute": rate})
+
+
+def transfer_pd_leader(member: str) -> Call:
+    """Of a name that can't be said, `render` raises BadCall."""
+    return Call(name="transfer_pd_leader", args={"member": member})
+
+
+def can_name(member: str) -> bool:
+    """Could a call say this name of a member of PD?"""
+    return MEMBER.read(member) is not None
 
 
 def weight_text(weight: float) -> str | None:

@@ -13,6 +13,7 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
 
@@ -25,6 +26,7 @@ CATALOGUE: dict[str, type[Action]] = {
         SplitRegion,
         SetStoreLimit,
         SetStoreWeight,
+        TransferPdLeader,
         TransferRegionLeader,
     )
 }

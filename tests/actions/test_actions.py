@@ -19,8 +19,9 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
-from schemas.facts import Facts
+from schemas.facts import Facts, MemberFacts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
@@ -29,6 +30,7 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
+LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
@@ -40,6 +42,7 @@ EACH = [
     (SPLIT, healthy()),
     (LIMIT, healthy()),
     (WEIGH, healthy()),
+    (LEAD, healthy()),
 ]
 
 
@@ -134,6 +137,13 @@ GOOD = sample(
             ("store:4",),
             Bounds(stores_max=1, regions_max=116, leaders_max=0, bytes_moved_max=116 * 96 * 2**20),
             Reach(stores=1, regions=80, leaders=0, leaders_share=0, bytes_moved=80 * 96 * 2**20),
+        ),
+        (
+            LEAD,
+            "Move the leader of PD to pd-1",
+            ("pd:pd-1",),
+            Bounds(stores_max=5, regions_max=0, leaders_max=0),
+            Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
         (
             WEIGH,
@@ -240,6 +250,19 @@ UNKNOWN = healthy(stores=0, regions=())
                 "store-limit-version": "v1",
             },
         ),
+        (
+            LEAD,
+            healthy(
+                pd_started_at_ms=7, pd_members=(MemberFacts(name="pd-0"), MemberFacts(name="b", leader_priority=-2))
+            ),
+            {
+                "pd.leader": "pd-0",
+                "pd.leader_started_at_ms": "7",
+                "pd:pd-0.leader_priority": "0",
+                "pd:b.leader_priority": "-2",
+            },
+        ),
+        (LEAD, healthy(pd_leader="", pd_members=()), {"pd.leader": "unknown", "pd.leader_started_at_ms": "0"}),
         (
             WEIGH,
             with_store(with_store(healthy(stores=3), store(4, leader_weight=2, region_weight=1 / 3)), tombstone(9)),
@@ -352,6 +375,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
         (LIMIT, "MEDIUM"),
+        (LEAD, "MEDIUM"),
         (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
@@ -405,6 +429,10 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("transfer_pd_leader", "{}", "member"),
+        ("transfer_pd_leader", '{"member":""}', "member"),
+        ("transfer_pd_leader", '{"member":1}', "member"),
+        ("transfer_pd_leader", json.dumps({"member": "x" * 129}), "member"),
         ("set_store_limit", "{}", "store_id"),
         ("set_store_limit", '{"store_id":4,"limit_type":"add-peer"}', "per_minute"),
         ("set_store_limit", '{"store_id":4,"limit_type":"both","per_minute":15}', "limit_type"),
@@ -447,6 +475,8 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("transfer_pd_leader", '{"member":"p"}'),
+        ("transfer_pd_leader", json.dumps({"member": "x" * 128}, separators=(",", ":"))),
         ("set_store_limit", '{"limit_type":"add-peer","per_minute":5,"store_id":1}'),
         ("set_store_limit", '{"limit_type":"remove-peer","per_minute":200,"store_id":1}'),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),

@@ -20,11 +20,12 @@ UNEVICT = calls.remove_evict_leader(4)
 TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
+LEAD = calls.transfer_pd_leader("pd-1")
 LIMIT = calls.set_store_limit(4, "remove-peer", 30)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
 PAUSE = calls.pause_scheduler("balance-region-scheduler", 960)
 RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, LIMIT, WEIGH, PAUSE, RESUME)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, LEAD, LIMIT, WEIGH, PAUSE, RESUME)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, LIMIT, WEIGH, PAUSE, RESUME)
             'POST /pd/api/v1/schedulers/balance-hot-region-scheduler {"delay":0}',
             "pd-ctl scheduler resume balance-hot-region-scheduler",
         ),
+        (LEAD, "POST /pd/api/v1/leader/transfer/pd-1", "pd-ctl member leader transfer pd-1"),
         (
             LIMIT,
             'POST /pd/api/v1/store/4/limit {"rate":30,"type":"remove-peer"}',
@@ -97,6 +99,26 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
+        *(
+            calls.transfer_pd_leader(name)
+            for name in (
+                "",
+                ".",
+                "..",
+                "a..b",
+                "a/b",
+                "../x",
+                "a%2fb",
+                "a?b",
+                "a b",
+                "a\n",
+                "-a",
+                "a-",
+                "\u0664",
+                "x" * 129,
+            )
+        ),
+        Call(name="transfer_pd_leader"),  # PD would choose
         Call(name="set_store_limit", args={"store_id": "1", "per_minute": "15"}),  # PD would set both
         Call(name="set_store_limit", args={"store_id": "1", "limit_type": "", "per_minute": "15"}),
         Call(name="set_store_limit", args={"store_id": "1?ttlSecond=5", "limit_type": "add-peer", "per_minute": "15"}),
@@ -146,6 +168,7 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
             "per_minute='1000000000.0' is not a plain decimal above 0 and below 10^9, with at most",
         ),
         (calls.set_store_limit(4, "all", 15), "limit_type='all' is not one of add-peer, remove-peer"),
+        (calls.transfer_pd_leader("a/b"), "member='a/b' is not the name of a member of PD"),
     ],
 )
 def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
@@ -167,6 +190,7 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
                 "region",
                 "limit_type",
                 "per_minute",
+                "member",
                 "scheduler",
                 "delay_s",
             ]
@@ -181,7 +205,7 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/(weight|limit))",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/(weight|limit)|leader/transfer/[A-Za-z0-9._-]+)",
         request.path,
     )
 
@@ -222,6 +246,12 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
     assert calls.weight_text(weight) is None
 
 
+@pytest.mark.parametrize("name", ["p", "pd-0", "pd_0", "basic-pd-0", "pd-10.0.1.1-2379", "pd--1", "PD.x", "x" * 128])
+def test_a_member_is_named_as_it_is(name: str) -> None:
+    assert calls.can_name(name)
+    assert render(calls.transfer_pd_leader(name)).path == f"/pd/api/v1/leader/transfer/{name}"
+
+
 @pytest.mark.parametrize(
     ("rate", "text"),
     [(15, "15"), (15.0, "15"), (0.5, "0.5"), (0.25, "0.25"), (1e8, "100000000"), (999_999_999.99, "999999999.99"),
@@ -249,6 +279,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (TRANSFER, 500, '"no operator step is built"\n', "already_so"),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
+        (LEAD, 200, '"The transfer command is submitted."\n', ""),
         (LIMIT, 200, '"The store\'s limit is updated."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
         (PAUSE, 200, '"Pause or resume the scheduler successfully."\n', ""),
@@ -289,6 +320,7 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
         (LIMIT, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (LIMIT, 400, '"current store limit version:v2 not support set limit"\n', "pd_said_no"),
+        (LEAD, 500, '"no valid pd to transfer etcd leader"\n', "pd_said_no"),
         (LIMIT, 400, '"rate unset"\n', "pd_said_no"),
         (LIMIT, 400, '"unknown type"\n', "pd_said_no"),
         (LIMIT, 400, '"invalid rate which should be larger than 0"\n', "pd_said_no"),

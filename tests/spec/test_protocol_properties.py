@@ -17,6 +17,7 @@ from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from console.keys import make_key
 from executors.changes import Claim
@@ -47,6 +48,7 @@ EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
+LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler", keep_s=60)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
@@ -56,6 +58,7 @@ ACTIONS: dict[str, tuple[Action, Facts]] = {
     "bury": (BURY, healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})),
     "limit": (LIMIT, healthy()),
     "weigh": (WEIGH, healthy()),
+    "lead": (LEAD, healthy()),
 }
 
 
@@ -159,6 +162,8 @@ class Execution:
             now["stores"] = tuple(s for s in self.base.stores if s.id not in (8, 9))
         elif self.present and self.action is PAUSE:
             now["paused_schedulers"] = ("balance-region-scheduler",)
+        elif self.present and self.action is LEAD:
+            now["pd_leader"] = "pd-1"
         elif self.present and self.action in (LIMIT, WEIGH):
             changed = {"add_peer_limit": 30.0} if self.action is LIMIT else {"leader_weight": 0.5}
             now["stores"] = tuple(s.model_copy(update=changed) if s.id == 4 else s for s in self.base.stores)

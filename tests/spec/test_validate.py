@@ -15,7 +15,7 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from schemas.events import ActionProposed, NothingProposed, ProposalRefused, ProposalValidated
-from schemas.facts import MAY_PASS, Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
+from schemas.facts import MAY_PASS, Facts, Look, MemberFacts, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts
 from schemas.policy import ActionPolicy, Policy
 from schemas.processors import Record
 from schemas.values import Bounds, Cause, Evidence, Head, Objection, Tier
@@ -33,6 +33,7 @@ POLICY = Policy(
         "remove_tombstones": ActionPolicy(mode="dry_run"),
         "set_store_limit": ActionPolicy(mode="on"),
         "set_store_weight": ActionPolicy(mode="on"),
+        "transfer_pd_leader": ActionPolicy(mode="on"),
     },
 )
 SEEN = Evidence(id="E1", text="slow_score 84", source="GET /stores", entities=("store:4",), seen_at_ms=NOW)
@@ -262,6 +263,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "remove_tombstones": "dry_run",
         "set_store_limit": "dry_run",
         "set_store_weight": "dry_run",
+        "transfer_pd_leader": "dry_run",
         "never_tried": "observe",
     }
     assert policy.at_most("dry_run").version == policy.version
@@ -301,6 +303,12 @@ store_ids = st.integers(1, 6)
 numbers = st.one_of(st.integers(0, 200), st.sampled_from([-1, 2**62]))
 floats = st.one_of(st.floats(0, 1e9), st.sampled_from([float("nan"), float("inf"), -1.0]))
 weights = st.sampled_from([1.0, 1.0, 1.0, 0.5, 1 / 3, 0.0, float("nan"), float("inf"), 1e300])
+members = st.builds(
+    MemberFacts,
+    name=st.sampled_from(["pd-0", "pd-1", "pd-1", ""]),
+    is_healthy=st.booleans(),
+    leader_priority=st.integers(-1, 1),
+)
 rates = st.sampled_from([15.0, 15.0, 30.0, 1e8, 1 / 3, 0.0, float("nan"), float("inf"), -1.0])
 stores = st.builds(
     StoreFacts,
@@ -339,6 +347,7 @@ odd = {
     "taken_at_ms": st.sampled_from([0, NOW - 5_000, NOW - 40_000, NOW + 60_000]),
     "pd_leader": st.sampled_from(["", "pd-0"]),
     "pd_leader_age_s": floats,
+    "pd_members": st.lists(members, max_size=3).map(tuple),
     "members": st.integers(-1, 3),
     "members_healthy": st.integers(-1, 3),
     "max_replicas": st.integers(-1, 6),
@@ -380,6 +389,7 @@ PROPOSALS = st.sampled_from(
         proposed("transfer_region_leader", '{"region_id":180,"to_store_id":2}'),
         proposed("transfer_region_leader", '{"region_id":180,"to_store_id":6}'),
         proposed("remove_tombstones", '{"store_ids":[8]}'),
+        proposed("transfer_pd_leader", '{"member":"pd-1"}'),
         proposed("set_store_limit", '{"limit_type":"add-peer","per_minute":30,"store_id":4}'),
         proposed("set_store_limit", '{"limit_type":"remove-peer","per_minute":15,"store_id":4}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.5,"weight_of":"leader"}'),

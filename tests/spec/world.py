@@ -47,6 +47,7 @@ ACTING_POLICY: dict[str, Any] = {
             "remove_tombstones",
             "set_store_limit",
             "set_store_weight",
+            "transfer_pd_leader",
         )
     },
     "limits": {"settling_s": 20, "pd_leader_age_s_min": 0, "cooldown_s": 0},

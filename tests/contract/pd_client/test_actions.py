@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,12 +22,13 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from pdsim import building
 from pdsim import faults as f
 from pdsim.model import Cluster
 from pdsim.regions import Region
-from schemas.facts import Facts
+from schemas.facts import Facts, NoFacts
 from schemas.policy import LimitsPolicy
 from schemas.values import Call, Sample
 from tests.actions.clusters import LIMITS
@@ -37,6 +39,7 @@ pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
 LIMIT = SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=30)
+LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60)
 
@@ -410,6 +413,124 @@ async def test_a_limit_that_pd_would_refuse_is_refused_by_us_first(pd: Pd) -> No
     (change,) = LIMIT.plan(facts)
     assert await send(pd, change.do) == "refused"
     assert LIMIT.probe(change.do, await facts_for(pd, LIMIT)) == "not_started"
+
+
+async def lead(pd: Pd, *, do: str, seconds: float) -> list[Facts]:
+    """What is seen every 2 s after the leader of PD was told to move there."""
+    assert await send(pd, calls.transfer_pd_leader(do)) == "accepted"
+    found = []
+    while seconds > 0:
+        pd.later(2)
+        seconds -= 2
+        with suppress(NoFacts):  # in the moments in which nobody leads
+            found.append(await facts_for(pd, LEAD))
+    return found
+
+
+async def test_the_leader_of_pd_is_moved_and_moved_back_and_judged_once_it_has_settled(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, LEAD)
+    assert objections(LEAD, before, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))) == ()
+    (change,) = LEAD.plan(before)
+    assert change.undo == calls.transfer_pd_leader("pd-0")
+    was = Sample(at_ms=0, figures=LEAD.figures(before))
+    seen = await lead(pd, do="pd-1", seconds=70)
+    assert any(len(s.up_store_ids()) < 5 for s in seen), "a new leader has not heard of every store yet"
+    assert not any(LEAD.abort_if(was, Sample(at_ms=0, figures=LEAD.figures(s))) for s in seen)
+    assert [LEAD.is_done(s) for s in seen] == [s.pd_leader_age_s >= 60 for s in seen]
+    assert [LEAD.probe(change.do, s) for s in seen] == ["applied"] * len(seen)
+    done = [Sample(at_ms=0, figures=LEAD.figures(s)) for s in seen if LEAD.is_done(s)]
+    assert LEAD.verify(was, tuple(done)) == "succeeded"
+    assert LEAD.probe(change.undo, seen[0]) == "cant_tell"
+    assert LEAD.probe(change.undo, seen[-1]) == "not_started"
+    back = await lead(pd, do="pd-0", seconds=70)
+    assert [LEAD.probe(change.undo, s) for s in back] == ["applied"] * len(back)
+    assert (back[-1].pd_leader, LEAD.probe(change.do, back[-1])) == ("pd-0", "not_started")
+
+
+async def test_what_a_pd_leader_forgets_bars_its_move(pd: Pd) -> None:
+    await settled(pd)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+
+    async def codes() -> list[str]:
+        return [o.code for o in objections(LEAD, await facts_for(pd, LEAD), limits)]
+
+    client = httpx.AsyncClient(transport=pd.transport(), base_url="http://pd-0:2379/pd/api/v1")
+    await client.post("/schedulers/balance-region-scheduler", json={"delay": 600})
+    assert await codes() == ["schedulers_paused"]
+    await client.post("/schedulers/balance-region-scheduler", json={"delay": 0})
+    move = transfer(pd)
+    (change,) = move.plan(await facts_for(pd, move))
+    assert await send(pd, change.do) == "accepted"
+    assert await codes() == ["operators_running"]
+    pd.later(5)
+    assert await codes() == []
+    await client.delete("/store/5")
+    assert await codes() == ["store_not_up", "stores_leaving"]
+
+
+async def test_where_another_member_is_preferred_pd_moves_its_leader_on_which_is_seen(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, LEAD)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    pd.cluster.members.all[2].priority = 5
+    assert [o.code for o in objections(LEAD, await facts_for(pd, LEAD), limits)] == ["another_preferred"] * 2
+    seen = await lead(pd, do="pd-1", seconds=140)
+    assert (seen[0].pd_leader, seen[-1].pd_leader) == ("pd-1", "pd-2")
+    was = Sample(at_ms=0, figures=LEAD.figures(before))
+    done = tuple(Sample(at_ms=0, figures=LEAD.figures(s)) for s in seen if LEAD.is_done(s))
+    assert LEAD.verify(was, done) == "no_better"
+
+
+async def test_with_a_member_of_pd_down_its_leader_is_not_moved(pd: Pd) -> None:
+    await settled(pd)
+    pd.cluster.lose_member("pd-2")
+    facts = await facts_for(pd, LEAD)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert [o.code for o in objections(LEAD, facts, limits)] == ["member_unhealthy", "members_unclear"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (f.ConnectionRefused(), "not_started"),
+        (f.DroppedBefore(), "not_started"),
+        (f.DroppedAfter(), "applied"),
+        (f.Slow(60), "applied"),
+        (f.NeverAnswers(), "not_started"),
+        (f.NotLeader(), "not_started"),
+        (f.NotLeader(applied=True), "applied"),
+        (f.NoLeader(), "not_started"),
+        (f.HtmlBody(), "not_started"),
+        (f.HalfBody(), "applied"),
+        (f.Panic(), "not_started"),
+    ],
+)
+async def test_a_look_tells_who_leads_whatever_the_answer_was(pd: Pd, fault: f.Fault, found: str) -> None:
+    await settled(pd)
+    (change,) = LEAD.plan(await facts_for(pd, LEAD))
+    pd.faults.add(fault, method="POST", times=1)
+    assert await send(pd, change.do) in ("may_have_run", "never_sent")
+    pd.later(5)
+    facts = await facts_for(pd, LEAD)
+    assert LEAD.probe(change.do, facts) == found
+    assert change.undo is not None
+    assert LEAD.probe(change.undo, facts) == {"not_started": "applied", "applied": "cant_tell"}[found]
+
+
+async def test_where_a_third_member_leads_it_is_not_told_at_once_and_not_while_ours_is_down(pd: Pd) -> None:
+    await settled(pd)
+    (change,) = LEAD.plan(await facts_for(pd, LEAD))
+    pd.cluster.change_pd_leader(pd.now_s, "pd-2")
+    pd.cluster.lose_member("pd-1")
+    pd.later(20)
+    assert (await facts_for(pd, LEAD)).pd_leader == "pd-2"
+    assert LEAD.probe(change.do, await facts_for(pd, LEAD)) == "cant_tell"
+    pd.later(60)
+    assert LEAD.probe(change.do, await facts_for(pd, LEAD)) == "cant_tell"  # pd-1 is down: not to be sent again
+    pd.cluster.restart_member("pd-1")
+    pd.later(1)
+    assert LEAD.probe(change.do, await facts_for(pd, LEAD)) == "not_started"
 
 
 @settings(max_examples=30, deadline=None)

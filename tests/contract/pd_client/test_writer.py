@@ -105,6 +105,17 @@ async def test_one_limit_of_a_store_is_set_and_refused_where_pd_finds_limits_by_
     assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
 
 
+async def test_pd_is_led_by_another_member_and_refuses_one_that_is_not_there(pd: Pd) -> None:
+    assert (await sent(pd, calls.transfer_pd_leader("pd-2"))).answer == "accepted"
+    pd.later(1)
+    assert (await pd.reader.facts("prod")).pd_leader == "pd-2"
+    again = await sent(pd, calls.transfer_pd_leader("pd-2"))
+    assert (again.answer, again.code) == ("accepted", "")  # PD doesn't say that it was so already
+    made = await sent(pd, calls.transfer_pd_leader("pd-9"))
+    assert (made.answer, made.status, made.code) == ("refused", 500, "pd_said_no")
+    assert (await pd.reader.facts("prod")).pd_leader == "pd-2"
+
+
 @pytest.mark.parametrize(
     ("fault", "answer"),
     [
