@@ -200,6 +200,13 @@ def least_tier(action: Action) -> Tier:
     return max(action.risk, _FLOOR[action.undo], key=TIERS.index)
 
 
+def sorted_once(ids: tuple[int, ...]) -> tuple[int, ...]:
+    """One spelling for a set of ids. Raises ValueError."""
+    if len(set(ids)) != len(ids):
+        raise ValueError("names one of them twice")
+    return tuple(sorted(ids))
+
+
 def params_json(action: Action) -> str:
     """The parameters in their one spelling."""
     return canonical_json(action.model_dump())

@@ -3,9 +3,10 @@
 Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
-a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
-row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; a rate, which
-is one below 10^9; the type of a store limit; or, by name, a member of PD, or a scheduler that may be paused. Each value
+a query (nor is `ttlSecond` ever said: docs/adr), and arguments are whole positive numbers: PD cuts 1.5 to 1 and
+wraps -1 to 18446744073709551615. Only where a row says so is one a weight: a plain decimal above 0 and below 100, for 0
+is an eviction by another name; a rate, which is one below 10^9; the type of a store limit; or, by name, a member of PD,
+a scheduler that may be paused, or a key of PD's configuration that may be set; or a count, which may be 0. Each value
 has one spelling: it goes into the digest.
 """
 
@@ -15,8 +16,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, get_args
 
+from actions.schedule_keys import ScheduleKey
 from schemas.events import Answer
 from schemas.values import Call, canonical_json
 
@@ -50,15 +52,16 @@ class Spelling:
 
     pattern: re.Pattern[str]
     value: Callable[[str], Value]
-    below: float  # where it is a number, which is above 0
+    below: float  # where it is a number
     words: str
+    above: float = 0
 
     def read(self, text: str) -> Value | None:
         """The value that is meant; None: not so spelled."""
         if not self.pattern.fullmatch(text):
             return None
         value = self.value(text)
-        return value if isinstance(value, str) or 0 < value < self.below else None
+        return value if isinstance(value, str) or self.above < value < self.below else None
 
 
 # Those that balance, and no others: what drains a slow or a leaving store is not to be held.
@@ -84,6 +87,10 @@ MEMBER = Spelling(
     "the name of a member of PD: letters, digits, and . _ - between them",
 )
 SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
+KEY = Spelling(
+    re.compile("|".join(get_args(ScheduleKey))), str, 0, "a key of PD's schedule configuration that may be set"
+)
+COUNT = Spelling(re.compile(r"0|[1-9][0-9]{0,9}"), int, 2**31, "a whole number of 0 or more, below 2^31", above=-1)
 
 
 @dataclass(frozen=True)
@@ -176,6 +183,31 @@ CALLS: Mapping[str, Kind] = {
             r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
         ),
     ),
+    "transfer_peer": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "from_store_id", "to_store_id"),
+        body=lambda args: {
+            "name": "transfer-peer",
+            "region_id": args["region_id"],
+            "from_store_id": args["from_store_id"],
+            "to_store_id": args["to_store_id"],
+        },
+        by_hand="pd-ctl operator add transfer-peer {region_id} {from_store_id} {to_store_id}",
+        accepted=((200, "The operator is created."),),
+        # Absent: ErrAddOperator, "region has no peer in store", "cannot add peer": it may be our own operator that PD
+        # is at, or has ended, for a copy takes minutes. Only a look tells. And "cannot build operator": that passes by
+        # itself, and three refusals end an undo.
+        refused_codes=(
+            "PD:region:ErrRegionNotFound",
+            "PD:core:ErrStoreNotFound",
+            "PD:core:ErrStoreRemoved",
+            "PD:core:ErrStoreUnhealthy",
+        ),
+        refused_texts=(
+            r"missing operator name|missing region id|unknown operator|invalid store id to transfer peer (?:from|to)",
+        ),
+    ),
     "split_region": Kind(
         method="POST",
         path=f"{PREFIX}/operators",
@@ -188,6 +220,21 @@ CALLS: Mapping[str, Kind] = {
             r"cannot split region which is in joint state",
             r"missing operator name|missing region id|missing split policy|unknown operator",
             r"check policy APPROXIMATE is not supported",
+        ),
+    ),
+    "scatter_region": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "conf_ver", "leader_store_id"),  # as it was before: of these only the region is sent
+        body=lambda args: {"name": "scatter-region", "region_id": args["region_id"]},
+        by_hand="pd-ctl operator add scatter-region {region_id}",
+        accepted=((200, "The operator is created."),),  # said too where it sits well, and no operator is
+        # ErrAddOperator and "already exist" are absent: it may be our own, and only a look tells.
+        refused_codes=("PD:region:ErrRegionNotFound",),
+        refused_texts=(
+            r"region \d+ is a hot region",
+            r"cannot build operator for region with no leader",
+            r"missing operator name|missing region id|unknown operator",
         ),
     ),
     "remove_tombstones": Kind(
@@ -236,6 +283,17 @@ CALLS: Mapping[str, Kind] = {
             r"current store limit version:\w+ not support set limit",
         ),
     ),
+    "set_schedule_config": Kind(
+        method="POST",
+        path=f"{PREFIX}/config",  # not /config/schedule, which passes over keys that it does not know
+        args=("key", "value"),
+        spelled={"key": KEY, "value": COUNT},
+        body=lambda args: {f"schedule.{args['key']}": args["value"]},
+        by_hand="pd-ctl config set {key} {value}",
+        accepted=((200, "The config is updated."),),  # and where it was so already
+        # The first: BR, Lightning or somebody else has set it for a while, which shows nowhere else.
+        refused_texts=(r"need to clean up TTL first for schedule\.[a-z-]+", r"config item [a-z.-]+ not found"),
+    ),
 }
 
 
@@ -259,8 +317,18 @@ def transfer_leader(region_id: int, to_store_id: int) -> Call:
     return Call(name="transfer_leader", args={"region_id": str(region_id), "to_store_id": str(to_store_id)})
 
 
+def transfer_peer(region_id: int, from_store_id: int, to_store_id: int) -> Call:
+    args = {"region_id": region_id, "from_store_id": from_store_id, "to_store_id": to_store_id}
+    return Call(name="transfer_peer", args={name: str(value) for name, value in args.items()})
+
+
 def split_region(region_id: int, version: int) -> Call:
     return Call(name="split_region", args={"region_id": str(region_id), "version": str(version)})
+
+
+def scatter_region(region_id: int, *, conf_ver: int, leader_store_id: int) -> Call:
+    args = {"region_id": region_id, "conf_ver": conf_ver, "leader_store_id": leader_store_id}
+    return Call(name="scatter_region", args={name: str(value) for name, value in args.items()})
 
 
 def remove_tombstones() -> Call:
@@ -287,6 +355,16 @@ def transfer_pd_leader(member: str) -> Call:
 def can_name(member: str) -> bool:
     """Could a call say this name of a member of PD?"""
     return MEMBER.read(member) is not None
+
+
+def set_schedule_config(key: str, value: int) -> Call:
+    """Of a value that can't be said, `render` raises BadCall."""
+    return Call(name="set_schedule_config", args={"key": key, "value": str(value)})
+
+
+def can_set(value: int) -> bool:
+    """Could a key be set to this?"""
+    return COUNT.read(str(value)) is not None
 
 
 def weight_text(weight: float) -> str | None:

@@ -225,8 +225,8 @@ def _further(claim: Claim, event: Event, at: int) -> Claim:
             return probed if probed.may_have_effect() else replace(probed, before=None)
         case Sampled():
             return replace(claim, samples=(*claim.samples, event.sample)[-SAMPLES_KEPT:])
-        case ExecutionAborting():
-            return replace(claim, aborting=claim.aborting or (event.code, event.text))
+        case ExecutionAborting() if claim.aborting is None:
+            return replace(claim, aborting=(event.code, event.text), worse=event.worse)
         case ChangeUndone() if event.settled:
             return replace(claim, settled=claim.settled | {event.change})
         case ChangeUndone():
@@ -299,7 +299,7 @@ def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look
     if claim.before is None and claim.aborting is None:
         return Say((here.aborting("late_effect", "a call that did not seem to have run has taken effect"),))
     if stop := here.must_stop():
-        return Say((here.aborting(*stop),))
+        return Say((stop,))
     if claim.aborting is None and not here.time_is_up():
         if step_ := here.say_again() or here.next_step():
             return step_
@@ -448,18 +448,20 @@ class _Here:
 
     # watching
 
-    def must_stop(self) -> tuple[str, str] | None:
+    def must_stop(self) -> ExecutionAborting | None:
         """A freeze, the deadline, or an abort condition: no forward step, and what is owed is undone."""
         if self.claim.aborting or self.outcome_known():
             return None
         if stop := self._told_to_stop():
-            return stop
+            return self.aborting(*stop)
         if self.now_ms > self.claim.claimed.deadline_ms:
-            return "deadline", "it took longer than the policy allows"
+            return self.aborting("deadline", "it took longer than the policy allows")
         facts = self._fresh()
-        if facts and self.claim.before:
-            return self.action.abort_if(self.claim.before, self._sample(facts))
-        return None
+        return self._got_worse(facts) if facts else None
+
+    def _got_worse(self, facts: Facts) -> ExecutionAborting | None:
+        bad = self.action.abort_if(self.claim.before, self._sample(facts)) if self.claim.before else None
+        return self.aborting(*bad, worse=True) if bad else None
 
     def watch(self) -> Say | Look | Rest:
         """Sample until PD has ended what was set going, and then three times more."""
@@ -531,8 +533,8 @@ class _Here:
         facts = self._fresh()
         if facts is None:
             return Look()
-        if self.claim.before and (bad := self.action.abort_if(self.claim.before, self._sample(facts))):
-            return Say((self.aborting(*bad),))
+        if bad := self._got_worse(facts):
+            return Say((bad,))
         return self._rest_then_look(self.claim.due_ms(index))
 
     def _undo(self, index: int) -> Say | Look | Send | Rest:
@@ -630,9 +632,8 @@ class _Here:
         stays = any(
             self.claim.done(c) and self.claim.changes()[c].undo is None for c in range(len(self.claim.changes()))
         )
-        worse = code in ("more_down_peers", "fewer_stores_up")
         taken_back: Outcome = "succeeded" if verdict == "succeeded" else "no_better"
-        return self.conclude("worse" if worse else "failed_partly" if stays else taken_back, code, text)
+        return self.conclude("worse" if self.claim.worse else "failed_partly" if stays else taken_back, code, text)
 
     def conclude(
         self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()
@@ -682,8 +683,8 @@ class _Here:
             facts=self.seen.facts,
         )
 
-    def aborting(self, code: str, text: str) -> ExecutionAborting:
-        return ExecutionAborting(**self._ids(), attempt=self.claim.attempt, code=code, text=text)
+    def aborting(self, code: str, text: str, worse: bool = False) -> ExecutionAborting:
+        return ExecutionAborting(**self._ids(), attempt=self.claim.attempt, code=code, text=text, worse=worse)
 
     # small things
 

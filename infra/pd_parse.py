@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, get_args
 
+from actions.schedule_keys import KEYS
 from schemas.facts import (
     Facts,
     Look,
@@ -160,20 +161,19 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         members_healthy=sum(m.is_healthy for m in members),
         pd_members=members,
         max_replicas=replication.map("max-replicas").number(1),
+        location_labels=replication.map("location-labels").words(),
+        isolation_level=replication.map("isolation-level", "").text(),
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
         region_schedule_limit=schedule.map("region-schedule-limit").number(),
         replica_schedule_limit=schedule.map("replica-schedule-limit").number(),
         store_limit_version=schedule.map("store-limit-version", "v1").text(),  # older PDs have no other
         replaces_offline_replicas=schedule.map("enable-replace-offline-replica").flag(),
-        location_labels=tuple(
-            name for part in replication.map("location-labels").text().split(",") if (name := part.strip())
-        ),
-        isolation_level=replication.map("isolation-level").text(),
         halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
         max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
         split_merge_interval_s=schedule.map("split-merge-interval").seconds(),
+        schedule_config={k: v.number() for k in KEYS if (v := schedule.map(k, None)).value is not None},
         tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # older PDs have no such switch
         stores=_stores(at[STORES], at[RATES], at[STORE_LIMITS]),
         schedulers=schedulers,
@@ -262,6 +262,7 @@ def _store(entry: _At, written: _At, limits: _At) -> StoreFacts:
         physically_destroyed=store.map("physically_destroyed", False).boolean(),
         add_peer_limit=0.0 if limit.value is None else limit.map("add-peer").real(),
         remove_peer_limit=0.0 if limit.value is None else limit.map("remove-peer").real(),
+        snapshots=status.map("sending_snap_count", 0).number() + status.map("receiving_snap_count", 0).number(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,
         written_bytes_per_s=0.0 if rate.value is None else rate.real(),
     )
@@ -503,6 +504,10 @@ class _At:
         except UnicodeEncodeError:
             raise self.wrong("is no UTF-8") from None
         return self.value[:TEXT_MAX]
+
+    def words(self) -> tuple[str, ...]:
+        """PD's config writes a list of words as one text, with commas between them."""
+        return tuple(word.strip() for word in self.text().split(",") if word.strip())
 
     def one_of(self, words: tuple[Any, ...]) -> Any:
         if self.text() not in words:

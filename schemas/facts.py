@@ -30,6 +30,7 @@ class StoreFacts(Model):
     physically_destroyed: bool = False  # taken offline by force: PD never takes it back
     add_peer_limit: float = 0.0  # replicas a minute that may come to it; 0: PD does not say
     remove_peer_limit: float = 0.0  # replicas a minute that may leave it; 0: PD does not say
+    snapshots: int = 0  # copies of regions that it sends and receives
     last_heartbeat_ms: int = 0
     written_bytes_per_s: float = 0.0
 
@@ -112,18 +113,19 @@ class Facts(Model):
     members_healthy: int = 0
     pd_members: tuple[MemberFacts, ...] = ()  # by name
     max_replicas: int = 3
+    location_labels: tuple[str, ...] = ()  # keys of the stores' labels, the widest failure domain first
+    isolation_level: str = ""  # the location label at which no two replicas of a region may meet; empty: none
     low_space_ratio: float = 0.8
     leader_schedule_limit: int = 4
     region_schedule_limit: int = 2048
     replica_schedule_limit: int = 64
     store_limit_version: str = "v1"  # v2: PD finds the store limits by itself, and lets nobody set them
     replaces_offline_replicas: bool = True  # enable-replace-offline-replica
-    location_labels: tuple[str, ...] = ()  # the outermost first
-    isolation_level: str = ""  # the label that replicas never share; empty: none
     halt_scheduling: bool = False
     merge_schedule_limit: int = 8  # 0: PD merges nothing
     max_merge_region_size_mib: int = 54  # PD merges regions up to this size with a neighbour, unless they are hot
     split_merge_interval_s: float = 3600.0  # but not before so long after a split
+    schedule_config: dict[str, int] = {}  # the keys that may be set (actions/schedule_keys.py); never what a TTL holds
     tikv_may_split: bool = True  # False: PD gives no ids for new regions (enable-tikv-split-region)
     stores: tuple[StoreFacts, ...] = ()  # by id; Tombstones included
     schedulers: tuple[str, ...] = ()

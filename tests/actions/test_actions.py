@@ -16,33 +16,43 @@ from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
+from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, MemberFacts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
+MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
+SCATTER = ScatterRegions(region_ids=(180,))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
+CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
+WITH_CONFIG = healthy(schedule_config={"leader-schedule-limit": 4})
 EACH = [
     (PAUSE, healthy()),
     (EVICT, healthy()),
     (TRANSFER, healthy()),
+    (MOVE, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
     (LIMIT, healthy()),
-    (WEIGH, healthy()),
     (LEAD, healthy()),
+    (SCATTER, healthy()),
+    (WEIGH, healthy()),
+    (CONFIG, WITH_CONFIG),
 ]
 
 
@@ -84,9 +94,22 @@ def sample(**figures: float) -> Sample:
     return Sample(at_ms=0, figures={"down_peers": 0, "stores_up": 5, "pd_settled": 1, **figures})
 
 
-BEFORE = sample(version=3, low_space=0)
+CROWDED = {"most_led": 1.0, "most_held": 1.0}
+BEFORE = sample(version=3, low_space=0, **CROWDED)
 GOOD = sample(
-    leaders=0, leads=1, remaining=0, led=1, version=4, weight=0.5, limit=30, paused=1, low_space=0
+    leaders=0,
+    leads=1,
+    remaining=0,
+    led=1,
+    version=4,
+    weight=0.5,
+    limit=30,
+    paused=1,
+    low_space=0,
+    moved=1,
+    unwell=0,
+    value=2,
+    **CROWDED,
 )  # to every action
 
 
@@ -109,6 +132,13 @@ GOOD = sample(
             ("region:180", "store:2"),
             Bounds(stores_max=2, regions_max=1, leaders_max=1),
             Reach(stores=2, regions=1, leaders=1, leaders_share=0.005),
+        ),
+        (
+            MOVE,
+            "Move a replica of region 180 from store 3 to 4",
+            ("region:180", "store:3", "store:4"),
+            Bounds(stores_max=2, regions_max=1, leaders_max=0, bytes_moved_max=125_829_120),
+            Reach(stores=2, regions=1, leaders=0, leaders_share=0, bytes_moved=100_663_296),
         ),
         (
             BURY,
@@ -146,11 +176,25 @@ GOOD = sample(
             Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
         (
+            SCATTER,
+            "Scatter region 180",
+            ("region:180",),
+            Bounds(stores_max=5, regions_max=1, leaders_max=1, bytes_moved_max=377_487_360),
+            Reach(stores=5, regions=1, leaders=1, leaders_share=0.005, bytes_moved=301_989_888),
+        ),
+        (
             WEIGH,
             "Set the region weight of store 4 to 0.5",
             ("store:4",),
             Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
             Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
+        ),
+        (
+            CONFIG,
+            "Set leader-schedule-limit to 2 for 15 min",
+            (),
+            Bounds(stores_max=6, regions_max=2, leaders_max=2),
+            Reach(stores=5, regions=2, leaders=2, leaders_share=0.01),
         ),
     ],
 )
@@ -201,6 +245,32 @@ UNKNOWN = healthy(stores=0, regions=())
                 "region:180.leader": "unknown",
                 "store:2.address": "unknown",
                 "store:2.state": "unknown",
+            },
+        ),
+        (
+            MOVE,
+            with_store(healthy(location_labels=("zone", "host")), store(4, labels={"zone": "z1", "disk": "ssd"})),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "store:3.address": "10.0.4.3:20160",
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.location": "z1/",
+            },
+        ),
+        (
+            MOVE,
+            UNKNOWN,
+            {
+                "region:180.conf_ver": "unknown",
+                "region:180.version": "unknown",
+                "region:180.leader": "unknown",
+                "store:3.address": "unknown",
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.location": "unknown",
             },
         ),
         (
@@ -264,6 +334,18 @@ UNKNOWN = healthy(stores=0, regions=())
         ),
         (LEAD, healthy(pd_leader="", pd_members=()), {"pd.leader": "unknown", "pd.leader_started_at_ms": "0"}),
         (
+            ScatterRegions(region_ids=(180, 181)),
+            healthy(),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "region:181.conf_ver": "unknown",
+                "region:181.version": "unknown",
+                "region:181.leader": "unknown",
+            },
+        ),
+        (
             WEIGH,
             with_store(with_store(healthy(stores=3), store(4, leader_weight=2, region_weight=1 / 3)), tombstone(9)),
             {
@@ -276,6 +358,8 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
+        (CONFIG, WITH_CONFIG, {"schedule.leader-schedule-limit": "4"}),
+        (CONFIG, UNKNOWN, {"schedule.leader-schedule-limit": "unknown"}),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -376,9 +460,12 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (EVICT, "MEDIUM"),
         (LIMIT, "MEDIUM"),
         (LEAD, "MEDIUM"),
+        (MOVE, "MEDIUM"),
         (WEIGH, "MEDIUM"),
+        (CONFIG, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
+        (SCATTER, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
         (UnderstatedForGood(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
@@ -422,6 +509,10 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("transfer_region_leader", '{"region_id":180}', "to_store_id"),
         ("transfer_region_leader", '{"to_store_id":2}', "region_id"),
         ("transfer_region_leader", '{"region_id":0,"to_store_id":2}', "region_id"),
+        ("transfer_region_peer", '{"from_store_id":3,"to_store_id":4}', "region_id"),
+        ("transfer_region_peer", '{"region_id":180,"to_store_id":4}', "from_store_id"),
+        ("transfer_region_peer", '{"from_store_id":3,"region_id":180}', "to_store_id"),
+        ("transfer_region_peer", '{"from_store_id":0,"region_id":180,"to_store_id":4}', "from_store_id"),
         ("remove_tombstones", "{}", "store_ids"),
         ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),
@@ -442,6 +533,11 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":15.5}', "per_minute"),
         ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":"15"}', "per_minute"),
         ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":15,"ttlSecond":5}', "ttlSecond"),
+        ("scatter_regions", "{}", "region_ids"),
+        ("scatter_regions", '{"region_ids":[]}', "region_ids"),
+        ("scatter_regions", '{"region_ids":[0]}', "region_ids.0"),
+        ("scatter_regions", '{"region_ids":[180,180]}', "region_ids"),
+        ("scatter_regions", json.dumps({"region_ids": list(range(1, 34))}), "region_ids"),
         ("set_store_weight", "{}", "store_id"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
@@ -454,6 +550,17 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":true}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":NaN}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":1e999}', "weight"),
+        ("set_schedule_config", "{}", "key"),
+        ("set_schedule_config", '{"key":"max-replicas","value":1}', "key"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit"}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":17}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":-1}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":1.5}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":"1"}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":true}', "value"),
+        ("set_schedule_config", '{"key":"replica-schedule-limit","value":0}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":1,"keep_s":59}', "keep_s"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":1,"keep_s":3601}', "keep_s"),
     ],
 )
 def test_bad_parameters_name_their_field(name: str, params: str, field: str) -> None:
@@ -479,9 +586,12 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("transfer_pd_leader", json.dumps({"member": "x" * 128}, separators=(",", ":"))),
         ("set_store_limit", '{"limit_type":"add-peer","per_minute":5,"store_id":1}'),
         ("set_store_limit", '{"limit_type":"remove-peer","per_minute":200,"store_id":1}'),
+        ("scatter_regions", json.dumps({"region_ids": list(range(1, 33))}, separators=(",", ":"))),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
         ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),
+        ("set_schedule_config", '{"keep_s":60,"key":"leader-schedule-limit","value":0}'),
+        ("set_schedule_config", '{"keep_s":3600,"key":"region-schedule-limit","value":2048}'),
     ],
 )
 def test_the_least_and_the_most_that_parameters_may_be(name: str, params: str) -> None:

@@ -48,7 +48,7 @@ def test_a_limit_that_made_it_worse_is_set_back_to_the_one_that_was_there() -> N
         closed = await world.closed()
         concluded = world.one(e.Concluded)
         assert concluded is not None
-        assert (concluded.code, closed.code, concluded.owed) == ("more_low_space", "no_better", ())
+        assert (concluded.code, closed.code, concluded.owed) == ("more_low_space", "worse", ())
         assert limits(world) == {"add-peer": 15, "remove-peer": 22.5}
         assert world.applied() == [SET, SET]
 

@@ -15,7 +15,7 @@ from agents.evidence import collect
 from agents.looking import AGAIN_MS
 from agents.offers import offered, proposal_reply, proposal_schema
 from agents.propose import STARTED_KEPT, Propose, nothing, started_for
-from agents.remedies import Nothing, propose
+from agents.remedies import Nothing, Times, propose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import BadReply
 from agents.thinking import ModelOverloaded
@@ -111,7 +111,7 @@ def test_the_diagnosis_prompt_does_not_change_when_acting_is_switched_on() -> No
 
 
 def test_a_slow_store_is_emptied_of_leaders_for_a_while() -> None:
-    proposal = proposed(SLOW_STORE, keep_s=60)
+    proposal = proposed(SLOW_STORE, times=Times(keep_s=60))
     assert (proposal.action, proposal.params) == ("evict_store_leaders", '{"keep_s":60,"store_id":4}')
     assert "store:4" in {i for e in proposal.evidence for i in e.entities}
     assert (proposal.by, proposal.disputed, proposal.attempt) == ("playbook", False, 1)
@@ -191,6 +191,12 @@ def test_a_follower_that_is_not_well_does_not_lead_a_hot_region(changed: dict[st
     hot = HOT.regions[0].model_copy(update=changed.pop("region", {}))
     seen = HOT.model_copy(update={"stores": tuple(by_id.values()), "regions": (hot,), **changed})
     assert proposed(HOT_REGION, seen).params == f'{{"hold_s":0,"region_id":180,"to_store_id":{to}}}'
+
+
+def test_pd_is_held_back_while_a_leader_is_moved_where_that_is_configured() -> None:
+    held = proposed(HOT_REGION, HOT, times=Times(hold_s=300))
+    assert isinstance(held, ActionProposed)
+    assert '"hold_s":300' in held.params
 
 
 def test_a_hot_region_moves_only_where_less_than_half_of_the_writes_are() -> None:
@@ -292,7 +298,7 @@ def test_a_defect_of_the_reader_leaves_no_diagnosis_unanswered() -> None:
 
 
 def test_what_the_catalogue_does_not_take_is_not_proposed() -> None:
-    nothing = proposed(SLOW_STORE, keep_s=30)
+    nothing = proposed(SLOW_STORE, times=Times(keep_s=30))
     assert nothing.code == "not_in_catalogue"
     assert "keep_s" in nothing.reason
 
@@ -307,9 +313,23 @@ def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
 
 
 def test_a_cause_that_the_playbook_has_no_rule_for_is_left_alone() -> None:
-    found = propose(adopted("store_down", ()), SLOW, 900)
+    found = propose(adopted("store_down", ()), SLOW, Times())
     assert isinstance(found, Nothing)
-    assert found.code == "no_rule"
+    assert found == Nothing(
+        "no_rule", f"the playbook has no rule for store_down; by hand: {CAUSES['store_down'].for_people}"
+    )
+    assert propose(adopted("made_up", ()), SLOW, Times()) == Nothing("no_rule", "the playbook has no rule for made_up")
+
+
+def test_where_replicas_lag_a_model_may_slow_pds_work_and_the_playbook_says_what_a_person_does() -> None:
+    assert list(offered("replica_lags")) == ["pause_scheduler", "set_schedule_config"]
+    found = propose(adopted("replica_lags", ()), SLOW, Times())
+    assert isinstance(found, Nothing)
+    assert found.reason.endswith("by hand: look at that store's disk and network; lower schedule limits")
+    params = {"key": "max-snapshot-count", "value": 32, "keep_s": 900}
+    by_model = adopted("replica_lags", cited(SLOW, "slow"), by="model")
+    proposal = proposed(by_model, SLOW, chosen("set_schedule_config", params, ["E1"]))
+    assert (proposal.action, json.loads(proposal.params)) == ("set_schedule_config", params)
 
 
 def test_diagnoses_are_answered_in_their_order_each_by_itself() -> None:

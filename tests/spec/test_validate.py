@@ -34,6 +34,7 @@ POLICY = Policy(
         "set_store_limit": ActionPolicy(mode="on"),
         "set_store_weight": ActionPolicy(mode="on"),
         "transfer_pd_leader": ActionPolicy(mode="on"),
+        "set_schedule_config": ActionPolicy(mode="on"),
     },
 )
 SEEN = Evidence(id="E1", text="slow_score 84", source="GET /stores", entities=("store:4",), seen_at_ms=NOW)
@@ -264,6 +265,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "set_store_limit": "dry_run",
         "set_store_weight": "dry_run",
         "transfer_pd_leader": "dry_run",
+        "set_schedule_config": "dry_run",
         "never_tried": "observe",
     }
     assert policy.at_most("dry_run").version == policy.version
@@ -355,6 +357,7 @@ odd = {
     "leader_schedule_limit": numbers,
     "region_schedule_limit": numbers,
     "store_limit_version": st.sampled_from(["v1", "v2", ""]),
+    "schedule_config": st.dictionaries(st.just("merge-schedule-limit"), numbers),
     "halt_scheduling": st.booleans(),
     "stores": st.lists(stores, max_size=6).map(tuple),
     "schedulers": st.sampled_from([(), ("balance-leader-scheduler",)]),
@@ -394,6 +397,8 @@ PROPOSALS = st.sampled_from(
         proposed("set_store_limit", '{"limit_type":"remove-peer","per_minute":15,"store_id":4}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.5,"weight_of":"leader"}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.9,"weight_of":"region"}'),
+        proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":4}'),
+        proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":32}', by="model"),
         proposed("nothing_known", "{}"),
         proposed(params="[]"),
     ]

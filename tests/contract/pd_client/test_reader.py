@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from actions import calls
+from actions.schedule_keys import KEYS
 from infra import pd_parse
 from infra.pd import NotOnTheList, PdEndpoint, PdReader, _Ask
 from pdsim import faults as f
@@ -46,15 +47,17 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert [r.id for r in facts.regions] == [region_id]
     assert len(facts.regions[0].voter_store_ids()) == 3
     assert (facts.max_replicas, facts.low_space_ratio) == (3, 0.8)
+    assert (facts.location_labels, facts.isolation_level) == ((), "")
     assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
     assert (facts.replica_schedule_limit, facts.replaces_offline_replicas) == (64, True)
-    assert (facts.location_labels, facts.isolation_level, facts.removals) == ((), "", ())
+    assert facts.removals == ()
     assert {(s.add_peer_limit, s.remove_peer_limit, s.physically_destroyed) for s in facts.stores} == {(15, 15, False)}
     assert sum(s.region_size_mib for s in facts.stores) == 3 * 60 * 96
     assert facts.store_limit_version == "v1"
     assert [(m.name, m.is_healthy, m.leader_priority) for m in facts.pd_members] == [
         (f"pd-{n}", True, 0) for n in range(3)
     ]
+    assert facts.schedule_config == {key: of.usual for key, of in KEYS.items()}
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
     assert facts.warming_up() is None
@@ -102,7 +105,7 @@ async def test_the_limits_of_a_store_are_seen_but_a_tombstone_has_none(pd: Pd) -
     pd.cluster.stores[2].limits["add-peer"].per_minute = 0.5
     pd.cluster.stores[2].limits["remove-peer"].per_minute = 30
     pd.cluster.make_tombstone(5)
-    pd.cluster.config.set_schedule({"store-limit-version": "v2"})
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"}, pd.now_s)
     facts = await pd.reader.facts("prod")
     limits = {s.id: (s.add_peer_limit, s.remove_peer_limit) for s in facts.stores}
     assert limits == {1: (15, 15), 2: (0.5, 30), 3: (15, 15), 4: (15, 15), 5: (0, 0)}
@@ -120,13 +123,9 @@ async def test_the_members_of_pd_are_seen_one_by_one(pd: Pd) -> None:
     assert facts.pd_member("pd-3") is None
 
 
-async def test_where_replicas_have_to_be_is_seen(pd: Pd) -> None:
-    config = {"location-labels": "zone, host", "isolation-level": "zone", "max-replicas": 5}
-    pd.cluster.config.set_replication(config)
-    schedule = {"enable-replace-offline-replica": "false", "replica-schedule-limit": 7}
-    pd.cluster.config.set_schedule(schedule)
+async def test_whether_pd_replaces_the_replicas_of_leaving_stores_is_seen(pd: Pd) -> None:
+    pd.cluster.config.set_schedule({"enable-replace-offline-replica": "false", "replica-schedule-limit": 7}, pd.now_s)
     facts = await pd.reader.facts("prod")
-    assert (facts.location_labels, facts.isolation_level, facts.max_replicas) == (("zone", "host"), "zone", 5)
     assert (facts.replaces_offline_replicas, facts.replica_schedule_limit) == (False, 7)
 
 
@@ -157,6 +156,17 @@ async def test_how_far_the_removal_of_a_store_is_is_seen_until_the_pd_leader_cha
 async def test_a_store_that_was_taken_out_by_force_is_seen(pd: Pd) -> None:
     answer(pd.cluster, Request("DELETE", "/pd/api/v1/store/4", "force=true"), pd.now_s)
     assert [s.physically_destroyed for s in (await pd.reader.facts("prod")).stores] == [False] * 3 + [True, False]
+
+
+async def test_the_snapshots_that_a_store_sends_and_receives_are_seen(pd: Pd) -> None:
+    pd.cluster.stores[2].sending_snapshots, pd.cluster.stores[2].receiving_snapshots = 2, 5
+    assert [s.snapshots for s in (await pd.reader.facts("prod")).stores] == [0, 7, 0, 0, 0]
+
+
+async def test_where_replicas_must_stand_apart_is_seen(pd: Pd) -> None:
+    pd.cluster.config.replication |= {"location-labels": "zone, host,", "isolation-level": "zone"}
+    facts = await pd.reader.facts("prod")
+    assert (facts.location_labels, facts.isolation_level) == (("zone", "host"), "zone")
 
 
 async def test_a_restarted_pd_is_warming_up(pd: Pd) -> None:
@@ -456,9 +466,18 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         lambda a: a[pd_parse.CONFIG]["schedule"].update({"enable-tikv-split-region": "off"}),
         "enable-tikv-split-region: is neither true nor false",
     ),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].update({"max-snapshot-count": "64"}),
+        "schedule.max-snapshot-count: is no whole number",
+    ),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].update({"replica-schedule-limit": -1}),
+        "schedule.replica-schedule-limit: is not between 0 and 2^63",
+    ),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].update({"max-replicas": 0}), "max-replicas"),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].pop("location-labels"), "labels: is missing"),
-    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].pop("isolation-level"), "level: is missing"),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].pop("replica-schedule-limit"), "limit: is missing"),
     (
         pd_parse.CONFIG,
@@ -623,3 +642,19 @@ def test_a_pd_that_knows_no_such_switch_lets_tikv_split() -> None:
     assert parsed(answers).tikv_may_split
     answers[pd_parse.CONFIG]["schedule"]["enable-tikv-split-region"] = "false"
     assert not parsed(answers).tikv_may_split
+
+
+def test_the_configuration_that_may_be_set_is_what_pd_shows_of_it_and_no_more() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    schedule = answers[pd_parse.CONFIG]["schedule"]
+    schedule.pop("hot-region-schedule-limit")
+    schedule |= {"max-snapshot-count": 0, "max-pending-peer-count": 2**63 - 1}
+    found = parsed(answers).schedule_config
+    assert set(found) == {*KEYS} - {"hot-region-schedule-limit"}
+    assert (found["max-snapshot-count"], found["max-pending-peer-count"]) == (0, 2**63 - 1)
+
+
+async def test_what_is_set_for_a_while_is_never_seen(pd: Pd) -> None:
+    pd.cluster.config.set_ttl({"schedule.leader-schedule-limit": 0}, 600, pd.now_s)
+    assert pd.cluster.config.limit("leader-schedule-limit", pd.now_s) == 0
+    assert (await pd.reader.facts("prod")).schedule_config["leader-schedule-limit"] == 4

@@ -55,6 +55,35 @@ async def test_a_leader_is_moved(pd: Pd) -> None:
     assert (again.answer, again.code) == ("accepted", "already_so")
 
 
+async def test_a_replica_is_moved(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    held = [p.store_id for p in region.peers]
+    source, (target, spare) = held[-1], sorted(set(pd.cluster.stores) - set(held))
+    call = calls.transfer_peer(region.id, source, target)
+    assert (await sent(pd, call)).answer == "accepted"
+    again = await sent(pd, call)
+    assert (again.answer, again.code) == ("may_have_run", "PD:operator:ErrAddOperator")
+    pd.later(10)
+    again = await sent(pd, call)
+    assert (again.answer, again.body) == ("may_have_run", f"region has no peer in store {source}")
+    gone = await sent(pd, calls.transfer_peer(region.id, target, 99))
+    assert (gone.answer, gone.code) == ("refused", "PD:core:ErrStoreNotFound")
+    pd.cluster.make_tombstone(spare)
+    gone = await sent(pd, calls.transfer_peer(region.id, target, spare))
+    assert (gone.answer, gone.code) == ("refused", "PD:core:ErrStoreRemoved")
+    gone = await sent(pd, calls.transfer_peer(999_999, source, target))
+    assert (gone.answer, gone.code) == ("refused", "PD:region:ErrRegionNotFound")
+
+
+async def test_a_region_is_scattered_or_said_to_be(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    call = calls.scatter_region(region.id, conf_ver=region.conf_ver, leader_store_id=region.leader or 0)
+    made = await sent(pd, call)
+    assert (made.answer, pd.cluster.book.running) == ("accepted", {})  # it sits well: nothing is done, nothing shows
+    hot = await sent(pd, calls.scatter_region(999_999, conf_ver=1, leader_store_id=1))
+    assert (hot.answer, hot.code) == ("refused", "PD:region:ErrRegionNotFound")
+
+
 async def test_a_500_can_be_a_refusal(pd: Pd) -> None:
     made = await sent(pd, calls.add_evict_leader(99))
     assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
@@ -100,7 +129,7 @@ async def test_one_limit_of_a_store_is_set_and_refused_where_pd_finds_limits_by_
     assert (again.answer, again.code) == ("accepted", "")  # PD doesn't say that it was so already
     made = await sent(pd, calls.set_store_limit(99, "add-peer", 30))
     assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
-    pd.cluster.config.set_schedule({"store-limit-version": "v2"})
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"}, pd.now_s)
     made = await sent(pd, call)
     assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
 
@@ -114,6 +143,28 @@ async def test_pd_is_led_by_another_member_and_refuses_one_that_is_not_there(pd:
     made = await sent(pd, calls.transfer_pd_leader("pd-9"))
     assert (made.answer, made.status, made.code) == ("refused", 500, "pd_said_no")
     assert (await pd.reader.facts("prod")).pd_leader == "pd-2"
+
+
+async def test_a_key_is_set_and_refused_while_somebody_holds_it_for_a_while(pd: Pd) -> None:
+    key, config = "leader-schedule-limit", pd.cluster.config
+    for value in (0, 7, 7):  # PD doesn't say that it was so already
+        made = await sent(pd, calls.set_schedule_config(key, value))
+        assert (made.answer, made.code, config.schedule[key]) == ("accepted", "", value)
+    config.set_ttl({f"schedule.{key}": 2}, 60, pd.now_s)
+    made = await sent(pd, calls.set_schedule_config(key, 4))
+    assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
+    assert made.body == f"need to clean up TTL first for schedule.{key}"
+    assert (config.schedule[key], config.limit(key, pd.now_s)) == (7, 2)
+    assert (await sent(pd, calls.set_schedule_config("merge-schedule-limit", 0))).answer == "accepted"
+    pd.later(61)
+    assert (await sent(pd, calls.set_schedule_config(key, 4))).answer == "accepted"
+    assert config.limit(key, pd.now_s) == 4
+
+
+async def test_an_older_pd_refuses_a_key_that_it_does_not_have(pd: Pd) -> None:
+    del pd.cluster.config.schedule["max-snapshot-count"]
+    made = await sent(pd, calls.set_schedule_config("max-snapshot-count", 16))
+    assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
 
 
 @pytest.mark.parametrize(
