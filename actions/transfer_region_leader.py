@@ -153,6 +153,8 @@ class TransferRegionLeader(Action):
             return "applied"  # merged away: with it went what was to be undone
         if region is None or region.leader_store_id == 0:
             return "cant_tell"
+        if call.args.get("to_store_id") != str(self.to_store_id) and self._operator(now):
+            return "under_way"  # it may lead there still, and be on its way to where we have sent it
         if str(region.leader_store_id) == call.args.get("to_store_id"):
             return "applied"
         if self._operator(now):
