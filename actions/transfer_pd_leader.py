@@ -131,9 +131,11 @@ class TransferPdLeader(Action):
             return "cant_tell"
         if now.pd_leader == wanted:
             return "applied"
+        if now.pd_leader == self.member:  # of an undo: it is there to be taken back
+            return "not_started"
         if not is_settled(now):
             return "cant_tell"
-        if wanted != self.member:  # the undo
-            return "not_started" if now.pd_leader == self.member else "applied"
+        if wanted != self.member:
+            return "applied"
         target = now.pd_member(self.member)
         return "not_started" if target and target.is_healthy else "cant_tell"

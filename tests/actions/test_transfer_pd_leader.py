@@ -185,7 +185,7 @@ DO, UNDO = calls.transfer_pd_leader("pd-1"), calls.transfer_pd_leader("pd-0")
         (healthy(pd_leader_age_s=59.9), "cant_tell", "applied"),  # of presence a young leader is believed
         (healthy(schedulers=()), "cant_tell", "applied"),
         (THERE, "applied", "not_started"),
-        (healthy(pd_leader="pd-1", pd_leader_age_s=0.5), "applied", "cant_tell"),
+        (healthy(pd_leader="pd-1", pd_leader_age_s=0.5), "applied", "not_started"),
         (healthy(pd_leader="pd-2"), "not_started", "applied"),  # moved on by somebody: ours is gone
         (healthy(pd_leader="pd-2", pd_leader_age_s=1.0), "cant_tell", "cant_tell"),
         (healthy(pd_leader=""), "cant_tell", "cant_tell"),
