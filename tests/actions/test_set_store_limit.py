@@ -202,6 +202,11 @@ def test_a_limit_is_set_where_it_is_just_within_the_limits(action: SetStoreLimit
     assert codes(action, facts) == []
 
 
+def test_a_limit_that_is_so_already_is_neither_raised_nor_lowered() -> None:
+    facts = with_store(with_4(add_peer_limit=30.0), store(5, is_busy=True))
+    assert codes(ADD, facts.model_copy(update={"troubled": (region(7, 1, 2),)})) == ["already_so"]
+
+
 @pytest.mark.parametrize(("mib", "found"), [(400, []), (401, ["too_fast"])])
 def test_at_most_200_mib_a_second_may_be_copied(mib: int, found: list[str]) -> None:
     """30 replicas a minute of 400 MiB each."""
