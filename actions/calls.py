@@ -6,9 +6,10 @@ Nothing else can be rendered: what is not in CALLS can't be said. Deliberately a
 `DELETE /store/{id}?force`, after which a store can never come back. So the one query that any path of PD's has is
 `?state=Up`, spelled out in its row and without an argument in it, and arguments are whole positive numbers: PD cuts 1.5
 to 1 and wraps -1 to 18446744073709551615 (nor is `ttlSecond` ever said: docs/adr). Only where a row says so is one a
-weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a count, which may be 0; or a
-word of a list of ours: a scheduler that may be paused, a key of PD's or of TiKV's that may be set; or the size of such
-a setting, and the address of its store. Each value has one spelling: it goes into the digest.
+weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a rate, which is one below
+10^9; or a count, which may be 0; or a word of a list of ours: the type of a store limit, a scheduler that may be
+paused, a key of PD's or of TiKV's that may be set; or the size of such a setting, and the address of its store; or the
+name of a member of PD. Each value has one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -77,6 +78,12 @@ WEIGHT = Spelling(
     100,
     "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
 )
+RATE = Spelling(
+    re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]?[1-9])?"),
+    WEIGHT.value,
+    10**9,  # PD's own "unlimited", which an undo may have to say, is 10^8
+    "a plain decimal above 0 and below 10^9, with at most 2 places and no needless 0",
+)
 COUNT = Spelling(re.compile(r"0|[1-9][0-9]{0,9}"), int, 2**31, "a whole number of 0 or more, below 2^31", above=-1)
 
 
@@ -94,6 +101,11 @@ class Word:
 ADDRESS = Word(lambda text: status_address.parsed(text) is not None, "a host:port")
 SCHEDULER = Word(lambda text: text in PAUSABLE, f"one of {', '.join(PAUSABLE)}")
 KEY = Word(lambda text: text in get_args(ScheduleKey), "a key of PD's schedule configuration that may be set")
+LIMIT_TYPE = Word(lambda text: text in ("add-peer", "remove-peer"), "one of add-peer, remove-peer")
+MEMBER = Word(
+    lambda text: len(text) <= 128 and re.fullmatch(r"[A-Za-z0-9]+(?:(?:\.|[_-]+)[A-Za-z0-9]+)*", text) is not None,
+    "the name of a member of PD: letters, digits, and . _ - between them",
+)
 SETTING = Word(lambda text: text in tikv_config.KEYS, "a setting of TiKV that is on our list")
 SIZE = Word(lambda text: tikv_config.bytes_of(text) is not None, "a size as TiKV shows it, such as 8GiB")
 
@@ -325,6 +337,31 @@ CALLS: Mapping[str, Kind] = {
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
+    "transfer_pd_leader": Kind(
+        method="POST",
+        path=f"{PREFIX}/leader/transfer/{{member}}",
+        args=("member",),
+        spelled={"member": MEMBER},
+        by_hand="pd-ctl member leader transfer {member}",
+        accepted=((200, "The transfer command is submitted."),),  # and where it leads already
+        refused_texts=("no valid pd to transfer etcd leader",),  # no such member
+    ),
+    "set_store_limit": Kind(
+        method="POST",
+        path=f"{PREFIX}/store/{{store_id}}/limit",
+        args=("store_id", "limit_type", "per_minute"),
+        spelled={"limit_type": LIMIT_TYPE, "per_minute": RATE},
+        # Without a type PD sets both, one after the other.
+        body=lambda args: {"type": args["limit_type"], "rate": args["per_minute"]},
+        by_hand="pd-ctl store limit {store_id} {per_minute} {limit_type}",
+        # A Tombstone is limited without complaint.
+        accepted=((200, "The store's limit is updated."),),
+        refused_codes=("PD:core:ErrStoreNotFound",),
+        refused_texts=(
+            "rate unset|unknown type|invalid rate which should be larger than 0",
+            r"current store limit version:\w+ not support set limit",
+        ),
+    ),
     "set_schedule_config": Kind(
         method="POST",
         path=f"{PREFIX}/config",  # not /config/schedule, which passes over keys that it does not know
@@ -397,6 +434,22 @@ def set_store_weight(store_id: int, leader: float, region: float) -> Call:
     return Call(name="set_store_weight", args={"store_id": str(store_id), **spelled})
 
 
+def set_store_limit(store_id: int, limit_type: str, per_minute: float) -> Call:
+    """Of a rate that can't be said, `render` raises BadCall."""
+    rate = rate_text(per_minute) or repr(per_minute)
+    return Call(name="set_store_limit", args={"store_id": str(store_id), "limit_type": limit_type, "per_minute": rate})
+
+
+def transfer_pd_leader(member: str) -> Call:
+    """Of a name that can't be said, `render` raises BadCall."""
+    return Call(name="transfer_pd_leader", args={"member": member})
+
+
+def can_name(member: str) -> bool:
+    """Could a call say this name of a member of PD?"""
+    return MEMBER.read(member) is not None
+
+
 def set_schedule_config(key: str, value: int) -> Call:
     """Of a value that can't be said, `render` raises BadCall."""
     return Call(name="set_schedule_config", args={"key": key, "value": str(value)})
@@ -428,8 +481,17 @@ def _of_store(store: StoreFacts) -> dict[str, str]:
 
 def weight_text(weight: float) -> str | None:
     """The one spelling of a weight; None: it is none that a call could say."""
-    text = f"{weight:.2f}".rstrip("0").removesuffix(".")
-    return text if WEIGHT.read(text) == weight else None
+    return _plain_text(weight, WEIGHT)
+
+
+def rate_text(rate: float) -> str | None:
+    """The one spelling of a rate; None: it is none that a call could say."""
+    return _plain_text(rate, RATE)
+
+
+def _plain_text(number: float, spelling: Spelling) -> str | None:
+    text = f"{number:.2f}".rstrip("0").removesuffix(".")
+    return text if spelling.read(text) == number else None
 
 
 def render(call: Call) -> Request:

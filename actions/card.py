@@ -80,6 +80,8 @@ def _type(field: dict[str, object]) -> str:
         return f"{field.get('minItems', 0)} to {field.get('maxItems', 'any number of')} ids"
     if isinstance(words := field.get("enum"), list):
         return " or ".join(words)
+    if field.get("type") == "string":
+        return "name"
     low, high = field.get("minimum"), field.get("maximum")
     if field.get("type") == "number":
         return f"number {low}..{high}"

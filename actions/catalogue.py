@@ -15,9 +15,11 @@ from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
 from actions.set_schedule_config import SetScheduleConfig
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
@@ -33,9 +35,11 @@ CATALOGUE: dict[str, type[Action]] = {
         RemoveTombstones,
         ScatterRegions,
         SplitRegion,
+        SetStoreLimit,
         SetStoreWeight,
         SetScheduleConfig,
         SetTikvConfig,
+        TransferPdLeader,
         TransferRegionLeader,
         TransferRegionPeer,
     )

@@ -63,9 +63,13 @@ CAUSES: dict[CauseName, Known] = {
         "store nearly full", "remove what should not be there; add a store; lower its weight", ("set_store_weight",)
     ),
     "cluster_nearly_full": Known("cluster nearly full", "add stores"),
-    "pd_disk_slow": Known("slow disk under PD", "move the PD leader off that node; look at its disk"),
+    "pd_disk_slow": Known(
+        "slow disk under PD", "move the PD leader off that node; look at its disk", ("transfer_pd_leader",)
+    ),
     "pd_network_slow": Known("slow network between PD members", "look at the network; move or replace the member"),
-    "pd_overloaded": Known("PD overloaded", "profile PD; move its leader to a member with more room"),
+    "pd_overloaded": Known(
+        "PD overloaded", "profile PD; move its leader to a member with more room", ("transfer_pd_leader",)
+    ),
     "pd_stalled": Known("PD leader stalled", "look for a disk or CPU stall on the PD leader's node"),
     "pd_leader_moved": Known("PD leader moved", "if nobody moved it: look at load and network of the PD nodes"),
     "pd_restarted": Known("PD restarted", "find out why; its counts are incomplete for some minutes"),

@@ -175,8 +175,11 @@ def _space(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:
 
 def _pd(facts: Facts, named: tuple[int, ...]) -> Iterator[Seen]:
     leader = quoted(facts.pd_leader or "nobody", 60)
-    text = f"PD {quoted(facts.version, 20)}: {facts.members_healthy} of {facts.members} members healthy, {leader} leads"
-    yield Seen("pd", bounded(f"{text}, seen leading for {_span(facts.pd_leader_age_s)}"), "GET /health")
+    known = [quoted(m.name, 60) for m in facts.pd_members[:EACH_MAX]]
+    names = f" ({', '.join(known)})" if known else ""
+    text = f"PD {quoted(facts.version, 20)}: {facts.members_healthy} of {facts.members} members healthy{names}"
+    text += f", {leader} leads, seen leading for {_span(facts.pd_leader_age_s)}"
+    yield Seen("pd", bounded(text), "GET /health", entities=tuple(f"pd:{name}" for name in known))
     if reason := facts.warming_up():
         yield Seen("warming", bounded(reason), "GET /schedulers")
 

@@ -18,6 +18,7 @@ from actions.schedule_keys import KEYS
 from schemas.facts import (
     Facts,
     Look,
+    MemberFacts,
     NewestOperator,
     NoFacts,
     OperatorFacts,
@@ -160,7 +161,7 @@ def started_at_ms(said: Said) -> int:
 def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
     """All answers of one pass as one picture. Raises NoFacts."""
     at = {p: _At(p, "", _json(p, said[p])) for p in READS if p not in (*MAY_BE_ABSENT, *CHECKS)}
-    known = who(said)
+    known, members = who(said), _members(at[MEMBERS], at[HEALTH])
     status = at[STATUS]
     if status.map("loaded", True).value is False:
         raise NoFacts("pd_warming_up", f"GET {STATUS}: PD has not loaded its regions yet")
@@ -178,7 +179,8 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         pd_leader_age_s=given.leader_age_s,
         pd_started_at_ms=started_at_ms(said[STATUS]),
         members=len(known.members),
-        members_healthy=_healthy(at[HEALTH], known),
+        members_healthy=sum(m.is_healthy for m in members),
+        pd_members=members,
         max_replicas=replication.map("max-replicas").number(1),
         location_labels=replication.map("location-labels").words(),
         isolation_level=replication.map("isolation-level", "").text(),
@@ -186,6 +188,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
         region_schedule_limit=schedule.map("region-schedule-limit").number(),
         replica_schedule_limit=schedule.map("replica-schedule-limit").number(),
+        store_limit_version=schedule.map("store-limit-version", "v1").text(),  # older PDs have no other
         replaces_offline_replicas=schedule.map("enable-replace-offline-replica").flag(),
         halt_scheduling=schedule.map("halt-scheduling", "false").flag(),  # PD leaves it out while false
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
@@ -238,9 +241,18 @@ def nanoseconds_of(time: str) -> int | None:
 # -- the parts ------------------------------------------------------------------------------------------------------
 
 
-def _healthy(health: _At, known: Who) -> int:
-    """Members that answer, of those that there are; a member that left may linger in the list."""
-    return sum(1 for m in health.list() if m.map("health").boolean() and m.map("name").text() in known.members)
+def _members(members: _At, health: _At) -> tuple[MemberFacts, ...]:
+    """Those that there are: one that left may linger among those of which PD says whether they answer."""
+    answers = {m.map("name").text() for m in health.list() if m.map("health").boolean()}
+    found = (
+        MemberFacts(
+            name=(name := m.map("name").text()),
+            is_healthy=name in answers,
+            leader_priority=m.map("leader_priority", 0).number(-NUMBER_MAX),  # PD leaves it out while 0
+        )
+        for m in members.map("members").list()
+    )
+    return tuple(sorted(found, key=lambda m: m.name))
 
 
 def _stores(stores: _At, rates: _At, limits: _At) -> tuple[StoreFacts, ...]:
@@ -279,11 +291,13 @@ def _store(entry: _At, written: _At, limits: _At) -> StoreFacts:
         available_bytes=status.map("available").size(),
         leader_count=status.map("leader_count").number(),
         region_count=status.map("region_count").number(),
+        region_size_mib=status.map("region_size").number(),
         leader_weight=status.map("leader_weight", 1.0).real(),
         region_weight=status.map("region_weight", 1.0).real(),
         slow_score=status.map("slow_score", 0).number(),
         is_busy=status.map("is_busy", False).boolean(),
         physically_destroyed=store.map("physically_destroyed", False).boolean(),
+        add_peer_limit=0.0 if limit.value is None else limit.map("add-peer").real(),
         remove_peer_limit=0.0 if limit.value is None else limit.map("remove-peer").real(),
         snapshots=status.map("sending_snap_count", 0).number() + status.map("receiving_snap_count", 0).number(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,

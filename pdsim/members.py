@@ -77,6 +77,11 @@ class Members:
             return self.gap[0]
         return Serving.YES
 
+    def preferred(self) -> Member | None:
+        """The living member of a higher priority than the leader's that PD moves its leader to; None: it stays."""
+        above = [m for m in self.all if m.alive and m.priority > self.leading.priority]
+        return max(above, key=lambda member: member.priority) if above else None
+
     def next_leader(self) -> Member | None:
         """The next living member after the leader, by place: deterministic where etcd would pick at random."""
         names = [member.name for member in self.all]

@@ -51,6 +51,7 @@ class Cluster(World):
     next_round: float = 0.0
     next_patrol: float = 0.0
     next_node_check: float = 0.0
+    next_priority_check: float = 0.0
 
     @classmethod
     def healthy(
@@ -97,6 +98,7 @@ class Cluster(World):
             next_round=now,
             next_patrol=now,
             next_node_check=now + timing.node_check_s,
+            next_priority_check=now + timing.priority_check_s,
         )
         for region in _regions(cluster, stores, regions, replicas):
             cluster.truth.put(region)
@@ -175,6 +177,10 @@ class Cluster(World):
         if self.next_node_check <= self.now:
             repair.check_nodes(self)
             self.next_node_check = self.now + self.timing.node_check_s
+        if self.next_priority_check <= self.now:
+            self.next_priority_check = self.now + self.timing.priority_check_s
+            if self.members.has_quorum and (preferred := self.members.preferred()):
+                self._hand_over(preferred, (Serving.TO_NOT_LEADER, self.now + self.timing.redirect_s))
 
     def wake(self) -> None:
         """Let PD look again at once instead of at its next idle round: call it after changing what PD decides by."""

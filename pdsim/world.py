@@ -40,6 +40,7 @@ class Timing:
     resend_s: float = 5.0
     scheduler_warm_up_s: float = 0.5
     """After a PD leader change schedulers read 404 for so long, then are back (tikv/pd#4707)."""
+    priority_check_s: float = 60.0
     redirect_s: float = 0.1
     leader_death_s: float = 12.3
     """After kill -9 of the PD leader the others answer "redirect failed" for so long."""

@@ -24,11 +24,13 @@ class StoreFacts(Model):
     available_bytes: int = 0
     leader_count: int = 0
     region_count: int = 0
+    region_size_mib: int = 0  # of its replicas, as PD estimates it
     leader_weight: float = 1.0
     region_weight: float = 1.0
     slow_score: int = 0  # 1..100; 0: PD sent none
     is_busy: bool = False
     physically_destroyed: bool = False  # taken offline by force: PD never takes it back
+    add_peer_limit: float = 0.0  # replicas a minute that may come to it; 0: PD does not say
     remove_peer_limit: float = 0.0  # replicas a minute that may leave it; 0: PD does not say
     snapshots: int = 0  # copies of regions that it sends and receives
     last_heartbeat_ms: int = 0
@@ -127,6 +129,14 @@ class TikvSettingFacts(Model):
     text: str = ""
 
 
+class MemberFacts(Model):
+    """One process of PD."""
+
+    name: str
+    is_healthy: bool = False  # as the member that was asked reaches it
+    leader_priority: int = 0  # PD itself moves its leader to a member of a higher one
+
+
 class Facts(Model):
     """One consistent set: everything in it was read between `taken_at_ms - took_ms` and `taken_at_ms`."""
 
@@ -140,6 +150,7 @@ class Facts(Model):
     pd_started_at_ms: int = 0
     members: int = 0
     members_healthy: int = 0
+    pd_members: tuple[MemberFacts, ...] = ()  # by name
     max_replicas: int = 3
     location_labels: tuple[str, ...] = ()  # keys of the stores' labels, the widest failure domain first
     isolation_level: str = ""  # the location label at which no two replicas of a region may meet; empty: none
@@ -147,6 +158,7 @@ class Facts(Model):
     leader_schedule_limit: int = 4
     region_schedule_limit: int = 2048
     replica_schedule_limit: int = 64
+    store_limit_version: str = "v1"  # v2: PD finds the store limits by itself, and lets nobody set them
     replaces_offline_replicas: bool = True  # enable-replace-offline-replica
     halt_scheduling: bool = False
     merge_schedule_limit: int = 8  # 0: PD merges nothing
@@ -178,6 +190,9 @@ class Facts(Model):
 
     def newest_operator(self, region_id: int) -> NewestOperator | None:
         return next((o for o in self.newest_operators if o.region_id == region_id), None)
+
+    def pd_member(self, name: str) -> MemberFacts | None:
+        return next((m for m in self.pd_members if m.name == name), None)
 
     def removal(self, store_id: int) -> RemovalFacts | None:
         return next((r for r in self.removals if r.store_id == store_id), None)

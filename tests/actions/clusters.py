@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from actions.action import Limits
-from schemas.facts import Facts, NewestOperator, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, TikvSettingFacts
+from schemas.facts import (
+    Facts,
+    MemberFacts,
+    NewestOperator,
+    OperatorFacts,
+    PeerFacts,
+    RegionFacts,
+    StoreFacts,
+    TikvSettingFacts,
+)
 from schemas.policy import LimitsPolicy
 
 NOW = 1_800_000_000_000
@@ -24,7 +33,10 @@ def store(store_id: int, **changed: Any) -> StoreFacts:
         available_bytes=600,
         leader_count=40,
         region_count=120,
+        region_size_mib=120 * 96,
         slow_score=1,
+        add_peer_limit=15.0,
+        remove_peer_limit=15.0,
         last_heartbeat_ms=NOW - 5_000,
         written_bytes_per_s=1e6,
     )
@@ -88,6 +100,7 @@ def healthy(*, stores: int = 5, **changed: Any) -> Facts:
         pd_leader_age_s=900.0,
         members=3,
         members_healthy=3,
+        pd_members=tuple(MemberFacts(name=f"pd-{n}", is_healthy=True) for n in range(3)),
         stores=tuple(store(n) for n in range(1, stores + 1)),
         schedulers=("balance-leader-scheduler", "balance-region-scheduler"),
         regions=(region(180, 1, 2, 3),),

@@ -21,12 +21,14 @@ from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
 from actions.set_schedule_config import SetScheduleConfig
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
-from schemas.facts import Facts, RemovalFacts
+from schemas.facts import Facts, MemberFacts, RemovalFacts
 from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_setting, with_store
 
@@ -38,10 +40,12 @@ SPLIT = SplitRegion(region_id=180)
 SCATTER = ScatterRegions(region_ids=(180,))
 CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
+LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 OFFLINE = OfflineStore(store_id=4)
 KEEP = CancelStoreOffline(store_id=4)
 LEAVING = with_store(healthy(), store(4, state="Offline", leader_count=20, region_count=60, remove_peer_limit=1e8))
+LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
 CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
 WITH_CONFIG = healthy(schedule_config={"leader-schedule-limit": 4})
@@ -54,6 +58,8 @@ EACH = [
     (MOVE, healthy()),
     (BURY, WITH_TOMBSTONES),
     (SPLIT, healthy()),
+    (LIMIT, healthy()),
+    (LEAD, healthy()),
     (SCATTER, healthy()),
     (CANCEL, balancing()),
     (WEIGH, healthy()),
@@ -112,6 +118,7 @@ GOOD = sample(
     led=1,
     version=4,
     weight=0.5,
+    limit=30,
     paused=1,
     low_space=0,
     moved=1,
@@ -171,6 +178,20 @@ GOOD = sample(
             PAUSE,
             "Pause PD's balance-region-scheduler for 15 min",
             (),
+            Bounds(stores_max=5, regions_max=0, leaders_max=0),
+            Reach(stores=5, regions=0, leaders=0, leaders_share=0),
+        ),
+        (
+            LIMIT,
+            "Set the add-peer limit of store 4 to 30 a minute",
+            ("store:4",),
+            Bounds(stores_max=1, regions_max=116, leaders_max=0, bytes_moved_max=116 * 96 * 2**20),
+            Reach(stores=1, regions=80, leaders=0, leaders_share=0, bytes_moved=80 * 96 * 2**20),
+        ),
+        (
+            LEAD,
+            "Move the leader of PD to pd-1",
+            ("pd:pd-1",),
             Bounds(stores_max=5, regions_max=0, leaders_max=0),
             Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
@@ -317,6 +338,49 @@ UNKNOWN = healthy(stores=0, regions=())
             UNKNOWN,
             {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
         ),
+        (
+            LIMIT,
+            with_store(healthy(store_limit_version="v2"), store(4, add_peer_limit=0.3, remove_peer_limit=1e8)),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.add-peer": "0.3",
+                "store-limit-version": "v2",
+            },
+        ),
+        (
+            SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=15),
+            with_store(healthy(), store(4, remove_peer_limit=1 / 3)),
+            {
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.remove-peer": "0.3333333333333333",
+                "store-limit-version": "v1",
+            },
+        ),
+        (
+            LIMIT,
+            UNKNOWN,
+            {
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.add-peer": "unknown",
+                "store-limit-version": "v1",
+            },
+        ),
+        (
+            LEAD,
+            healthy(
+                pd_started_at_ms=7, pd_members=(MemberFacts(name="pd-0"), MemberFacts(name="b", leader_priority=-2))
+            ),
+            {
+                "pd.leader": "pd-0",
+                "pd.leader_started_at_ms": "7",
+                "pd:pd-0.leader_priority": "0",
+                "pd:b.leader_priority": "-2",
+            },
+        ),
+        (LEAD, healthy(pd_leader="", pd_members=()), {"pd.leader": "unknown", "pd.leader_started_at_ms": "0"}),
         (
             ScatterRegions(region_ids=(180, 181)),
             healthy(),
@@ -516,6 +580,8 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
     [
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
+        (LIMIT, "MEDIUM"),
+        (LEAD, "MEDIUM"),
         (MOVE, "MEDIUM"),
         (WEIGH, "MEDIUM"),
         (OFFLINE, "HIGH"),
@@ -593,6 +659,19 @@ def test_a_frozen_picture_does_not_drift() -> None:
         ("offline_store", '{"store_id":4,"force":true}', "force"),
         ("cancel_store_offline", "{}", "store_id"),
         ("cancel_store_offline", '{"store_id":4,"state":"Up"}', "state"),
+        ("transfer_pd_leader", "{}", "member"),
+        ("transfer_pd_leader", '{"member":""}', "member"),
+        ("transfer_pd_leader", '{"member":1}', "member"),
+        ("transfer_pd_leader", json.dumps({"member": "x" * 129}), "member"),
+        ("set_store_limit", "{}", "store_id"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer"}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"both","per_minute":15}', "limit_type"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"","per_minute":15}', "limit_type"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":4}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":201}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":15.5}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":"15"}', "per_minute"),
+        ("set_store_limit", '{"store_id":4,"limit_type":"add-peer","per_minute":15,"ttlSecond":5}', "ttlSecond"),
         ("scatter_regions", "{}", "region_ids"),
         ("scatter_regions", '{"region_ids":[]}', "region_ids"),
         ("scatter_regions", '{"region_ids":[0]}', "region_ids.0"),
@@ -643,6 +722,10 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("cancel_operator", json.dumps({"operator": "b" * 64, "region_id": 1}, separators=(",", ":"))),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("transfer_pd_leader", '{"member":"p"}'),
+        ("transfer_pd_leader", json.dumps({"member": "x" * 128}, separators=(",", ":"))),
+        ("set_store_limit", '{"limit_type":"add-peer","per_minute":5,"store_id":1}'),
+        ("set_store_limit", '{"limit_type":"remove-peer","per_minute":200,"store_id":1}'),
         ("scatter_regions", json.dumps({"region_ids": list(range(1, 33))}, separators=(",", ":"))),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),

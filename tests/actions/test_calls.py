@@ -23,6 +23,8 @@ TRANSFER = calls.transfer_leader(180, 5)
 MOVE = calls.transfer_peer(180, 3, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
+LEAD = calls.transfer_pd_leader("pd-1")
+LIMIT = calls.set_store_limit(4, "remove-peer", 30)
 SCATTER = calls.scatter_region(180, conf_ver=5, leader_store_id=1)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
 OFFLINE = calls.offline_store(4)
@@ -53,6 +55,8 @@ ALL = (
     KEEP,
     SET,
     RESTORE,
+    LEAD,
+    LIMIT,
 )
 
 ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
@@ -97,6 +101,12 @@ ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
             RESUME,
             'POST /pd/api/v1/schedulers/balance-hot-region-scheduler {"delay":0}',
             "pd-ctl scheduler resume balance-hot-region-scheduler",
+        ),
+        (LEAD, "POST /pd/api/v1/leader/transfer/pd-1", "pd-ctl member leader transfer pd-1"),
+        (
+            LIMIT,
+            'POST /pd/api/v1/store/4/limit {"rate":30,"type":"remove-peer"}',
+            "pd-ctl store limit 4 30 remove-peer",
         ),
         (
             SCATTER,
@@ -155,6 +165,35 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180"}),  # of which version?
         Call(name="split_region", args={"region_id": "180", "version": "0"}),
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
+        *(
+            calls.transfer_pd_leader(name)
+            for name in (
+                "",
+                ".",
+                "..",
+                "a..b",
+                "a/b",
+                "../x",
+                "a%2fb",
+                "a?b",
+                "a b",
+                "a\n",
+                "-a",
+                "a-",
+                "\u0664",
+                "x" * 129,
+            )
+        ),
+        Call(name="transfer_pd_leader"),  # PD would choose
+        Call(name="set_store_limit", args={"store_id": "1", "per_minute": "15"}),  # PD would set both
+        Call(name="set_store_limit", args={"store_id": "1", "limit_type": "", "per_minute": "15"}),
+        Call(name="set_store_limit", args={"store_id": "1?ttlSecond=5", "limit_type": "add-peer", "per_minute": "15"}),
+        calls.set_store_limit(0, "add-peer", 15),
+        calls.set_store_limit(4, "Add-peer", 15),
+        calls.set_store_limit(4, "add-peer\n", 15),
+        calls.set_store_limit(4, "add-peer", 0),
+        calls.set_store_limit(4, "add-peer", 1 / 3),
+        calls.set_store_limit(4, "add-peer", 1e9),
         Call(name="scatter_region", args={"region_id": "180"}),  # as it was when?
         Call(name="scatter_region", args={"region_id": "180", "conf_ver": "5", "leader_store_id": "0"}),
         Call(name="cancel_operator", args={"region_id": "180"}),  # which one?
@@ -229,6 +268,12 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
         ),
         (calls.set_store_weight(4, 0.0, 1), "leader='0.0' is not a plain decimal above 0 and below 100, with at most"),
         (
+            calls.set_store_limit(4, "add-peer", 1e9),
+            "per_minute='1000000000.0' is not a plain decimal above 0 and below 10^9, with at most",
+        ),
+        (calls.set_store_limit(4, "all", 15), "limit_type='all' is not one of add-peer, remove-peer"),
+        (calls.transfer_pd_leader("a/b"), "member='a/b' is not the name of a member of PD"),
+        (
             calls.set_schedule_config("max-replicas", 1),
             "key='max-replicas' is not a key of PD's schedule configuration",
         ),
@@ -264,7 +309,7 @@ def test_the_calls_that_harm_can_never_be_rendered(name: str, args: dict[str, st
     assert not re.search(r"regions/store|type=|force|scheduler-config|batch|\.\.|%|#", path)
     assert re.fullmatch(
         r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators(/\d+)?"
-        r"|stores/remove-tombstone|store/\d+(/weight|/state\?state=Up)?|config)",
+        r"|stores/remove-tombstone|store/\d+(/weight|/limit|/state\?state=Up)?|leader/transfer/[A-Za-z0-9._-]+|config)",
         request.path,
     )
 
@@ -316,6 +361,23 @@ def test_no_template_names_the_calls_that_harm() -> None:
         assert not re.search(r"regions/store|scheduler-config|force|ttl", kind.path)
         assert kind.path.startswith("/pd/api/v1/") == (kind.to == "pd")
         assert not re.search(r"[?&%#]", path + query)
+
+
+@pytest.mark.parametrize("name", ["p", "pd-0", "pd_0", "basic-pd-0", "pd-10.0.1.1-2379", "pd--1", "PD.x", "x" * 128])
+def test_a_member_is_named_as_it_is(name: str) -> None:
+    assert calls.can_name(name)
+    assert render(calls.transfer_pd_leader(name)).path == f"/pd/api/v1/leader/transfer/{name}"
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(15, "15"), (15.0, "15"), (0.5, "0.5"), (0.25, "0.25"), (1e8, "100000000"), (999_999_999.99, "999999999.99"),
+     (0.0, None), (-1.0, None), (0.001, None), (1 / 3, None), (1e9, None), (nan, None), (inf, None)],
+)  # fmt: skip
+def test_what_a_store_limit_may_be_set_back_to_has_one_spelling(rate: float, text: str | None) -> None:
+    assert calls.rate_text(rate) == text
+    if text is not None:
+        assert render(calls.set_store_limit(4, "add-peer", rate)).body == f'{{"rate":{text},"type":"add-peer"}}'
 
 
 @pytest.mark.parametrize(
@@ -392,6 +454,8 @@ def test_what_a_store_answers(call: Call, status: int, content_type: str, body: 
         (MOVE, 200, '"The operator is created."\n', ""),
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
+        (LEAD, 200, '"The transfer command is submitted."\n', ""),
+        (LIMIT, 200, '"The store\'s limit is updated."\n', ""),
         (SCATTER, 200, '"The operator is created."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
         (OFFLINE, 200, '"The store is set as Offline."\n', ""),
@@ -441,6 +505,12 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (SPLIT, 500, '"cannot split region which is in joint state"\n', "pd_said_no"),
         (SPLIT, 400, '"missing split policy"\n', "pd_said_no"),
         (SPLIT, 500, '"check policy APPROXIMATE is not supported"\n', "pd_said_no"),
+        (LIMIT, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
+        (LIMIT, 400, '"current store limit version:v2 not support set limit"\n', "pd_said_no"),
+        (LEAD, 500, '"no valid pd to transfer etcd leader"\n', "pd_said_no"),
+        (LIMIT, 400, '"rate unset"\n', "pd_said_no"),
+        (LIMIT, 400, '"unknown type"\n', "pd_said_no"),
+        (LIMIT, 400, '"invalid rate which should be larger than 0"\n', "pd_said_no"),
         (SCATTER, 500, '"[PD:region:ErrRegionNotFound]region 180 not found"\n', "PD:region:ErrRegionNotFound"),
         (SCATTER, 500, '"region 180 is a hot region"\n', "pd_said_no"),
         (SCATTER, 500, '"cannot build operator for region with no leader"\n', "pd_said_no"),

@@ -164,7 +164,7 @@ def test_it_is_done_and_reached_when_the_store_is_up() -> None:
     kept = leaving(state="Up", remove_peer_limit=1e8)
     own = {"stores_up": 4, "up": 1, "leaders": 20, "regions": 60, "remove_peer_limit": 1e8}
     assert CANCEL.figures(kept) == health(kept) | own
-    assert CANCEL.figures(leaving()) == health(leaving()) | own | {"up": 0, "remove_peer_limit": 0}
+    assert CANCEL.figures(leaving()) == health(leaving()) | own | {"up": 0, "remove_peer_limit": 15.0}
     assert "up" not in CANCEL.figures(healthy(stores=3))
     assert CANCEL.is_done(kept)
     for state in ("Offline", "Disconnected", "Tombstone"):

@@ -16,8 +16,10 @@ from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
 from actions.set_schedule_config import SetScheduleConfig
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
@@ -28,6 +30,8 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 SPLIT = SplitRegion(region_id=180)
+LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
+LEAD = TransferPdLeader(member="pd-1")
 OFFLINE = OfflineStore(store_id=4)
 SCATTER = ScatterRegions(region_ids=(180,))
 CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
@@ -43,7 +47,7 @@ def codes(action: Action, facts: Facts) -> list[str]:
     return [o.code for o in objections(action, facts, LIMITS)]
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, SPLIT, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, SPLIT, LIMIT, WEIGH, LEAD])
 def test_a_healthy_cluster_has_no_objection(action: Action) -> None:
     assert codes(action, healthy()) == []
 
@@ -79,7 +83,9 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "wait_s", "changed"), SHARED)
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG, CANCEL, OFFLINE])
+@pytest.mark.parametrize(
+    "action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG, CANCEL, OFFLINE, LIMIT, LEAD]
+)
 def test_every_action_shares_the_objections_to_a_cluster(
     action: Action, code: str, wait_s: float | None, changed: dict[str, Any]
 ) -> None:
@@ -104,7 +110,9 @@ def test_what_is_just_within_a_limit_has_no_objection(changed: dict[str, Any]) -
     assert codes(EVICT, healthy().model_copy(update=changed)) == []
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG, CANCEL, OFFLINE])
+@pytest.mark.parametrize(
+    "action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG, CANCEL, OFFLINE, LIMIT, LEAD]
+)
 @pytest.mark.parametrize("state", ["Disconnected", "Down", "Offline"])
 def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))

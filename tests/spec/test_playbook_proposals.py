@@ -19,6 +19,7 @@ from agents.remedies import Nothing, Times, propose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import BadReply
 from agents.thinking import ModelOverloaded
+from schemas.alert_rules import CauseName
 from schemas.events import (
     ActionProposed,
     DiagnosisAdopted,
@@ -27,7 +28,7 @@ from schemas.events import (
     ProposalAskedAgain,
     ProposalStarted,
 )
-from schemas.facts import Facts, Look, NoFacts, PeerFacts
+from schemas.facts import Facts, Look, MemberFacts, NoFacts, PeerFacts
 from schemas.values import Evidence
 from tests.agents.cases import CLUSTER, GIB, adopted, alert, asked, facts, region, store
 from tests.agents.lane import FakeLane, FixedFacts, ScriptedThinker, failing, of_kind, unreachable
@@ -595,6 +596,22 @@ def test_a_model_may_propose_to_split_a_hot_region_that_its_evidence_names() -> 
     assert (split.action, split.params, split.by) == ("split_region", '{"region_id":180}', "model")
     other = proposed(by_model, HOT, chosen("split_region", {"region_id": 181}, ids))
     assert other.params != '{"region_id":181}'
+
+
+@pytest.mark.parametrize("cause", ["pd_disk_slow", "pd_overloaded"])
+def test_a_model_may_propose_that_a_member_leads_pd_that_its_evidence_names(cause: CauseName) -> None:
+    members = tuple(MemberFacts(name=f"pd-{n}", is_healthy=True) for n in range(3))
+    seen = facts(members=3, members_healthy=3, pd_leader="pd-0", pd_members=members)
+    (evidence,) = cited(seen, "pd")
+    assert "3 of 3 members healthy (pd-0, pd-1, pd-2), pd-0 leads" in evidence.text
+    diagnosis = adopted(cause, (evidence,), by="model")
+    assert list(offered(cause)) == ["transfer_pd_leader"]
+    moved = proposed(diagnosis, seen, chosen("transfer_pd_leader", {"member": "pd-1"}, [evidence.id]))
+    assert (moved.action, moved.params, moved.by) == ("transfer_pd_leader", '{"member":"pd-1"}', "model")
+    other = proposed(diagnosis, seen, chosen("transfer_pd_leader", {"member": "pd-9"}, [evidence.id]))
+    assert other.code == "entity_not_in_evidence"
+    by_hand = proposed(adopted(cause, (evidence,)), seen)
+    assert by_hand.code == "no_rule"
 
 
 def test_a_model_may_propose_nothing() -> None:

@@ -19,8 +19,10 @@ from actions.offline_store import OfflineStore
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_schedule_config import SetScheduleConfig
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.set_tikv_config import SetTikvConfig
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from console.keys import make_key
 from executors.changes import Claim
@@ -51,6 +53,8 @@ EVICT = EvictStoreLeaders(store_id=4, keep_s=60)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 CANCEL = CancelOperator(region_id=180, operator="balance-region-scheduler")
+LIMIT = SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=30)
+LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 OFFLINE = OfflineStore(store_id=4)
 KEEP = CancelStoreOffline(store_id=4)
@@ -66,6 +70,8 @@ ACTIONS: dict[str, tuple[Action, Facts]] = {
     "weigh": (WEIGH, healthy()),
     "offline": (OFFLINE, healthy()),
     "keep": (KEEP, with_store(healthy(), store(4, state="Offline"))),
+    "limit": (LIMIT, healthy()),
+    "lead": (LEAD, healthy()),
     "config": (CONFIG, healthy(schedule_config={"leader-schedule-limit": 4})),
     "shrink": (SHRINK, with_setting(healthy(), SHRINK.key, "8GiB")),
 }
@@ -175,9 +181,11 @@ class Execution:
             now |= {"operators": (), "newest_operators": (newest(status="CANCEL"),)}
         elif self.present and self.action is SHRINK:
             now["tikv_setting"] = TikvSettingFacts(store_id=4, key=SHRINK.key, value="4GiB")
-        elif self.present and self.action is WEIGH:
-            weighed = {"leader_weight": 0.5}
-            now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)
+        elif self.present and self.action is LEAD:
+            now["pd_leader"] = "pd-1"
+        elif self.present and self.action in (LIMIT, WEIGH):
+            changed = {"add_peer_limit": 30.0} if self.action is LIMIT else {"leader_weight": 0.5}
+            now["stores"] = tuple(s.model_copy(update=changed) if s.id == 4 else s for s in self.base.stores)
         elif self.present and self.action in (OFFLINE, KEEP):
             state = {"state": "Offline" if self.action is OFFLINE else "Up"}
             now["stores"] = tuple(s.model_copy(update=state) if s.id == 4 else s for s in self.base.stores)

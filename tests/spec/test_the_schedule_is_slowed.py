@@ -82,7 +82,7 @@ def test_a_value_that_somebody_else_sets_meanwhile_ends_it() -> None:
         world.pd.config.schedule[KEY] = 7
         closed = await world.closed()
         assert concluded(world).code == "changed_by_other"
-        assert (closed.code, concluded(world).owed) == ("no_better", ())
+        assert (closed.code, concluded(world).owed) == ("succeeded", ())
         assert "was 2048 and is 7" in concluded(world).text
         assert value(world) == 7, "theirs stays"
 

@@ -45,10 +45,12 @@ ACTING_POLICY: dict[str, Any] = {
             "evict_store_leaders",
             "transfer_region_leader",
             "remove_tombstones",
+            "set_store_limit",
             "set_store_weight",
             "offline_store",
             "cancel_store_offline",
             "set_schedule_config",
+            "transfer_pd_leader",
         )
     },
     "limits": {"settling_s": 20, "pd_leader_age_s_min": 0, "cooldown_s": 0},

@@ -17,7 +17,14 @@ from tests.contract.pd.twin import ONLY_READ, Twin, at, real
 
 TWINS = ("memory", "socket", *(("real",) if os.environ.get("PD_URL") else ()))
 START = 1_800_000_000.0
-FAST = Timing(store_heartbeat_s=0.5, region_heartbeat_s=1.0, scheduler_idle_s=0.5, node_check_s=0.5, learner_step_s=0.2)
+FAST = Timing(
+    store_heartbeat_s=0.5,
+    region_heartbeat_s=1.0,
+    scheduler_idle_s=0.5,
+    node_check_s=0.5,
+    learner_step_s=0.2,
+    priority_check_s=1.0,
+)
 
 
 @contextmanager

@@ -81,6 +81,30 @@ def test_transfer_to_the_present_leader_changes_nothing(writable_pd: Twin) -> No
     assert _leader(writable_pd) == name
 
 
+def test_the_leader_is_moved_and_is_another_a_moment_later(breakable_pd: Twin) -> None:
+    pd, to = breakable_pd, _another(breakable_pd)
+    answer = pd.post(f"/leader/transfer/{to}")
+    assert (answer.status_code, answer.json()) == (200, "The transfer command is submitted.")
+    assert pd.until(lambda: pd.get("/leader").status_code == 200)
+    assert _leader(pd) == to
+    members = pd.get("/members").json()
+    assert (members["leader"]["name"], members["etcd_leader"]["name"]) == (to, to)
+
+
+def test_pd_moves_its_leader_to_the_member_of_the_highest_priority_by_itself(breakable_pd: Twin) -> None:
+    pd, preferred = breakable_pd, _another(breakable_pd)
+    assert pd.post(f"/members/name/{preferred}", {"leader-priority": 5}).json() == "success"
+    at = pd.get("/members").json()["members"]
+    assert [m.get("leader_priority") for m in at if m["name"] == preferred] == [5]
+
+    def leads(name: str) -> bool:
+        return pd.get("/leader").status_code == 200 and _leader(pd) == name
+
+    assert pd.until(lambda: leads(preferred), within_s=90)
+    pd.post(f"/leader/transfer/{_another(pd)}")
+    assert pd.until(lambda: leads(preferred), within_s=90), "and back, whoever moved it"
+
+
 def test_a_priority_is_omitted_when_0_and_checked(writable_pd: Twin) -> None:
     name = _leader(writable_pd)
     unknown = writable_pd.post("/members/name/nosuch", {"leader-priority": 1})

@@ -78,6 +78,35 @@ def test_a_limit_is_set_and_read_back(writable_pd: Twin) -> None:
     writable_pd.post(f"/store/{store}/limit", {"rate": old, "type": "add-peer"})
 
 
+def test_one_type_of_limit_is_set_alone_and_where_none_is_named_both_are(writable_pd: Twin) -> None:
+    store = writable_pd.store_id()
+    path, old = f"/store/{store}/limit", writable_pd.get("/stores/limit").json()[str(store)]
+    try:
+        writable_pd.post(path, {"rate": 0.5, "type": "remove-peer"})
+        assert writable_pd.get("/stores/limit").json()[str(store)] == old | {"remove-peer": 0.5}
+        writable_pd.post(path, {"rate": 100000000})
+        assert writable_pd.get("/stores/limit").json()[str(store)] == {"add-peer": 1e8, "remove-peer": 1e8}
+    finally:
+        for kind, rate in old.items():
+            writable_pd.post(path, {"rate": rate, "type": kind})
+
+
+def test_a_refused_limit_changes_neither(writable_pd: Twin) -> None:
+    before = writable_pd.get("/stores/limit").content
+    path = f"/store/{writable_pd.store_id()}/limit"
+    for refused in ({"type": "add-peer"}, {"rate": 7, "type": "both"}, {"rate": -7, "type": "add-peer"}):
+        assert writable_pd.post(path, refused).status_code == 400
+    assert writable_pd.get("/stores/limit").content == before
+
+
+def test_with_limits_of_the_second_version_nobody_sets_one(breakable_pd: Twin) -> None:
+    assert breakable_pd.post("/config", {"store-limit-version": "v2"}).status_code == 200
+    before = breakable_pd.get("/stores/limit").content
+    answer = breakable_pd.post(f"/store/{breakable_pd.store_id()}/limit", {"rate": 30, "type": "add-peer"})
+    assert (answer.status_code, answer.json()) == (400, "current store limit version:v2 not support set limit")
+    assert breakable_pd.get("/stores/limit").content == before
+
+
 def test_a_temporary_limit_never_shows(writable_pd: Twin) -> None:
     store = writable_pd.store_id()
     before = writable_pd.get("/stores/limit").content
@@ -136,6 +165,8 @@ def test_an_offline_store_drains_becomes_a_tombstone_and_is_removed(breakable_pd
     assert (gone.status_code, gone.json()) == (410, f"[PD:core:ErrStoreRemoved]store {store} has been removed")
     assert pd.post(f"/store/{store}/state?state=Up").status_code == 410
     assert pd.post(f"/store/{store}/weight", {"leader": 1, "region": 1}).status_code == 200
+    assert pd.post(f"/store/{store}/limit", {"rate": 15, "type": "add-peer"}).status_code == 200
+    assert str(store) not in pd.get("/stores/limit").json()
     assert store not in [each["store"]["id"] for each in pd.get("/stores").json()["stores"]]
     assert pd.get("/stores?state=2").json()["count"] == 1
     pd.delete("/stores/remove-tombstone")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,9 +25,11 @@ from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
 from actions.schedule_keys import KEYS, ScheduleKey
 from actions.set_schedule_config import SetScheduleConfig
+from actions.set_store_limit import SetStoreLimit
 from actions.set_store_weight import SetStoreWeight
 from actions.set_tikv_config import SetTikvConfig
 from actions.split_region import SplitRegion
+from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from pdsim import building
@@ -34,7 +38,7 @@ from pdsim.model import Cluster
 from pdsim.operators import Priority
 from pdsim.regions import Region
 from pdsim.stores import State
-from schemas.facts import Facts
+from schemas.facts import Facts, NoFacts
 from schemas.policy import LimitsPolicy
 from schemas.values import Call, Sample
 from tests.actions.clusters import LIMITS
@@ -44,6 +48,8 @@ from tests.contract.pd_client.conftest import START, Pd
 pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
+LIMIT = SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=30)
+LEAD = TransferPdLeader(member="pd-1")
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 OFFLINE = OfflineStore(store_id=4)
 CANCEL = CancelStoreOffline(store_id=4)
@@ -115,6 +121,10 @@ def found(pd: Pd, region_id: int) -> Region:
 
 def weights(cluster: Cluster) -> dict[int, tuple[float, ...]]:
     return {s.id: (s.leader_weight, s.region_weight) for s in cluster.stores.values()}
+
+
+def limits_of(cluster: Cluster) -> dict[int, dict[str, float]]:
+    return {s.id: {kind: limit.per_minute for kind, limit in s.limits.items()} for s in cluster.stores.values()}
 
 
 def removals(cluster: Cluster) -> dict[int, tuple[str, dict[str, float]]]:
@@ -700,6 +710,239 @@ async def test_a_store_that_is_no_more_refuses_its_weight_and_leaves_nothing(pd:
     assert await send(pd, change.do) == "refused"
     assert change.undo is not None
     assert WEIGH.probe(change.undo, await facts_for(pd, WEIGH)) == "applied"
+
+
+@pytest.mark.parametrize("limit_type", ["add-peer", "remove-peer"])
+async def test_a_limit_is_set_and_the_old_one_set_again(pd: Pd, limit_type: Literal["add-peer", "remove-peer"]) -> None:
+    pd.cluster.stores[4].limits["add-peer"].per_minute = 0.5
+    pd.cluster.stores[4].limits["remove-peer"].per_minute = 1e8
+    before = limits_of(pd.cluster)
+    await settled(pd)
+    assert await run(pd, SetStoreLimit(store_id=4, limit_type=limit_type, per_minute=15)) == "succeeded"
+    assert limits_of(pd.cluster) == before
+    assert pd.writes() == ["POST /pd/api/v1/store/4/limit"] * 2
+
+
+async def test_a_removal_that_was_cancelled_under_another_pd_leader_leaves_a_limit_that_is_mended(pd: Pd) -> None:
+    await settled(pd)
+    client = httpx.AsyncClient(transport=pd.transport(), base_url="http://pd-1:2379/pd/api/v1")
+    assert (await client.delete("/store/4")).status_code == 200
+    action = SetStoreLimit(store_id=4, limit_type="remove-peer", per_minute=15)
+    while_it_goes = await facts_for(pd, action)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert [o.code for o in objections(action, while_it_goes, limits)] == ["store_not_up", "being_removed"]
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    assert (await client.post("/store/4/state?state=Up")).status_code == 200
+    await facts_for(pd, action)
+    pd.later(600)
+    assert limits_of(pd.cluster)[4] == {"add-peer": 15, "remove-peer": 1e8}
+    facts = await facts_for(pd, action)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert objections(action, facts, limits) == ()
+    (change,) = action.plan(facts)
+    assert await send(pd, change.do) == "accepted"
+    assert limits_of(pd.cluster)[4] == {"add-peer": 15, "remove-peer": 15}
+
+
+async def test_an_undo_is_not_settled_while_the_store_is_being_removed_for_pd_may_bring_our_limit_back(pd: Pd) -> None:
+    await settled(pd)
+    (change,) = LIMIT.plan(await facts_for(pd, LIMIT))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    client = httpx.AsyncClient(transport=pd.transport(), base_url="http://pd-0:2379/pd/api/v1")
+    assert (await client.delete("/store/4")).status_code == 200
+    assert await send(pd, change.undo) == "accepted"
+    pd.later(1)
+    assert LIMIT.probe(change.undo, await facts_for(pd, LIMIT)) == "cant_tell"
+    assert (await client.post("/store/4/state?state=Up")).status_code == 200
+    pd.later(1)
+    assert LIMIT.probe(change.undo, await facts_for(pd, LIMIT)) == "not_started"  # ours again: taken back once more
+    assert await send(pd, change.undo) == "accepted"
+    assert LIMIT.probe(change.undo, await facts_for(pd, LIMIT)) == "applied"
+    assert limits_of(pd.cluster)[4]["remove-peer"] == 15
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["leader-change", "restart"])
+async def test_a_new_pd_leader_has_the_limit_that_was_set(pd: Pd, cold: bool) -> None:
+    await settled(pd)
+    (change,) = LIMIT.plan(await facts_for(pd, LIMIT))
+    assert change.undo is not None
+    for call, other in ((change.do, change.undo), (change.undo, change.do)):
+        assert await send(pd, call) == "accepted"
+        if cold:
+            pd.cluster.restart_pd(pd.now_s, down_s=1.0)
+        else:
+            pd.cluster.change_pd_leader(pd.now_s)
+        pd.later(90 if cold else 1)
+        unsettled = await facts_for(pd, LIMIT)
+        assert LIMIT.probe(change.do, unsettled) == ("applied" if call == change.do else "cant_tell")
+        pd.later(120)
+        facts = await facts_for(pd, LIMIT)
+        assert LIMIT.probe(call, facts) == "applied"
+        assert LIMIT.probe(other, facts) == "not_started"
+
+
+async def test_a_limit_that_pd_would_refuse_is_refused_by_us_first(pd: Pd) -> None:
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"}, pd.now_s)
+    await settled(pd)
+    facts = await facts_for(pd, LIMIT)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert [o.code for o in objections(LIMIT, facts, limits)] == ["limits_not_v1"]
+    (change,) = LIMIT.plan(facts)
+    assert await send(pd, change.do) == "refused"
+    assert LIMIT.probe(change.do, await facts_for(pd, LIMIT)) == "not_started"
+
+
+async def lead(pd: Pd, *, do: str, seconds: float) -> list[Facts]:
+    """What is seen every 2 s after the leader of PD was told to move there."""
+    assert await send(pd, calls.transfer_pd_leader(do)) == "accepted"
+    found = []
+    while seconds > 0:
+        pd.later(2)
+        seconds -= 2
+        with suppress(NoFacts):  # in the moments in which nobody leads
+            found.append(await facts_for(pd, LEAD))
+    return found
+
+
+async def test_the_leader_of_pd_is_moved_and_moved_back_and_judged_once_it_has_settled(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, LEAD)
+    assert objections(LEAD, before, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))) == ()
+    (change,) = LEAD.plan(before)
+    assert change.undo == calls.transfer_pd_leader("pd-0")
+    was = Sample(at_ms=0, figures=LEAD.figures(before))
+    seen = await lead(pd, do="pd-1", seconds=70)
+    assert any(len(s.up_store_ids()) < 5 for s in seen), "a new leader has not heard of every store yet"
+    assert not any(LEAD.abort_if(was, Sample(at_ms=0, figures=LEAD.figures(s))) for s in seen)
+    assert [LEAD.is_done(s) for s in seen] == [s.pd_leader_age_s >= 60 for s in seen]
+    assert [LEAD.probe(change.do, s) for s in seen] == ["applied"] * len(seen)
+    done = [Sample(at_ms=0, figures=LEAD.figures(s)) for s in seen if LEAD.is_done(s)]
+    assert LEAD.verify(was, tuple(done)) == "succeeded"
+    assert [LEAD.probe(change.undo, s) for s in seen] == ["not_started"] * len(seen)
+    back = await lead(pd, do="pd-0", seconds=70)
+    assert [LEAD.probe(change.undo, s) for s in back] == ["applied"] * len(back)
+    assert (back[-1].pd_leader, LEAD.probe(change.do, back[-1])) == ("pd-0", "not_started")
+
+
+async def test_what_a_pd_leader_forgets_bars_its_move(pd: Pd) -> None:
+    await settled(pd)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+
+    async def codes() -> list[str]:
+        return [o.code for o in objections(LEAD, await facts_for(pd, LEAD), limits)]
+
+    client = httpx.AsyncClient(transport=pd.transport(), base_url="http://pd-0:2379/pd/api/v1")
+    await client.post("/schedulers/balance-region-scheduler", json={"delay": 600})
+    assert await codes() == ["schedulers_paused"]
+    await client.post("/schedulers/balance-region-scheduler", json={"delay": 0})
+    move = transfer(pd)
+    (change,) = move.plan(await facts_for(pd, move))
+    assert await send(pd, change.do) == "accepted"
+    assert await codes() == ["operators_running"]
+    pd.later(5)
+    assert await codes() == []
+    await client.delete("/store/5")
+    assert await codes() == ["store_not_up", "stores_leaving"]
+
+
+async def test_where_another_member_is_preferred_pd_moves_its_leader_on_which_is_seen(pd: Pd) -> None:
+    await settled(pd)
+    before = await facts_for(pd, LEAD)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    pd.cluster.members.all[2].priority = 5
+    assert [o.code for o in objections(LEAD, await facts_for(pd, LEAD), limits)] == ["another_preferred"] * 2
+    seen = await lead(pd, do="pd-1", seconds=140)
+    assert (seen[0].pd_leader, seen[-1].pd_leader) == ("pd-1", "pd-2")
+    was = Sample(at_ms=0, figures=LEAD.figures(before))
+    done = tuple(Sample(at_ms=0, figures=LEAD.figures(s)) for s in seen if LEAD.is_done(s))
+    assert LEAD.verify(was, done) == "no_better"
+
+
+async def test_with_a_member_of_pd_down_its_leader_is_not_moved(pd: Pd) -> None:
+    await settled(pd)
+    pd.cluster.lose_member("pd-2")
+    facts = await facts_for(pd, LEAD)
+    limits = Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))
+    assert [o.code for o in objections(LEAD, facts, limits)] == ["member_unhealthy", "members_unclear"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (f.ConnectionRefused(), "not_started"),
+        (f.DroppedBefore(), "not_started"),
+        (f.DroppedAfter(), "applied"),
+        (f.Slow(60), "applied"),
+        (f.NeverAnswers(), "not_started"),
+        (f.NotLeader(), "not_started"),
+        (f.NotLeader(applied=True), "applied"),
+        (f.NoLeader(), "not_started"),
+        (f.HtmlBody(), "not_started"),
+        (f.HalfBody(), "applied"),
+        (f.Panic(), "not_started"),
+    ],
+)
+async def test_a_look_tells_who_leads_whatever_the_answer_was(pd: Pd, fault: f.Fault, found: str) -> None:
+    await settled(pd)
+    (change,) = LEAD.plan(await facts_for(pd, LEAD))
+    pd.faults.add(fault, method="POST", times=1)
+    assert await send(pd, change.do) in ("may_have_run", "never_sent")
+    pd.later(5)
+    facts = await facts_for(pd, LEAD)
+    assert LEAD.probe(change.do, facts) == found
+    assert change.undo is not None
+    assert LEAD.probe(change.undo, facts) == {"not_started": "applied", "applied": "not_started"}[found]
+
+
+async def test_where_a_third_member_leads_it_is_not_told_at_once_and_not_while_ours_is_down(pd: Pd) -> None:
+    await settled(pd)
+    (change,) = LEAD.plan(await facts_for(pd, LEAD))
+    pd.cluster.change_pd_leader(pd.now_s, "pd-2")
+    pd.cluster.lose_member("pd-1")
+    pd.later(20)
+    assert (await facts_for(pd, LEAD)).pd_leader == "pd-2"
+    assert LEAD.probe(change.do, await facts_for(pd, LEAD)) == "cant_tell"
+    pd.later(60)
+    assert LEAD.probe(change.do, await facts_for(pd, LEAD)) == "cant_tell"  # pd-1 is down: not to be sent again
+    pd.cluster.restart_member("pd-1")
+    pd.later(1)
+    assert LEAD.probe(change.do, await facts_for(pd, LEAD)) == "not_started"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    old=st.tuples(*(st.one_of(st.just(1e8), st.integers(1, 99_999).map(lambda n: n / 100)) for _ in range(2))),
+    limit_type=st.sampled_from(["add-peer", "remove-peer"]),
+    per_minute=st.integers(5, 200),
+    moves_for_s=st.sampled_from([0, 1, 60]),
+)
+def test_whatever_the_limits_do_and_undo_leave_them_as_they_were(
+    seed: int,
+    old: tuple[float, float],
+    limit_type: Literal["add-peer", "remove-peer"],
+    per_minute: int,
+    moves_for_s: float,
+) -> None:
+    async def example() -> None:
+        pd = Pd(Cluster.healthy(stores=4, regions=12, now=START, seed=seed))
+        action = SetStoreLimit(store_id=1 + seed % 4, limit_type=limit_type, per_minute=per_minute)
+        for limit, rate in zip(pd.cluster.stores[action.store_id].limits.values(), old, strict=True):
+            limit.per_minute = rate
+        before = limits_of(pd.cluster)
+        (change,) = action.plan(await facts_for(pd, action))
+        assert change.undo is not None
+        assert await send(pd, change.do) == "accepted"
+        ours = before[action.store_id] | {limit_type: per_minute}
+        assert limits_of(pd.cluster) == before | {action.store_id: ours}
+        pd.later(moves_for_s)
+        assert action.is_done(await facts_for(pd, action))
+        assert await send(pd, change.undo) == "accepted"
+        assert limits_of(pd.cluster) == before
+
+    asyncio.run(example())
 
 
 async def test_a_store_is_taken_out_until_it_drains_and_kept_again(pd: Pd) -> None:

@@ -31,8 +31,6 @@ async def none_from(reader: PdReader, look: Look | None = None) -> NoFacts:
 
 
 # what is there
-
-
 async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     region_id = min(r.id for r in pd.cluster.cache)
     facts = await pd.reader.facts("prod", Look(region_ids=(region_id, 999_999)))
@@ -52,7 +50,12 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
     assert (facts.replica_schedule_limit, facts.replaces_offline_replicas) == (64, True)
     assert (facts.location_labels, facts.isolation_level, facts.removals) == ((), "", ())
-    assert {(s.remove_peer_limit, s.physically_destroyed) for s in facts.stores} == {(15, False)}
+    assert {(s.add_peer_limit, s.remove_peer_limit, s.physically_destroyed) for s in facts.stores} == {(15, 15, False)}
+    assert sum(s.region_size_mib for s in facts.stores) == 3 * 60 * 96
+    assert facts.store_limit_version == "v1"
+    assert [(m.name, m.is_healthy, m.leader_priority) for m in facts.pd_members] == [
+        (f"pd-{n}", True, 0) for n in range(3)
+    ]
     assert facts.schedule_config == {key: of.usual for key, of in KEYS.items()}
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
@@ -147,6 +150,28 @@ async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
     assert (seen[0].leader_weight, seen[0].region_weight) == (1, 1)
 
 
+async def test_the_limits_of_a_store_are_seen_but_a_tombstone_has_none(pd: Pd) -> None:
+    pd.cluster.stores[2].limits["add-peer"].per_minute = 0.5
+    pd.cluster.stores[2].limits["remove-peer"].per_minute = 30
+    pd.cluster.make_tombstone(5)
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"}, pd.now_s)
+    facts = await pd.reader.facts("prod")
+    limits = {s.id: (s.add_peer_limit, s.remove_peer_limit) for s in facts.stores}
+    assert limits == {1: (15, 15), 2: (0.5, 30), 3: (15, 15), 4: (15, 15), 5: (0, 0)}
+    assert facts.store_limit_version == "v2"
+
+
+async def test_the_members_of_pd_are_seen_one_by_one(pd: Pd) -> None:
+    pd.cluster.members.all[1].priority = -3
+    pd.cluster.lose_member("pd-2")
+    facts = await pd.reader.facts("prod")
+    seen = [(m.name, m.is_healthy, m.leader_priority) for m in facts.pd_members]
+    assert seen == [("pd-0", True, 0), ("pd-1", True, -3), ("pd-2", False, 0)]
+    assert (facts.members, facts.members_healthy) == (3, 2)
+    assert facts.pd_member("pd-1") == facts.pd_members[1]
+    assert facts.pd_member("pd-3") is None
+
+
 async def test_whether_pd_replaces_what_is_on_leaving_stores_is_seen(pd: Pd) -> None:
     pd.cluster.config.set_schedule({"enable-replace-offline-replica": "false", "replica-schedule-limit": 7}, pd.now_s)
     facts = await pd.reader.facts("prod")
@@ -207,8 +232,6 @@ async def test_a_pd_that_lists_no_schedulers_is_warming_up(pd: Pd) -> None:
 
 
 # how old the PD leader is
-
-
 async def test_a_leader_is_no_older_than_it_was_watched(pd: Pd) -> None:
     assert (await pd.reader.facts("prod")).pd_leader_age_s == 0
     pd.later(100)
@@ -249,8 +272,6 @@ async def test_a_leader_that_changes_during_every_read_gives_no_facts(pd: Pd) ->
 
 
 # which endpoint
-
-
 async def test_the_next_endpoint_is_asked_and_remembered(pd: Pd) -> None:
     pd.cluster.lose_member("pd-1")
     reader = PdReader(
@@ -387,8 +408,6 @@ async def test_the_whole_read_keeps_to_its_budget() -> None:
 
 
 # each fault
-
-
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -449,8 +468,6 @@ async def test_more_trouble_than_is_read_is_said_to_be_incomplete(pd: Pd) -> Non
 
 
 # the allow-list
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -501,8 +518,6 @@ async def test_a_redirect_is_not_followed(pd: Pd) -> None:
 
 
 # odd answers, field by field
-
-
 def said_by(cluster: Cluster) -> dict[str, Any]:
     """Every answer of a healthy PD, as JSON."""
     cluster.advance(START + 60)
@@ -586,6 +601,14 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         "4.remove-peer: is no number",
     ),
     (pd_parse.STORE_LIMITS, lambda a: a[pd_parse.STORE_LIMITS]["4"].pop("remove-peer"), "remove-peer: is missing"),
+    (pd_parse.STORE_LIMITS, lambda a: a[pd_parse.STORE_LIMITS]["4"].pop("add-peer"), "add-peer: is missing"),
+    (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["schedule"].update({"store-limit-version": 1}), "is no text"),
+    (pd_parse.STORES, lambda a: a[pd_parse.STORES]["stores"][0]["status"].pop("region_size"), "region_size: is miss"),
+    (
+        "/members",
+        lambda a: a["/members"]["members"][1].update(leader_priority=0.5),
+        "members[1].leader_priority: is no whole number",
+    ),
     (pd_parse.RECOVERY, lambda a: a[pd_parse.RECOVERY].clear(), "is empty"),
     (pd_parse.SCHEDULERS, lambda a: a[pd_parse.SCHEDULERS].append(7), "is no text"),
     (pd_parse.COUNT, lambda a: a[pd_parse.COUNT].update(count=1.5), "count: is no whole number"),
@@ -783,6 +806,20 @@ def test_a_duration_that_no_number_holds_is_none_of_pds() -> None:
     answers[pd_parse.CONFIG]["schedule"]["split-merge-interval"] = "9" * 400 + "h"
     with pytest.raises(NoFacts, match="is no duration"):
         parsed(answers)
+
+
+def test_a_pd_that_knows_no_versions_of_store_limits_has_the_first() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers[pd_parse.CONFIG]["schedule"].pop("store-limit-version")
+    assert parsed(answers).store_limit_version == "v1"
+
+
+def test_a_member_that_left_may_linger_among_the_healthy_ones() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    answers["/health"].append({"name": "pd-9", "member_id": 9, "client_urls": [], "health": True})
+    answers["/members"]["members"].reverse()
+    facts = parsed(answers)
+    assert ([m.name for m in facts.pd_members], facts.members_healthy) == (["pd-0", "pd-1", "pd-2"], 3)
 
 
 def test_a_pd_that_knows_no_such_switch_lets_tikv_split() -> None:

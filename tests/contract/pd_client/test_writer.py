@@ -157,6 +157,33 @@ async def test_a_scheduler_that_is_not_there_is_neither_paused_nor_owed_a_resume
     assert (back.answer, back.code) == ("accepted", "already_so")
 
 
+async def test_one_limit_of_a_store_is_set_and_refused_where_pd_finds_limits_by_itself(pd: Pd) -> None:
+    call = calls.set_store_limit(4, "add-peer", 30)
+    assert (await sent(pd, call)).answer == "accepted"
+    assert {kind: limit.per_minute for kind, limit in pd.cluster.stores[4].limits.items()} == {
+        "add-peer": 30,
+        "remove-peer": 15,
+    }
+    again = await sent(pd, call)
+    assert (again.answer, again.code) == ("accepted", "")  # PD doesn't say that it was so already
+    made = await sent(pd, calls.set_store_limit(99, "add-peer", 30))
+    assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
+    pd.cluster.config.set_schedule({"store-limit-version": "v2"}, pd.now_s)
+    made = await sent(pd, call)
+    assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
+
+
+async def test_pd_is_led_by_another_member_and_refuses_one_that_is_not_there(pd: Pd) -> None:
+    assert (await sent(pd, calls.transfer_pd_leader("pd-2"))).answer == "accepted"
+    pd.later(1)
+    assert (await pd.reader.facts("prod")).pd_leader == "pd-2"
+    again = await sent(pd, calls.transfer_pd_leader("pd-2"))
+    assert (again.answer, again.code) == ("accepted", "")  # PD doesn't say that it was so already
+    made = await sent(pd, calls.transfer_pd_leader("pd-9"))
+    assert (made.answer, made.status, made.code) == ("refused", 500, "pd_said_no")
+    assert (await pd.reader.facts("prod")).pd_leader == "pd-2"
+
+
 async def test_a_key_is_set_and_refused_while_somebody_holds_it_for_a_while(pd: Pd) -> None:
     key, config = "leader-schedule-limit", pd.cluster.config
     for value in (0, 7, 7):  # PD doesn't say that it was so already
