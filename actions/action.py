@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from schemas.events import Finding, Outcome
-from schemas.facts import Facts, Look
+from schemas.facts import REGION_HEARTBEAT_S, Facts, Look
 from schemas.policy import LimitsPolicy
 from schemas.values import TIERS, Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
 
 SAMPLES_MIN = 3  # fewer say nothing: success was once declared from none (Kubernaut #722)
 PD_SETTLES_S = 60  # after a PD leader change for so long: a 404 may come back as present (tikv/pd#4707)
+HEARD_S = 1.5 * REGION_HEARTBEAT_S  # a new PD leader has heard of every region by then
 
 
 class Undo(StrEnum):
@@ -164,6 +165,11 @@ def health(facts: Facts) -> dict[str, float]:
 def is_settled(facts: Facts) -> bool:
     """May absence and zeros be believed? Not from a PD that has just started or just changed its leader."""
     return facts.warming_up() is None and facts.pd_leader_age_s >= PD_SETTLES_S
+
+
+def has_heard(facts: Facts) -> bool:
+    """Has every region reported since this PD began to lead? Before, it may show one as it was when another led."""
+    return is_settled(facts) and facts.pd_leader_age_s >= HEARD_S
 
 
 def figure(sample: Sample, name: str) -> float:

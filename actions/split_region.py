@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from actions import calls
-from actions.action import SAMPLES_MIN, Action, Limits, Undo, figure, health, is_settled, no, wait
+from actions.action import SAMPLES_MIN, Action, Limits, Undo, figure, has_heard, health, no, wait
 from schemas.events import Finding, Outcome
-from schemas.facts import REGION_HEARTBEAT_S, Facts, Look, RegionFacts
+from schemas.facts import Facts, Look, RegionFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample
 
 RETRY_S = 60
 SIZE_MIN_MIB = 16  # TiKV looks for the middle in steps of some 4 MiB: of less it finds none, or a poor one
-HEARD_S = 1.5 * REGION_HEARTBEAT_S  # a new PD leader has heard of every region by then
 APART_S_MIN = 600  # if PD merges sooner than this, it does before a half could be moved away
 
 
@@ -134,8 +133,9 @@ class SplitRegion(Action):
         return health(facts) | own
 
     def is_done(self, facts: Facts) -> bool:
-        """Its operator has ended, well or not; PD ends it by itself within a minute or so."""
-        return not self._is_running(facts)
+        """Its operator has ended, well or not; PD ends it by itself within a minute or so. A PD that has just begun to
+        lead has no operators, and shows the region as it was before."""
+        return not self._is_running(facts) and has_heard(facts)
 
     def is_reached(self, sample: Sample) -> bool:
         """It serves. That it was split shows only against the sample before: `verify` asks for that."""
@@ -162,8 +162,7 @@ class SplitRegion(Action):
         if self._is_running(now):
             return "under_way"
         same = str(region.version) == was and region.leader_store_id != 0  # else PD shows what it has read from disk
-        heard = is_settled(now) and now.pd_leader_age_s >= HEARD_S
-        return "not_started" if same and heard else "cant_tell"
+        return "not_started" if same and has_heard(now) else "cant_tell"
 
     def _is_running(self, facts: Facts) -> bool:
         """An operator that a person or a tool such as we made on this region."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from actions import calls
-from actions.action import Action, Undo, health, is_settled, least_tier, params_json
+from actions.action import Action, Undo, has_heard, health, is_settled, least_tier, params_json
 from actions.card import card
 from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
@@ -221,6 +221,20 @@ def test_a_sample_that_does_not_say_whether_pd_had_settled_is_believed() -> None
 def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str, Any], settled: bool) -> None:
     assert is_settled(healthy(**changed)) == settled
     assert health(healthy(**changed))["pd_settled"] == settled
+
+
+@pytest.mark.parametrize(
+    ("changed", "heard"),
+    [
+        ({"pd_leader_age_s": 90.0}, True),
+        ({"pd_leader_age_s": 89.9}, False),
+        ({"pd_leader_age_s": nan}, False),
+        ({"schedulers": ()}, False),
+    ],
+    ids=str,
+)
+def test_every_region_has_reported_after_one_and_a_half_heartbeats(changed: dict[str, Any], heard: bool) -> None:
+    assert has_heard(healthy(**changed)) == heard
 
 
 @pytest.mark.parametrize(
@@ -462,7 +476,11 @@ def test_the_undo_of_a_transfer_names_the_store_that_leads_now() -> None:
     ("changed", "do", "undo"),
     [
         ({}, "not_started", "applied"),
+        ({"pd_leader_age_s": 90.0}, "not_started", "applied"),
+        ({"pd_leader_age_s": 89.9}, "cant_tell", "cant_tell"),  # where it led before may be what PD remembers
+        ({"operators": (operator(180, "admin-transfer-leader"),)}, "under_way", "under_way"),  # ours may still move it
         ({"regions": (region(180, 2, 1, 3),)}, "applied", "not_started"),
+        ({"regions": (region(180, 2, 1, 3),), "pd_leader_age_s": 89.9}, "applied", "cant_tell"),
         ({"regions": (region(180, 3, 1, 2),)}, "not_started", "not_started"),
         ({"regions": (region(180, 3, 1, 2),), "pd_leader_age_s": 5.0}, "cant_tell", "cant_tell"),
         (
@@ -501,6 +519,8 @@ def test_a_split_or_another_leader_voids_a_transfer() -> None:
 def test_a_transfer_is_done_when_its_operator_has_ended() -> None:
     assert not TRANSFER.is_done(healthy(operators=(operator(180, "admin-transfer-leader"),)))
     assert TRANSFER.is_done(healthy(operators=(operator(181, "admin-transfer-leader"),)))
+    assert TRANSFER.is_done(healthy(pd_leader_age_s=90.0))
+    assert not TRANSFER.is_done(healthy(pd_leader_age_s=89.9))
     assert TRANSFER.figures(healthy())["leads"] == 0
     assert TRANSFER.figures(healthy(regions=(region(180, 2, 1, 3),)))["leads"] == 1
     assert "leads" not in TRANSFER.figures(healthy(regions=()))
