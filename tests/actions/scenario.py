@@ -22,6 +22,7 @@ from schemas.values import Call, Change, canonical_json
 from tests.actions import scenarios
 from tests.contract.pd_client.conftest import START, Pd
 
+HERE: Mapping[str, Any] = {"stores": 4, "regions": 12, "seed": 7, "now": START}  # the usual cluster: small, and quick
 WATCHED_S = 310  # longer than the youngest PD leader that a preflight accepts
 DONE_WITHIN_S = 600
 
@@ -52,6 +53,7 @@ class Scenario:
     others: tuple[Params, ...] = ()  # parameters with which it makes its other calls, if one plan hasn't them all
     cluster: Mapping[str, Any] = field(default_factory=dict)  # what Cluster.healthy takes, if it must be a special one
     also: Callable[[Cluster], State] = nothing_else  # what it changes that `state` below does not see
+    unlike: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # fault -> (how it ends, why unlike the others)
 
 
 def found_scenarios() -> dict[str, Scenario]:
@@ -88,8 +90,7 @@ class Case:
         return pd, parse(self.name, self.params(cluster))
 
     def ready(self) -> tuple[Pd, Action]:
-        healthy: dict[str, Any] = {"stores": 5, "regions": 30, "seed": 7, "now": START}
-        return self.on(Cluster.healthy(**{**healthy, **self.scenario.cluster}))
+        return self.on(Cluster.healthy(**{**HERE, **self.scenario.cluster}))
 
     def state(self, cluster: Cluster, action: Action) -> State:
         return {**state(cluster, action.look().region_ids), **self.scenario.also(cluster)}
