@@ -130,6 +130,11 @@ class Action(Entry):
             return "worse"
         return "succeeded" if all(self.is_reached(sample) for sample in last) else "no_better"
 
+    @classmethod
+    def left_over(cls, facts: Facts) -> tuple[str, ...]:
+        """For people: what of a temporary kind is in force by these facts. PD does not say whose it is."""
+        return ()
+
     @abstractmethod
     def probe(self, call: Call, now: Facts) -> Finding:
         """Is this call of ours, an undo included, not started, under way, applied, or can't it be told?
@@ -160,6 +165,17 @@ def health(facts: Facts) -> dict[str, float]:
         "stores_up": float(len(facts.up_store_ids())),
         "pd_settled": float(is_settled(facts)),
     }
+
+
+def low_on_space(facts: Facts) -> list[int]:
+    """The stores that PD calls so."""
+    return [s.id for s in facts.living() if s.has_low_space(facts.low_space_ratio)]
+
+
+def more_low_space(before: Sample, now: Sample) -> tuple[str, str] | None:
+    """Of actions whose figures have `low_space`, for their `abort_if`."""
+    was, is_now = figure(before, "low_space"), figure(now, "low_space")
+    return ("more_low_space", f"stores low on space {was:g} -> {is_now:g}") if is_now > was else None
 
 
 def is_settled(facts: Facts) -> bool:

@@ -4,8 +4,8 @@ Nothing else can be rendered: what is not in CALLS can't be said. Deliberately a
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
 a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
-row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name. Each value has
-one spelling: it goes into the digest.
+row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a scheduler
+that may be paused, by name. Each value has one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -40,23 +40,28 @@ class Request:
         return f"{self.method} {self.path}{' ' + self.body if self.body else ''}"
 
 
+Value = int | float | str
+
+
 @dataclass(frozen=True)
 class Spelling:
     """What an argument may be: its one spelling, in words for the refusal too."""
 
     pattern: re.Pattern[str]
-    value: Callable[[str], int | float]
-    below: float
+    value: Callable[[str], Value]
+    below: float  # where it is a number, which is above 0
     words: str
 
-    def read(self, text: str) -> int | float | None:
+    def read(self, text: str) -> Value | None:
         """The value that is meant; None: not so spelled."""
         if not self.pattern.fullmatch(text):
             return None
         value = self.value(text)
-        return value if 0 < value < self.below else None
+        return value if isinstance(value, str) or 0 < value < self.below else None
 
 
+# Those that balance, and no others: what drains a slow or a leaving store is not to be held.
+PAUSABLE = ("balance-leader-scheduler", "balance-region-scheduler", "balance-hot-region-scheduler")
 WHOLE = Spelling(re.compile(r"[1-9][0-9]{0,18}"), int, 2**63, "a whole positive number below 2^63")
 WEIGHT = Spelling(
     re.compile(r"(?:0|[1-9][0-9]?)(?:\.[0-9]?[1-9])?"),
@@ -64,6 +69,7 @@ WEIGHT = Spelling(
     100,
     "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
 )
+SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class Kind:
     `accepted`, `already`: (status, what is said). `refused`: PD error codes, or patterns of texts that have no code;
     only answers that PD gives before it changes anything, so that refused means without effect.
 
-    An argument that neither path nor body names is not sent: it is what a probe tells by.
+    An argument that neither path nor body names is not sent: it is what a probe tells by. `volatile`: what it changes
+    is kept in the memory of the PD leader alone, so a new one has forgotten it, and never brings it back.
     """
 
     method: str
@@ -81,13 +88,15 @@ class Kind:
     args: tuple[str, ...]  # WHOLE, but for those in `spelled`
     by_hand: str  # as a person types it, template over the arguments
     accepted: tuple[tuple[int, str], ...]
-    body: Callable[[Mapping[str, int | float]], object] | None = None
+    body: Callable[[Mapping[str, Value]], object] | None = None
     already: tuple[tuple[int, str], ...] = ()
     refused_codes: tuple[str, ...] = ()
     refused_texts: tuple[str, ...] = ()  # regular expressions over the whole text
     spelled: Mapping[str, Spelling] = field(default_factory=dict)
+    volatile: bool = False
 
 
+_PAUSED = ((200, "Pause or resume the scheduler successfully."),)
 CALLS: Mapping[str, Kind] = {
     "add_evict_leader": Kind(
         method="POST",
@@ -107,6 +116,29 @@ CALLS: Mapping[str, Kind] = {
         by_hand="pd-ctl scheduler remove evict-leader-scheduler-{store_id}",
         accepted=((200, "null"),),
         already=((404, "null"),),  # not there; a look follows, for it may come back (tikv/pd#4707)
+    ),
+    "pause_scheduler": Kind(
+        method="POST",
+        path=f"{PREFIX}/schedulers/{{scheduler}}",
+        args=("scheduler", "delay_s"),
+        spelled={"scheduler": SCHEDULER},
+        body=lambda args: {"delay": args["delay_s"]},
+        by_hand="pd-ctl scheduler pause {scheduler} {delay_s}",
+        accepted=_PAUSED,  # PD says the same of one that was paused, and begins anew to count
+        refused_codes=("PD:scheduler:ErrSchedulerNotFound",),
+        refused_texts=("missing pause time",),
+        volatile=True,
+    ),
+    "resume_scheduler": Kind(
+        method="POST",
+        path=f"{PREFIX}/schedulers/{{scheduler}}",
+        args=("scheduler",),
+        spelled={"scheduler": SCHEDULER},
+        body=lambda _: {"delay": 0},
+        by_hand="pd-ctl scheduler resume {scheduler}",
+        accepted=_PAUSED,  # and of one that was not paused
+        already=((500, "[PD:scheduler:ErrSchedulerNotFound]scheduler not found"),),  # its pause went with it
+        volatile=True,
     ),
     "transfer_leader": Kind(
         method="POST",
@@ -176,6 +208,14 @@ def remove_evict_leader(store_id: int) -> Call:
     return Call(name="remove_evict_leader", args={"store_id": str(store_id)})
 
 
+def pause_scheduler(scheduler: str, delay_s: int) -> Call:
+    return Call(name="pause_scheduler", args={"scheduler": scheduler, "delay_s": str(delay_s)})
+
+
+def resume_scheduler(scheduler: str) -> Call:
+    return Call(name="resume_scheduler", args={"scheduler": scheduler})
+
+
 def transfer_leader(region_id: int, to_store_id: int) -> Call:
     return Call(name="transfer_leader", args={"region_id": str(region_id), "to_store_id": str(to_store_id)})
 
@@ -239,13 +279,13 @@ def judge(call: Call, status: int, content_type: str, body: str) -> tuple[Answer
     return "may_have_run", code or f"http_{status}", shown
 
 
-def _checked(call: Call) -> tuple[Kind, dict[str, int | float]]:
+def _checked(call: Call) -> tuple[Kind, dict[str, Value]]:
     kind = CALLS.get(call.name)
     if kind is None:
         raise BadCall(f"no call {call.name!r}; there are {', '.join(sorted(CALLS))}")
     if set(call.args) != set(kind.args):
         _bad(call, f"takes {', '.join(kind.args) or 'no arguments'}, got {', '.join(sorted(call.args)) or 'none'}")
-    values: dict[str, int | float] = {}
+    values: dict[str, Value] = {}
     for name, text in call.args.items():
         spelling = kind.spelled.get(name, WHOLE)
         if (value := spelling.read(text)) is None:

@@ -8,6 +8,7 @@ from actions.action import Action, Entry
 from actions.compact_store import CompactStore
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
+from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
@@ -18,6 +19,7 @@ CATALOGUE: dict[str, type[Action]] = {
     action.name: action
     for action in (
         EvictStoreLeaders,
+        PauseScheduler,
         RemoveTombstones,
         SplitRegion,
         SetStoreWeight,

@@ -154,6 +154,10 @@ class EvictStoreLeaders(Action):
     def is_reached(self, sample: Sample) -> bool:
         return figure(sample, "leaders") == 0
 
+    @classmethod
+    def left_over(cls, facts: Facts) -> tuple[str, ...]:
+        return tuple(f"leaders are kept off store {s} (evict-leader-scheduler-{s})" for s in facts.evicting)
+
     def probe(self, call: Call, now: Facts) -> Finding:
         present = self.store_id in now.evicting
         if call == calls.add_evict_leader(self.store_id):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from actions import calls
-from actions.action import Action, Limits, Undo, figure, health, is_settled, no, wait
+from actions.action import Action, Limits, Undo, figure, health, is_settled, low_on_space, more_low_space, no, wait
 from schemas.events import Finding
 from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId
@@ -199,7 +199,7 @@ class SetStoreWeight(Action):
 
     def figures(self, facts: Facts) -> dict[str, float]:
         store = facts.store(self.store_id)
-        own = {"low_space": float(sum(s.has_low_space(facts.low_space_ratio) for s in facts.living()))}
+        own = {"low_space": float(len(low_on_space(facts)))}
         if store is not None:
             own |= {
                 "weight": self._weight(store),
@@ -209,10 +209,7 @@ class SetStoreWeight(Action):
         return health(facts) | own
 
     def abort_if(self, before: Sample, now: Sample) -> tuple[str, str] | None:
-        if shared := super().abort_if(before, now):
-            return shared
-        was, is_now = figure(before, "low_space"), figure(now, "low_space")
-        return ("more_low_space", f"stores low on space {was:g} -> {is_now:g}") if is_now > was else None
+        return super().abort_if(before, now) or more_low_space(before, now)
 
     def is_done(self, facts: Facts) -> bool:
         store = facts.store(self.store_id)

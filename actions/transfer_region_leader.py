@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from actions import calls
+from actions import calls, holding
 from actions.action import Action, Limits, Undo, figure, has_heard, health, is_settled, no, wait
 from schemas.events import Finding
 from schemas.facts import Facts, Look, OperatorFacts, RegionFacts, StoreFacts
+from schemas.text import duration
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample, StoreId
 
 RETRY_S = 60
 SLOW_SCORE = 80
+_CONFLICTS = ("balance-leader-scheduler", "balance-hot-region-scheduler")  # either could move the leader back
 
 
 class TransferRegionLeader(Action):
@@ -25,21 +27,26 @@ class TransferRegionLeader(Action):
     What clients notice: requests on this one region are retried once, some milliseconds. Nothing else.
 
     The undo is to move it back to the store that leads now, which the plan names. PD's own balancing may move the
-    leader again later: that is its right, and shows as "no better".
+    leader again later: that is its right, and shows as "no better". With `hold_s`, PD's schedulers that balance leaders
+    and hot regions are paused first, for so long, and then resumed; what PD has done with the leader by then counts.
     """
 
     name = "transfer_region_leader"
     version = 1
     risk = "LOW"
     undo = Undo.REVERSIBLE
-    may_call = frozenset({"transfer_leader"})
+    may_call = frozenset({"transfer_leader", "pause_scheduler", "resume_scheduler"})
     clients_notice = "one retry on this one region, some milliseconds"
 
     region_id: RegionId = Field(description="The region whose leader is moved.")
     to_store_id: StoreId = Field(description="The store that shall lead: it must hold a healthy voter of the region.")
+    hold_s: int = Field(
+        0, ge=0, le=1800, multiple_of=60, description="For how long PD's own moving of leaders is paused, in seconds."
+    )
 
     def title(self) -> str:
-        return f"Move the leader of region {self.region_id} to store {self.to_store_id}"
+        held = f", PD's balancing of leaders held for {duration(self.hold_s * 1000)}" if self.hold_s else ""
+        return f"Move the leader of region {self.region_id} to store {self.to_store_id}{held}"
 
     def look(self) -> Look:
         return Look(region_ids=(self.region_id,))
@@ -107,7 +114,11 @@ class TransferRegionLeader(Action):
         region = facts.region(self.region_id)
         led_by = region.leader_store_id if region else 0
         back = calls.transfer_leader(self.region_id, led_by) if led_by else None
-        return (Change(do=calls.transfer_leader(self.region_id, self.to_store_id), undo=back),)
+        held = holding.at_work(_CONFLICTS, facts) if self.hold_s else ()
+        return (
+            *(holding.held(scheduler, self.hold_s) for scheduler in held),
+            Change(do=calls.transfer_leader(self.region_id, self.to_store_id), undo=back),
+        )
 
     def reach(self, facts: Facts) -> Reach:
         total = facts.leaders_total()
@@ -136,6 +147,8 @@ class TransferRegionLeader(Action):
         leads where it led before is no news, so it is believed of an undo only when no operator is about to move it,
         and when every region has reported to this PD.
         """
+        if found := holding.probe(call, now):
+            return found
         if call.name != "transfer_leader" or call.args.get("region_id") != str(self.region_id):
             return "cant_tell"
         region = now.region(self.region_id)

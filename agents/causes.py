@@ -51,7 +51,11 @@ CAUSES: dict[CauseName, Known] = {
     "replicas_missing": Known(
         "replicas missing", "watch the count fall; take no store out until it is zero; check space and labels"
     ),
-    "replica_lags": Known("replicas lag on one store", "look at that store's disk and network; lower schedule limits"),
+    "replica_lags": Known(
+        "replicas lag on one store",
+        "look at that store's disk and network; lower schedule limits",
+        ("pause_scheduler",),
+    ),
     "uneven_load": Known("one store written to far more than the others", "find the hot table; split or spread it"),
     "store_nearly_full": Known(
         "store nearly full", "remove what should not be there; add a store; lower its weight", ("set_store_weight",)

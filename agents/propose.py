@@ -14,7 +14,7 @@ from actions.catalogue import BadParameters, UnknownAction, parse
 from agents.evidence import entities_of, ids_of, quoted
 from agents.looking import facts_soon
 from agents.offers import offered, proposal_reply, proposal_request
-from agents.remedies import Nothing, Proposed, hopeless, propose
+from agents.remedies import Nothing, Proposed, Times, hopeless, propose
 from agents.rendering import prompt_named
 from agents.thinking import Request, Thinker, ThinkingFailed, think
 from schemas.controls import Controls
@@ -44,12 +44,16 @@ class Proposing:
 
 
 class Propose:
-    """Works (schemas/processors.py). `thinker` None: the playbook alone. `keep_s`: how long the temporary is kept."""
+    """Works (schemas/processors.py). `thinker` None: the playbook alone."""
 
     def __init__(
-        self, reader: FactsReader, thinker: Thinker | None = None, keep_s: int = 900, model_deadline_s: float = 60
+        self,
+        reader: FactsReader,
+        thinker: Thinker | None = None,
+        times: Times = Times(),  # noqa: B008  (frozen)
+        model_deadline_s: float = 60,
     ) -> None:
-        self.reader, self.thinker, self.keep_s, self.model_deadline_s = reader, thinker, keep_s, model_deadline_s
+        self.reader, self.thinker, self.times, self.model_deadline_s = reader, thinker, times, model_deadline_s
         self.prompt = prompt_named("proposal")
 
     # -- deciding: pure
@@ -100,7 +104,7 @@ class Propose:
             return nothing(started, Nothing(missing.code, f"PD gives no facts: {quoted(missing.text)}"))
         except Exception as defect:  # of the reader: a diagnosis is answered all the same
             return nothing(started, Nothing("facts_failed", f"PD gives no facts: {type(defect).__name__}"))
-        rule = propose(diagnosis, facts, self.keep_s)
+        rule = propose(diagnosis, facts, self.times)
         if self.thinker is None or diagnosis.by != "model":  # one that failed or abstained is not asked again
             return by_playbook(started, rule)
         return await self._by_model(lane, started, rule, self.thinker)
@@ -111,7 +115,7 @@ class Propose:
         """The model's choice among what the cause admits; a bad reply leaves the playbook's rule, if that has one."""
         diagnosis = started.diagnosis
         offer = offered(diagnosis.cause)
-        request = proposal_request(self.prompt, diagnosis, offer, self.keep_s, self.model_deadline_s)
+        request = proposal_request(self.prompt, diagnosis, offer, self.times.keep_s, self.model_deadline_s)
         try:
             reply = await think(thinker, request, lane)
             said, action = proposal_reply(reply.text, diagnosis.evidence, offer)

@@ -41,6 +41,14 @@ class Nothing:
     reason: str
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds, as configured: how long what is temporary is kept, and PD's own moving of leaders held; 0: not."""
+
+    keep_s: int = 900
+    hold_s: int = 0
+
+
 def hopeless(diagnosis: DiagnosisAdopted) -> Nothing | None:
     """Why nothing can be proposed whatever PD says now, or None."""
     cause = known(diagnosis.cause)
@@ -51,19 +59,17 @@ def hopeless(diagnosis: DiagnosisAdopted) -> Nothing | None:
     return None
 
 
-def propose(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
+def propose(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:
     """The playbook's own rule for a cause that admits an action, by facts read after the diagnosis was made."""
     if reason := facts.warming_up():
         return Nothing("pd_warming_up", f"PD's counts are not complete yet: {reason}")
     rule = RULES_BY_CAUSE.get(diagnosis.cause)
     return (
-        rule(diagnosis, facts, keep_s)
-        if rule
-        else Nothing("no_rule", f"the playbook has no rule for {diagnosis.cause}")
+        rule(diagnosis, facts, times) if rule else Nothing("no_rule", f"the playbook has no rule for {diagnosis.cause}")
     )
 
 
-def _evict(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
+def _evict(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:
     slow, shown = slow_stores(facts), ids_of(entities_of(diagnosis.evidence), "store")
     if not slow:
         return Nothing("no_longer_slow", "no store is slow any more")
@@ -89,11 +95,14 @@ def _evict(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed |
         return Nothing("no_leaders_there", f"store {store.id} leads no region: there is nothing to move away")
     why = f"slow_score {store.slow_score} on store {store.id}, the {len(others)} others are well: keep leaders off it"
     return Proposed(
-        "evict_store_leaders", {"store_id": store.id, "keep_s": keep_s}, why, _citing(diagnosis, f"store:{store.id}")
+        "evict_store_leaders",
+        {"store_id": store.id, "keep_s": times.keep_s},
+        why,
+        _citing(diagnosis, f"store:{store.id}"),
     )
 
 
-def _transfer(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
+def _transfer(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:
     shown = entities_of(diagnosis.evidence)
     hot = [(r, s) for r in facts.regions if f"region:{r.id}" in shown and (s := overloaded_by(r, facts))]
     if not hot:
@@ -120,10 +129,15 @@ def _transfer(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Propose
         f"region {region.id} overloads store {leader.id}; store {to.id} follows it and takes less than half the writes"
     )
     cited = _citing(diagnosis, f"region:{region.id}", f"store:{to.id}")
-    return Proposed("transfer_region_leader", {"region_id": region.id, "to_store_id": to.id}, why, cited)
+    return Proposed(
+        "transfer_region_leader",
+        {"region_id": region.id, "to_store_id": to.id, "hold_s": times.hold_s},
+        why,
+        cited,
+    )
 
 
-def _remove(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
+def _remove(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:
     gone = tombstones(facts)
     if not gone:
         return Nothing("no_tombstones", "PD lists no tombstone any more")
@@ -136,7 +150,7 @@ def _remove(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed 
     )
 
 
-def _lighten(diagnosis: DiagnosisAdopted, facts: Facts, keep_s: int) -> Proposed | Nothing:
+def _lighten(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:
     low, shown = low_stores(facts), ids_of(entities_of(diagnosis.evidence), "store")
     if not low:
         return Nothing("no_longer_low", "no store is low on space any more")
@@ -166,7 +180,7 @@ def _citing(diagnosis: DiagnosisAdopted, *entities: str) -> tuple[str, ...]:
     return tuple(e.id for e in diagnosis.evidence if set(entities) & set(e.entities))
 
 
-RULES_BY_CAUSE: dict[str, Callable[[DiagnosisAdopted, Facts, int], Proposed | Nothing]] = {
+RULES_BY_CAUSE: dict[str, Callable[[DiagnosisAdopted, Facts, Times], Proposed | Nothing]] = {
     "slow_store": _evict,
     "hot_region": _transfer,
     "tombstones_left": _remove,

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from actions.catalogue import CATALOGUE
 from bootstrap.processes import ACTING, APART, OBSERVING, may_listen, run_roles
 from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit, pd_reader, production_hands, thinker
 from infra.settings import ConfigError, Problem, Settings
@@ -124,7 +125,7 @@ def publish_control(settings: Settings, event: Event) -> None:
 def leftovers(settings: Settings, cluster_id: str) -> list[str]:
     """What may be ours and is still on the cluster, by PD's word alone. Raises NoFacts."""
     facts = asyncio.run(_facts(settings, cluster_id))
-    return [f"leaders are kept off store {s} (evict-leader-scheduler-{s}): ours or a person's" for s in facts.evicting]
+    return [f"{found}: ours or a person's" for action in CATALOGUE.values() for found in action.left_over(facts)]
 
 
 async def _facts(settings: Settings, cluster_id: str) -> Facts:

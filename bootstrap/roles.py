@@ -51,9 +51,10 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
             return Diagnose(hands.reader, hands.thinker)
         case "propose":
             from agents.propose import Propose
+            from agents.remedies import Times
 
             model_s = settings.model.deadline_s if settings.model else 60
-            return Propose(hands.reader, hands.thinker, settings.playbook.keep_s, model_s)
+            return Propose(hands.reader, hands.thinker, Times(**settings.playbook.model_dump()), model_s)
         case "tickets":
             from streams.tickets import Tickets
 

@@ -463,12 +463,11 @@ def pd_calls() -> str:
     """What may be sent to PD: reads by their list, writes by action."""
     reads = sorted({*pd_parse.FIRST, *pd_parse.THEN, pd_parse.STATUS})
     rows = [
-        ["reads (`tls_read`)", "`GET`", ", ".join(f"`{calls.PREFIX}{path}`" for path in reads)],
-        ["reads (`tls_read`)", "`GET`", f"`{calls.PREFIX}{pd_parse.region_path(0).replace('/0', '/{id}')}`"],
+        ("reads (`tls_read`)", "`GET`", ", ".join(f"`{calls.PREFIX}{path}`" for path in reads)),
+        ("reads (`tls_read`)", "`GET`", f"`{calls.PREFIX}{pd_parse.region_path(0).replace('/0', '/{id}')}`"),
     ]
     for kind in actions_in_order():
-        for name in sorted(kind.may_call):
-            row = calls.CALLS[name]
-            rows.append([f"`{kind.name}` (`tls_write`)", f"`{row.method}`", f"`{row.path}`"])
-    rows.append(["before each write (`tls_write`)", "`GET`", f"`{calls.PREFIX}/cluster`"])
+        sent = [calls.CALLS[name] for name in sorted(kind.may_call)]
+        rows += dict.fromkeys((f"`{kind.name}` (`tls_write`)", f"`{row.method}`", f"`{row.path}`") for row in sent)
+    rows.append(("before each write (`tls_write`)", "`GET`", f"`{calls.PREFIX}/cluster`"))
     return table(["what", "method", "path"], rows)

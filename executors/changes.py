@@ -55,6 +55,7 @@ class Claim:
     looked_at_ms: int = 0  # when that was said
     steps: tuple[Step, ...] = ()
     aborting: tuple[str, str] | None = None
+    worse: bool = False  # and that is why
     samples: tuple[Sample, ...] = ()
     gone: dict[int, int] = field(default_factory=dict)  # change -> since when its undo shows in PD, ms
     gone_as: dict[int, ChangeUndone] = field(default_factory=dict)  # and what was said of it then

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from actions.action import Action, Limits, least_tier
+from actions.calls import CALLS
 from actions.catalogue import ForbiddenAction, parse
 from actions.drift import drifted, exceeds
 from actions.preflight import objections
@@ -43,6 +44,8 @@ SAMPLES_KEPT = 20
 PROGRESS_S = 15  # while PD is still at work, it is said so often how far it is
 ANSWERED_KEPT = 1000
 BROKEN_LOOK_MS = 30_000
+PAUSE_S = 5  # before what had no effect, or was lost, is tried again; longer with every time
+AFTER_RELEASE = "after_release"  # the figure that marks the last sample of a plan that held PD back
 
 
 @dataclass(frozen=True)
@@ -222,8 +225,8 @@ def _further(claim: Claim, event: Event, at: int) -> Claim:
             return probed if probed.may_have_effect() else replace(probed, before=None)
         case Sampled():
             return replace(claim, samples=(*claim.samples, event.sample)[-SAMPLES_KEPT:])
-        case ExecutionAborting():
-            return replace(claim, aborting=claim.aborting or (event.code, event.text))
+        case ExecutionAborting() if claim.aborting is None:
+            return replace(claim, aborting=(event.code, event.text), worse=event.worse)
         case ChangeUndone() if event.settled:
             return replace(claim, settled=claim.settled | {event.change})
         case ChangeUndone():
@@ -296,9 +299,9 @@ def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look
     if claim.before is None and claim.aborting is None:
         return Say((here.aborting("late_effect", "a call that did not seem to have run has taken effect"),))
     if stop := here.must_stop():
-        return Say((here.aborting(*stop),))
+        return Say((stop,))
     if claim.aborting is None and not here.time_is_up():
-        if step_ := here.next_step():
+        if step_ := here.say_again() or here.next_step():
             return step_
         if not here.outcome_known():
             return here.watch()
@@ -356,7 +359,7 @@ class _Here:
     def next_step(self) -> Send | Say | Look | Rest | None:
         """The first change that has not been made; refused, or out of attempts: abort. What was seen before the first
         step must still be young when that is decided."""
-        for index, change in enumerate(self.claim.changes()):
+        for index in range(len(self.claim.changes())):
             last = self.claim.last(index, "do")
             if last and (last.is_done() or last.is_rehearsed()):
                 continue
@@ -371,23 +374,56 @@ class _Here:
                 return Rest(self.now_ms + int(self.rules.poll_s * 1000))
             if not self.claim.may_have_effect() and self._is_old(self.claim.looked_at_ms):
                 return self.look_again()
-            assert self.claim.facts is not None
-            return Send(
-                StepIntended(
-                    **self._ids(),
-                    attempt=self.claim.attempt,
-                    step=len(self.claim.steps) + 1,
-                    change=index,
-                    kind="do",
-                    call=change.do,
-                    undo=change.undo,
-                    keep_s=change.keep_s,
-                    window_s=self.rules.window_s,
-                    before=self.claim.claimed.plan.premises,
-                    snapshot=self.action.snapshot(self.claim.facts),
-                )
-            )
+            return Send(self._do_step(index))
         return None
+
+    def _do_step(self, index: int) -> StepIntended:
+        change = self.claim.changes()[index]
+        assert self.claim.facts is not None
+        return StepIntended(
+            **self._ids(),
+            attempt=self.claim.attempt,
+            step=len(self.claim.steps) + 1,
+            change=index,
+            kind="do",
+            call=change.do,
+            undo=change.undo,
+            keep_s=change.keep_s,
+            window_s=self.rules.window_s,
+            before=self.claim.claimed.plan.premises,
+            snapshot=self.action.snapshot(self.claim.facts),
+        )
+
+    def say_again(self) -> Send | Say | Rest | None:
+        """What PD's leader keeps in its memory alone goes with it, and is asked for again while it is ours. Where it
+        may be the same leader, somebody has taken it back: nobody is argued with."""
+        facts = self._fresh()
+        if facts is None or not self.seen.controls.live or self._told_to_stop():
+            return None
+        if self._verdict() in ("worse", "no_better"):
+            return None
+        for index, change in enumerate(self.claim.changes()):
+            made = [s for s in self.claim.steps if s.change == index and s.kind == "do"]
+            done = [s for s in made if s.is_done()]
+            if not (done and change.keep_s and CALLS[change.do.name].volatile) or self.claim.last(index, "undo"):
+                continue
+            at_ms = max(s.taken_at_ms for s in made)
+            if self.seen.looked_at_ms <= at_ms or self.action.probe(change.do, facts) != "not_started":
+                continue
+            if not self._leads_anew(facts, done[-1]):
+                return Say((self.aborting("taken_back", f"somebody has taken {change.do.name} back"),))
+            if len(made) > ATTEMPTS_MAX:
+                return Say((self.aborting("lost_again", f"PD has lost {change.do.name} {len(made)} times"),))
+            due_ms = at_ms + PAUSE_S * (len(made) - 1) * 1000
+            return Send(self._do_step(index)) if self.now_ms >= due_ms else Rest(due_ms)
+        return None
+
+    def _leads_anew(self, facts: Facts, since: Step) -> bool:
+        """Who has taken the claim over has not watched PD all the time: it goes by who led when it was begun."""
+        begun = self.claim.facts
+        if since.attempt != self.claim.attempt and begun is not None:
+            return (facts.pd_leader, facts.pd_started_at_ms) != (begun.pd_leader, begun.pd_started_at_ms)
+        return self._led_since_ms(facts) > since.taken_at_ms
 
     def probe(self, step: Step) -> Say | Look | Rest:
         """Look before anything is repeated; what can't be told in time is UNKNOWN, and a person's matter."""
@@ -412,18 +448,20 @@ class _Here:
 
     # watching
 
-    def must_stop(self) -> tuple[str, str] | None:
+    def must_stop(self) -> ExecutionAborting | None:
         """A freeze, the deadline, or an abort condition: no forward step, and what is owed is undone."""
         if self.claim.aborting or self.outcome_known():
             return None
         if stop := self._told_to_stop():
-            return stop
+            return self.aborting(*stop)
         if self.now_ms > self.claim.claimed.deadline_ms:
-            return "deadline", "it took longer than the policy allows"
+            return self.aborting("deadline", "it took longer than the policy allows")
         facts = self._fresh()
-        if facts and self.claim.before:
-            return self.action.abort_if(self.claim.before, self._sample(facts))
-        return None
+        return self._got_worse(facts) if facts else None
+
+    def _got_worse(self, facts: Facts) -> ExecutionAborting | None:
+        bad = self.action.abort_if(self.claim.before, self._sample(facts)) if self.claim.before else None
+        return self.aborting(*bad, worse=True) if bad else None
 
     def watch(self) -> Say | Look | Rest:
         """Sample until PD has ended what was set going, and then three times more."""
@@ -439,11 +477,12 @@ class _Here:
         done = self.action.is_done(facts)
         if last and not done and self.seen.looked_at_ms < last.at_ms + PROGRESS_S * 1000:
             return self._rest_then_look()
+        return self._sampled(facts, {"done": float(done)})
+
+    def _sampled(self, facts: Facts, besides: dict[str, float]) -> Say:
         sample = self._sample(facts)
-        figures = {**sample.figures, "done": float(done)}
-        return Say(
-            (Sampled(**self._ids(), attempt=self.claim.attempt, sample=Sample(at_ms=sample.at_ms, figures=figures)),)
-        )
+        marked = Sample(at_ms=sample.at_ms, figures=sample.figures | besides)
+        return Say((Sampled(**self._ids(), attempt=self.claim.attempt, sample=marked),))
 
     def time_is_up(self) -> bool:
         """A temporary change has been kept for its time: it ends then, whatever PD is still at."""
@@ -468,8 +507,24 @@ class _Here:
         wrong = self.claim.aborting is not None or verdict in ("worse", "no_better")
         owed = self.claim.owed(all_of_them=wrong)
         if not owed:
-            return self._conclusion(verdict)
-        return self._hold(owed[0]) if not wrong and self.now_ms < self.claim.due_ms(owed[0]) else self._undo(owed[0])
+            return self._look_after_release(verdict) or self._conclusion(verdict)
+        index = next((c for c in owed if c not in self.claim.gone), owed[0])  # all are taken back before any is watched
+        return self._hold(index) if not wrong and self.now_ms < self.claim.due_ms(index) else self._undo(index)
+
+    def _look_after_release(self, verdict: Outcome | None) -> Say | Look | None:
+        """A plan that held PD back for what shall stay is judged once more, now that PD goes on by itself."""
+        changes = self.claim.changes()
+        mixed = any(c.keep_s for c in changes) and not all(c.keep_s for c in changes)
+        if not mixed or verdict != "succeeded" or self.claim.aborting:
+            return None
+        last = self.claim.samples[-1]
+        if AFTER_RELEASE in last.figures:
+            text = "it was reached, and when PD went on by itself it was moved back"
+            return None if self.action.is_reached(last) else Say((self._concluded("no_better", "moved_back", text),))
+        facts = self._fresh()
+        if facts is None:
+            return Look()
+        return self._sampled(facts, {AFTER_RELEASE: 1.0})  # without `done`: the verdict is given
 
     def _hold(self, index: int) -> Say | Look | Rest:
         """A temporary change is kept for its time; meanwhile the abort conditions are watched."""
@@ -478,8 +533,8 @@ class _Here:
         facts = self._fresh()
         if facts is None:
             return Look()
-        if self.claim.before and (bad := self.action.abort_if(self.claim.before, self._sample(facts))):
-            return Say((self.aborting(*bad),))
+        if bad := self._got_worse(facts):
+            return Say((bad,))
         return self._rest_then_look(self.claim.due_ms(index))
 
     def _undo(self, index: int) -> Say | Look | Send | Rest:
@@ -544,7 +599,7 @@ class _Here:
         """At once the first time; then after a pause that grows to a minute."""
         if last is not None:
             tried = sum(s.kind == "undo" and s.change == index for s in self.claim.steps)
-            at_ms = max(last.taken_at_ms, last.intended_at_ms) + min(60, 5 * tried) * 1000
+            at_ms = max(last.taken_at_ms, last.intended_at_ms) + min(60, PAUSE_S * tried) * 1000
             if self.now_ms < at_ms:
                 return Rest(at_ms)
         return Send(self._undo_step(index))
@@ -577,9 +632,8 @@ class _Here:
         stays = any(
             self.claim.done(c) and self.claim.changes()[c].undo is None for c in range(len(self.claim.changes()))
         )
-        worse = code in ("more_down_peers", "fewer_stores_up")
         taken_back: Outcome = "succeeded" if verdict == "succeeded" else "no_better"
-        return self.conclude("worse" if worse else "failed_partly" if stays else taken_back, code, text)
+        return self.conclude("worse" if self.claim.worse else "failed_partly" if stays else taken_back, code, text)
 
     def conclude(
         self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()
@@ -629,8 +683,8 @@ class _Here:
             facts=self.seen.facts,
         )
 
-    def aborting(self, code: str, text: str) -> ExecutionAborting:
-        return ExecutionAborting(**self._ids(), attempt=self.claim.attempt, code=code, text=text)
+    def aborting(self, code: str, text: str, worse: bool = False) -> ExecutionAborting:
+        return ExecutionAborting(**self._ids(), attempt=self.claim.attempt, code=code, text=text, worse=worse)
 
     # small things
 

@@ -303,6 +303,7 @@ class Playbook(Section):
     """What the playbook proposes where nothing else says so."""
 
     keep_s: int = Field(900, ge=60, le=3600)  # how long what is temporary is kept
+    hold_s: int = Field(0, ge=0, le=1800, multiple_of=60)  # PD's moving of leaders is held while one is moved; 0: not
 
 
 class MetricsSettings(Section):

@@ -21,7 +21,7 @@ from pdsim.faults import Faults
 from pdsim.http import answer
 from pdsim.model import Cluster
 from pdsim.operators import Operator, Priority, Status, TransferLeader
-from pdsim.stores import State
+from pdsim.stores import State, Store
 from pdsim.wire import Request, Response
 
 TROUBLE_S = 30.0  # for so long PD goes on as it does
@@ -46,7 +46,7 @@ class Aim:
 
     do: Request  # its first call
     undo: Request | None  # and how that is taken back
-    store_id: int  # the store that it is about
+    store_id: int | None  # the store that it is about
     other_id: int  # a store that it is not about
     region_id: int | None = None
     refusal: str = ""  # how PD refuses the first call before any effect
@@ -212,9 +212,13 @@ def _region_is_busy(cluster: Cluster, _: Faults, aim: Aim) -> bool:
 # stores
 
 
+def _store(cluster: Cluster, store_id: int | None) -> Store | None:
+    return None if store_id is None else cluster.stores.get(store_id)
+
+
 def _dies(other: bool) -> Befall:
     def befall(cluster: Cluster, _: Faults, aim: Aim) -> bool:
-        store = cluster.stores.get(aim.other_id if other else aim.store_id)
+        store = _store(cluster, aim.other_id if other else aim.store_id)
         if store is None or not store.alive:
             return False
         cluster.kill_store(store.id)
@@ -225,7 +229,7 @@ def _dies(other: bool) -> Befall:
 
 def _slow(other: bool) -> Befall:
     def befall(cluster: Cluster, _: Faults, aim: Aim) -> bool:
-        store = cluster.stores.get(aim.other_id if other else aim.store_id)
+        store = _store(cluster, aim.other_id if other else aim.store_id)
         if store is None or not store.alive:
             return False
         cluster.set_slow(store.id, 100)
@@ -237,7 +241,7 @@ def _slow(other: bool) -> Befall:
 
 def _full(other: bool) -> Befall:
     def befall(cluster: Cluster, _: Faults, aim: Aim) -> bool:
-        store = cluster.stores.get(aim.other_id if other else aim.store_id)
+        store = _store(cluster, aim.other_id if other else aim.store_id)
         if store is None or not store.alive:
             return False
         cluster.set_low_space(store.id, 0.95)
@@ -247,7 +251,7 @@ def _full(other: bool) -> Befall:
 
 
 def _buried(cluster: Cluster, _: Faults, aim: Aim) -> bool:
-    store = cluster.stores.get(aim.store_id)
+    store = _store(cluster, aim.store_id)
     if store is None or store.state is State.Tombstone:
         return False
     cluster.make_tombstone(store.id)

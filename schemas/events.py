@@ -740,6 +740,7 @@ class ExecutionAborting(Event):
     attempt: int
     code: str
     text: str
+    worse: bool = False  # the cluster got worse meanwhile, by the action's own abort conditions
 
 
 class ChangeUndone(Event):

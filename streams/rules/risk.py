@@ -34,7 +34,7 @@ class Weighed:
 RAISES: tuple[tuple[Tier, Callable[[Weighed], bool], str], ...] = (
     ("MEDIUM", lambda w: w.disputed, "playbook and model disagree"),
     ("MEDIUM", lambda w: w.by == "model" and not w.confidence >= CONFIDENT, f"a model less sure than {CONFIDENT:g}"),
-    ("MEDIUM", lambda w: w.action.undo is Undo.TEMPORARY, "an undo is owed afterwards"),
+    ("MEDIUM", lambda w: any(c.keep_s for c in w.action.plan(w.facts)), "an undo is owed afterwards"),
     ("MEDIUM", lambda w: w.action.undo is Undo.NONE, "nobody can take it back"),
     ("MEDIUM", lambda w: w.reach.regions > 1, "touches more than one region"),
     ("MEDIUM", lambda w: bool(w.facts.troubled) or w.facts.down_peers() > 0, "some regions are in trouble already"),

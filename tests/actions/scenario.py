@@ -140,13 +140,9 @@ class Run:
     changes: tuple[Change, ...]
     before: Facts
     after: Facts
-    was: State
     became: State
+    touched: tuple[frozenset[tuple[object, ...]], ...]  # what each change has changed of the model's state
     limits: Limits
-
-    def touched(self) -> frozenset[tuple[object, ...]]:
-        """What the action changes of the model's state."""
-        return differing(self.was, self.became)
 
 
 @cache
@@ -154,11 +150,15 @@ def done_well(case: Case) -> Run:
     """Read, planned, sent and waited for, by the product's clients on the scenario's cluster."""
     pd, action = case.ready()
     before, was, limits = facts_for(pd, action), case.state(pd.cluster, action), limits_of(pd)
-    changes = action.plan(before)
+    changes, touched = action.plan(before), []
+    after, became = before, was
     for change in changes:
         assert send(pd, action, change.do) == "accepted"
-    after = until_done(pd, action)
-    return Run(action, changes, before, after, was, case.state(pd.cluster, action), limits)
+        if change is changes[-1]:
+            after = until_done(pd, action)
+        was, became = became, case.state(pd.cluster, action)
+        touched.append(differing(was, became))
+    return Run(action, changes, before, after, became, tuple(touched), limits)
 
 
 def until_done(pd: Pd, action: Action) -> Facts:

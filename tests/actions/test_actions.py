@@ -14,6 +14,7 @@ from actions.card import card
 from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
@@ -28,6 +29,7 @@ BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
 
 
 class Understated(EvictStoreLeaders):
@@ -101,6 +103,13 @@ def sample(**figures: float) -> Sample:
             ("region:180",),
             Bounds(stores_max=3, regions_max=1, leaders_max=0),
             Reach(stores=3, regions=1, leaders=0, leaders_share=0),
+        ),
+        (
+            PAUSE,
+            "Pause PD's balance-region-scheduler for 15 min",
+            (),
+            Bounds(stores_max=5, regions_max=0, leaders_max=0),
+            Reach(stores=5, regions=0, leaders=0, leaders_share=0),
         ),
         (
             WEIGH,

@@ -21,7 +21,9 @@ TRANSFER = calls.transfer_leader(180, 5)
 BURY = calls.remove_tombstones()
 SPLIT = calls.split_region(180, 3)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
+PAUSE = calls.pause_scheduler("balance-region-scheduler", 960)
+RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,16 @@ ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH)
             SPLIT,
             'POST /pd/api/v1/operators {"name":"split-region","policy":"approximate","region_id":180}',
             "pd-ctl operator add split-region 180 --policy=approximate",
+        ),
+        (
+            PAUSE,
+            'POST /pd/api/v1/schedulers/balance-region-scheduler {"delay":960}',
+            "pd-ctl scheduler pause balance-region-scheduler 960",
+        ),
+        (
+            RESUME,
+            'POST /pd/api/v1/schedulers/balance-hot-region-scheduler {"delay":0}',
+            "pd-ctl scheduler resume balance-hot-region-scheduler",
         ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
     ],
@@ -81,6 +93,12 @@ def test_every_row_has_a_constructor() -> None:
         Call(name="split_region", args={"region_id": "180", "version": "3", "policy": "scan"}),
         Call(name="set_store_weight", args={"store_id": "1", "leader": "1"}),  # PD wants both
         Call(name="set_store_weight", args={"store_id": "1.5", "leader": "1", "region": "1"}),
+        calls.pause_scheduler("all", 60),
+        calls.pause_scheduler("evict-leader-scheduler", 60),  # would end every eviction's effect
+        calls.pause_scheduler("balance-region-scheduler-4", 60),
+        calls.pause_scheduler("../stores/remove-tombstone", 60),
+        calls.pause_scheduler("balance-region-scheduler", 0),  # is a resume
+        calls.resume_scheduler("all"),
         calls.set_store_weight(0, 1, 1),
         calls.set_store_weight(4, 1, 1 / 3),
         calls.set_store_weight(4, nan, 1),
@@ -96,10 +114,17 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (Call(name="drop"), "no call 'drop'; there are add_evict_leader, remove_evict_leader, remove_tombstones, set_"),
+        (
+            Call(name="drop"),
+            "no call 'drop'; there are add_evict_leader, pause_scheduler, remove_evict_leader, remove_tom",
+        ),
         (Call(name="add_evict_leader"), "add_evict_leader: takes store_id, got none"),
         (Call(name="remove_tombstones", args={"b": "1", "a": "1"}), "remove_tombstones: takes no arguments, got a, b"),
         (Call(name="remove_evict_leader", args={"store_id": "x"}), "store_id='x' is not a whole positive number"),
+        (
+            calls.resume_scheduler("all"),
+            "scheduler='all' is not one of balance-leader-scheduler, balance-region-scheduler, balance-hot-region-sch",
+        ),
         (calls.set_store_weight(4, 0.0, 1), "leader='0.0' is not a plain decimal above 0 and below 100, with at most"),
     ],
 )
@@ -112,7 +137,10 @@ def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(
-        st.sampled_from(["store_id", "region_id", "to_store_id", "version", "leader", "region"]), st.text()
+        st.sampled_from(
+            ["store_id", "region_id", "to_store_id", "version", "leader", "region", "scheduler", "delay_s"]
+        ),
+        st.text(),
     ),
 )
 def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[str, str]) -> None:
@@ -122,7 +150,7 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+)?|operators|stores/remove-tombstone|store/\d+/weight)",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/weight)",
         request.path,
     )
 
@@ -180,6 +208,9 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (BURY, 200, '"Remove tombstone successfully."\n', ""),
         (SPLIT, 200, '"The operator is created."\n', ""),
         (WEIGH, 200, '"The store\'s weight is updated."\n', ""),
+        (PAUSE, 200, '"Pause or resume the scheduler successfully."\n', ""),
+        (RESUME, 200, '"Pause or resume the scheduler successfully."\n', ""),
+        (RESUME, 500, '"[PD:scheduler:ErrSchedulerNotFound]scheduler not found"\n', "already_so"),
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -216,6 +247,13 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
         (WEIGH, 500, '"[PD:core:ErrStoreNotFound]store 4 not found"\n', "PD:core:ErrStoreNotFound"),
         (WEIGH, 400, '"region weight unset"\n', "pd_said_no"),
         (WEIGH, 400, '"bad format leader weight"\n', "pd_said_no"),
+        (PAUSE, 400, '"missing pause time"\n', "pd_said_no"),
+        (
+            PAUSE,
+            500,
+            '"[PD:scheduler:ErrSchedulerNotFound]scheduler not found"\n',
+            "PD:scheduler:ErrSchedulerNotFound",
+        ),
         (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
         (TRANSFER, 400, '"region has no voter in store 5"', "pd_said_no"),
         (TRANSFER, 599, '"region has no voter in store 5"', "pd_said_no"),
@@ -315,3 +353,7 @@ def test_only_this_room_builds_calls() -> None:
     rooms = [root / name for name in ("actions", "streams", "executors", "agents", "infra", "console")]
     makers = [str(p) for room in rooms for p in room.rglob("*.py") if re.search(r"\bCall\(name", p.read_text())]
     assert makers == [str(root / "actions/calls.py")]
+
+
+def test_only_pauses_go_with_the_pd_leader() -> None:
+    assert {name for name, kind in CALLS.items() if kind.volatile} == {"pause_scheduler", "resume_scheduler"}

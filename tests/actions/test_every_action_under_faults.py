@@ -48,7 +48,7 @@ RIGHT: Mapping[str, frozenset[Outcome]] = {
     "the store slow": NOT_BEGUN,  # PD's evict-slow-store-scheduler is at it
     "another store slow": NOT_BEGUN,
     "the store low on space": frozenset({"not_started", "succeeded"}),
-    "another low on space mid-operation": NO_USE,
+    "another low on space mid-operation": NO_USE | {"worse"},
     "the store tombstoned before": NOT_BEGUN,
     "the store tombstoned under us": frozenset({"worse", "no_better"}),
     "somebody does the same before our look": NOT_BEGUN,

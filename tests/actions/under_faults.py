@@ -81,7 +81,7 @@ def aim_at(run: Run, cluster: Cluster) -> Aim:
     named = [int(entity.removeprefix("store:")) for entity in action.entities() if entity.startswith("store:")]
     region_id = next(iter(action.look().region_ids), None)
     region = cluster.truth.get(region_id) if region_id is not None else None
-    store_id = named[0] if named else (region.leader if region and region.leader else min(cluster.stores))
+    store_id = named[0] if named else (region.leader if region else None)
     held = {peer.store_id for peer in region.peers} if region else set()
     others = [s.id for s in cluster.stores.values() if s.alive and s.id != store_id]
     code = next(iter(calls.CALLS[first.do.name].refused_codes), "")
@@ -160,21 +160,17 @@ def _made(world: World) -> dict[int, str]:
     return {step.change: step.kind for step in applied}
 
 
-def _still_there(world: World, case: Case, run: Run) -> list[tuple[object, ...]]:
-    """What the action changes of the model, as far as it shows what the action has made of it."""
-    now = case.state(world.pd, run.action)
-    return [key for key in sorted(run.touched(), key=str) if now.get(key) == run.became.get(key)]
-
-
 def _left(world: World, case: Case, run: Run, concluded: e.Concluded) -> list[str]:
     """What of ours is there, though by the outcome it should be gone."""
-    stays = concluded.outcome == "succeeded" and run.action.undo is not Undo.TEMPORARY
-    ours = [n for n, kind in _made(world).items() if kind == "do" and run.changes[n].undo is not None]
-    if stays or not ours:
-        return []
-    running = [world.pd.book.running.get(region_id) for region_id in run.action.look().region_ids]
-    left = [" ".join(map(str, key)) for key in _still_there(world, case, run)]
-    return [*left, *(f"{o.desc} on region {o.region_id}" for o in running if o and "admin" in o.kinds)]
+    now, left = case.state(world.pd, run.action), []
+    for n, kind in _made(world).items():
+        change = run.changes[n]
+        stays = concluded.outcome == "succeeded" and not change.keep_s
+        if kind == "do" and change.undo is not None and not stays:
+            left += [key for key in sorted(run.touched[n], key=str) if now.get(key) == run.became.get(key)]
+            running = [world.pd.book.running.get(region_id) for region_id in run.action.look().region_ids]
+            left += [(o.desc, "on region", o.region_id) for o in running if o and "admin" in o.kinds]
+    return [" ".join(map(str, key)) for key in left]
 
 
 def _untrue(world: World, case: Case, run: Run, concluded: e.Concluded) -> list[str]:
@@ -184,10 +180,11 @@ def _untrue(world: World, case: Case, run: Run, concluded: e.Concluded) -> list[
         return ["it is said to have had no effect, and the cluster has carried it out"]
     if concluded.outcome != "succeeded":
         return []
-    if run.action.undo is Undo.TEMPORARY:
+    if all(change.keep_s for change in run.changes):
         return [] if made else ["it is said to have succeeded, and the cluster has carried out nothing of it"]
     now = case.state(world.pd, run.action)
-    lost = [key for key in run.touched() if now.get(key) != run.became.get(key)]
+    kept = {key for change, keys in zip(run.changes, run.touched, strict=True) if not change.keep_s for key in keys}
+    lost = [key for key in kept if now.get(key) != run.became.get(key)]
     return [f"it is said to have succeeded, and {key} is {now.get(key)}" for key in lost]
 
 

@@ -20,7 +20,7 @@ from tests.chaos.fleet import ROLES, Fleet, Name
 from tests.chaos.watch import Watch
 from tests.integration.stack import CLUSTER, Stack, acting, now_text
 from tests.simulation.chance import Chance
-from tests.simulation.invariants import History, judge
+from tests.simulation.invariants import History, judge, left_on
 
 PARTITIONS = 3
 SLOW = 4
@@ -335,7 +335,7 @@ class Chaos:
         return History(
             records=records,
             calls={CLUSTER: self.stack.cluster(lambda c: list(c.calls))},
-            left={CLUSTER: [f"evict-leader-scheduler-{n}" for n in self.stack.cluster(lambda c: c.schedulers.evicted)]},
+            left={CLUSTER: self.stack.cluster(lambda c: left_on(c.schedulers, c.now))},
             others={},
             keys={kid_of(key): public_of(key)},
             environment="test",

@@ -17,6 +17,7 @@ from joserfc.errors import JoseError
 
 from actions.calls import render
 from pdsim.model import Call
+from pdsim.schedulers import Schedulers
 from schemas import events as e
 from schemas.chain import BrokenChain, Link, follow
 from schemas.facts import Facts
@@ -51,7 +52,7 @@ class History:
 
     records: Sequence[Record]  # of all topics, in the order of appending, as a read_committed reader sees them
     calls: Mapping[str, Sequence[Call]]  # cluster -> every request that its PD got
-    left: Mapping[str, Sequence[str]]  # cluster -> schedulers that evict leaders and are there now
+    left: Mapping[str, Sequence[str]]  # cluster -> what is there now: schedulers that evict leaders, `paused X`
     others: Mapping[str, Sequence[str]]  # cluster -> of these, what somebody else has put there
     keys: Mapping[str, Mapping[str, str]]  # kid -> public key
     environment: str
@@ -338,14 +339,15 @@ def nothing_left_behind(history: History) -> Iterator[str]:
         if execution.ended and execution.ended[1].outcome != "unknown":
             yield from _unpaid(history, execution)
     owed = {
-        call.args.get("store_id")
+        f"paused {call.args['scheduler']}" if "scheduler" in call.args else call.args.get("store_id")
         for execution in history.executions
         if execution.ended is None or execution.ended[1].owed
         for call in _calls_of(execution.claimed.plan)
     }
     for cluster, there in history.left.items():
         for scheduler in there if history.ended else ():
-            if scheduler not in history.others.get(cluster, ()) and scheduler.rpartition("-")[2] not in owed:
+            name = scheduler if scheduler.startswith("paused ") else scheduler.rpartition("-")[2]
+            if scheduler not in history.others.get(cluster, ()) and name not in owed:
                 yield f"{cluster}: {scheduler} is there, and nobody owes its removal"
     yield from _taken_from_others(history)
 
@@ -411,6 +413,12 @@ def _ours(caller_id: str) -> str:
     return _token(caller_id)[0] if caller_id.startswith("steward/") else ""
 
 
+def left_on(schedulers: Schedulers, now_s: float) -> list[str]:
+    """What stands in a cluster's PD and has to be taken back by whoever has put it there."""
+    evicted = [f"evict-leader-scheduler-{store}" for store in schedulers.evicted]
+    return [*evicted, *(f"paused {name}" for name in schedulers.names if schedulers.is_paused(name, now_s))]
+
+
 def put_there_by(calls: Sequence[Call]) -> dict[str, str]:
     """Scheduler that evicts leaders -> who has put it there, by the cluster's own record."""
     there: dict[str, Call] = {}
@@ -420,8 +428,8 @@ def put_there_by(calls: Sequence[Call]) -> dict[str, str]:
 
 
 def _scheduler(call: Call) -> str:
-    """Which scheduler this call is about."""
-    if "/schedulers" not in call.path:
+    """Which scheduler this call evicts leaders by, or no longer."""
+    if "/schedulers" not in call.path or "/schedulers/balance-" in call.path:
         return ""
     if call.method == "POST":
         return f"evict-leader-scheduler-{json.loads(call.body or b'{}').get('store_id')}"

@@ -28,7 +28,7 @@ from streams.pipeline import ACT, OBSERVE, TOPICS, Processor
 from tests.simulation.audit import Auditor, ModelTable, Where
 from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
-from tests.simulation.invariants import History, MeantStop, put_there_by
+from tests.simulation.invariants import History, MeantStop, left_on, put_there_by
 from tests.simulation.processes import Process, ProcessWindow, of_processes
 from tests.spec.world import CLUSTER, START_S, E, World
 
@@ -95,6 +95,7 @@ class Simulated(World):
             partitions=1 + chance.happens(0.3),
             poll_s=chance.one_of((5.0, 10.0, 20.0)),
             close_books_every_s=Chance(f"{seed}/books").one_of((240, 1000, 5000)),
+            hold_s=Chance(f"{seed}/hold").one_of((0, 0, 60)),
             seed=int(chance.share() * 1e9),
         )
         self.loop.set_task_factory(of_processes)
@@ -258,9 +259,9 @@ class Simulated(World):
         return super().found(kind, topic) if topic else list(self.log.of_kind(kind))  # type: ignore[arg-type]
 
     def history(self) -> History:
-        there = [f"evict-leader-scheduler-{store}" for store in self.pd.schedulers.evicted]
+        there = left_on(self.pd.schedulers, self.now_s())
         by = put_there_by(self.pd.calls)
-        others = [name for name in there if not by.get(name, "").startswith("steward/")]
+        others = [x for x in there if x.startswith("evict") and not by.get(x, "").startswith("steward/")]
         return replace(
             super().history(),
             records=self.log.as_it_was(),

@@ -50,7 +50,7 @@ def test_a_weight_that_made_it_worse_is_set_back_to_the_pair_that_was_there() ->
         concluded = world.one(e.Concluded)
         assert concluded is not None
         assert concluded.code == "more_low_space"
-        assert (closed.code, concluded.owed) == ("no_better", ())
+        assert (closed.code, concluded.owed) == ("worse", ())
         assert pair(world) == (1.25, 1.5)
         assert world.applied() == [SET, SET]
 

@@ -105,6 +105,7 @@ def test_of_a_claim_that_has_just_begun_nothing_is_known() -> None:
         "looked_at_ms": 0,
         "steps": (),
         "aborting": None,
+        "worse": False,
         "samples": (),
         "gone": {},
         "gone_as": {},

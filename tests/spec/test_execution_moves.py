@@ -361,6 +361,93 @@ def test_a_rehearsal_that_was_cut_off_is_gone_on_with() -> None:
     assert moved(run) == Say((e.StepTaken(**ABOUT, attempt=1, step=1, answer="rehearsed"),))
 
 
+# -- what PD's leader keeps in memory --------------------------------------------------------------------------------
+
+
+def test_a_pause_is_made_anew_under_a_new_pd_leader_after_a_pause_that_grows() -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    first_ms = run.claim.steps[0].taken_at_ms
+    for made, pause_ms in ((1, 0), (2, 5_000), (3, 10_000)):
+        last_ms = run.claim.steps[-1].taken_at_ms
+        run.present, run.led_since_ms = False, last_ms + 1
+        looked(run, last_ms + 1)
+        if pause_ms:
+            assert moved(run) == Rest(last_ms + pause_ms)
+            looked(run, last_ms + pause_ms)
+        intended = moved(run).intended
+        assert (intended.kind, intended.change, intended.step, intended.keep_s) == ("do", 0, made + 1, 60)
+        run.step("well")
+    assert run.claim.due_ms(0) == first_ms + 60_000, "its time is counted from the first"
+    last_ms = run.claim.steps[-1].taken_at_ms
+    run.present, run.led_since_ms = False, last_ms + 1
+    looked(run, last_ms + 1)
+    (event,) = moved(run).events
+    assert (event.code, event.text) == ("lost_again", "PD has lost pause_scheduler 4 times")
+
+
+def test_what_the_same_pd_leader_has_no_more_somebody_has_taken_back() -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    made_ms = run.claim.steps[0].taken_at_ms
+    run.present, run.led_since_ms = False, made_ms
+    looked(run, made_ms + 1)
+    (event,) = moved(run).events
+    assert (event.code, event.text) == ("taken_back", "somebody has taken pause_scheduler back")
+
+
+def test_a_look_from_before_the_pause_says_nothing_of_it() -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    made_ms = run.claim.steps[0].taken_at_ms
+    run.present, run.led_since_ms = False, made_ms
+    looked(run, made_ms)
+    assert moved(run) == Look()
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"), [({}, False), ({"pd_leader": "pd-1"}, True), ({"pd_started_at_ms": 7}, True)]
+)
+def test_who_takes_over_goes_by_who_led_when_it_was_begun(changed: dict[str, Any], again: bool) -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    run.dies()
+    while not isinstance(run.events[-1], e.TakenOver):
+        run.step("well")
+    run.base = run.base.model_copy(update=changed)
+    run.present, run.led_since_ms = False, run.now_ms
+    looked(run, run.now_ms + 1)
+    move = moved(run)
+    assert isinstance(move, Send) == again
+    if not again:
+        assert move.events[0].code == "taken_back"
+
+
+@pytest.mark.parametrize("why", ["frozen", "not live"])
+def test_under_a_stop_nothing_is_paused_anew(why: str) -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    made_ms = run.claim.steps[0].taken_at_ms
+    run.present, run.led_since_ms = False, made_ms + 1
+    looked(run, made_ms + 1)
+    assert isinstance(moved(run), Send)
+    run.seen = run.seen.hearing(CONTROLS[why], run.now_ms)
+    assert not isinstance(moved(run), Send)
+
+
+def test_what_is_over_is_not_paused_anew() -> None:
+    """Neither after its time, nor while it is taken back."""
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    due_ms = run.claim.due_ms(0)
+    run.present, run.led_since_ms = False, due_ms - 1
+    looked(run, due_ms)
+    assert moved(run).intended.kind == "undo"
+    run.step("well")
+    run.led_since_ms = run.now_ms
+    looked(run, run.now_ms + 1)
+    assert isinstance(moved(run).events[0], e.ChangeUndone)
+
+
 # -- a plan of two changes ------------------------------------------------------------------------------------------
 
 TWO = (
@@ -453,3 +540,13 @@ def test_samples_that_got_worse_bring_the_undo_at_once_although_it_would_be_kept
     move = next_move(claim, Seen(controls=LIVE), NOW + 10_000, RULES)
     assert isinstance(move, Send)
     assert move.intended.kind == "undo"
+
+
+def test_all_is_taken_back_before_any_of_it_is_watched() -> None:
+    """A pause that waited for another one's settling time would end too late."""
+    made = (*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting())
+    gone = e.ChangeUndone(**ABOUT, attempt=1, change=1, settled=False)
+    claim = of_two(*made, *took(3, 1, "accepted", "undo"), gone)
+    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    assert isinstance(move, Send)
+    assert (move.intended.step, move.intended.change, move.intended.call) == (4, 0, TWO[0].undo)

@@ -658,7 +658,7 @@ STORIES = {
         (
             *MADE,
             "0.155 Sampled sample=@0.104*",
-            "2.155 ExecutionAborting code=fewer_stores_up text=stores",
+            "2.155 ExecutionAborting code=fewer_stores_up text=stores worse=True",
             "2.156 StepIntended step=2 kind=undo call=remove_evict_leader",
             "2.157 StepTaken step=2 answer=accepted",
             "2.258 ChangeUndone settled=False pd_leader=pd-0 looked_at_ms=@2.207",
@@ -672,7 +672,7 @@ STORIES = {
         (
             *MADE,
             "0.155 Sampled sample=@0.104*",
-            "2.155 ExecutionAborting code=more_down_peers text=down",
+            "2.155 ExecutionAborting code=more_down_peers text=down worse=True",
             "2.156 StepIntended step=2 kind=undo call=remove_evict_leader",
             "2.157 StepTaken step=2 answer=accepted",
             "2.258 ChangeUndone settled=False pd_leader=pd-0 looked_at_ms=@2.207",
@@ -685,7 +685,7 @@ STORIES = {
         "evict",
         (
             *SEEN,
-            "6.155 ExecutionAborting code=fewer_stores_up text=stores",
+            "6.155 ExecutionAborting code=fewer_stores_up text=stores worse=True",
             "6.156 StepIntended step=2 kind=undo call=remove_evict_leader",
             "6.157 StepTaken step=2 answer=accepted",
             "6.258 ChangeUndone settled=False pd_leader=pd-0 looked_at_ms=@6.207",

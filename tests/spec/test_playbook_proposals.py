@@ -15,7 +15,7 @@ from agents.evidence import collect
 from agents.looking import AGAIN_MS
 from agents.offers import offered, proposal_reply, proposal_schema
 from agents.propose import STARTED_KEPT, Propose, nothing, started_for
-from agents.remedies import Nothing, propose
+from agents.remedies import Nothing, Times, propose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import BadReply
 from agents.thinking import ModelOverloaded
@@ -110,7 +110,7 @@ def test_the_diagnosis_prompt_does_not_change_when_acting_is_switched_on() -> No
 
 
 def test_a_slow_store_is_emptied_of_leaders_for_a_while() -> None:
-    proposal = proposed(SLOW_STORE, keep_s=60)
+    proposal = proposed(SLOW_STORE, times=Times(keep_s=60))
     assert (proposal.action, proposal.params) == ("evict_store_leaders", '{"keep_s":60,"store_id":4}')
     assert "store:4" in {i for e in proposal.evidence for i in e.entities}
     assert (proposal.by, proposal.disputed, proposal.attempt) == ("playbook", False, 1)
@@ -162,7 +162,10 @@ def test_one_other_store_at_least_has_to_be_up() -> None:
 
 def test_a_hot_region_is_led_by_the_calmest_of_its_healthy_followers() -> None:
     proposal = proposed(HOT_REGION, HOT)
-    assert (proposal.action, proposal.params) == ("transfer_region_leader", '{"region_id":180,"to_store_id":2}')
+    assert (proposal.action, proposal.params) == (
+        "transfer_region_leader",
+        '{"hold_s":0,"region_id":180,"to_store_id":2}',
+    )
     assert {"region:180", "store:2"} <= {i for e in proposal.evidence for i in e.entities}
 
 
@@ -186,7 +189,13 @@ def test_a_follower_that_is_not_well_does_not_lead_a_hot_region(changed: dict[st
     by_id[2] = by_id[2].model_copy(update=changed.pop("store", {}))
     hot = HOT.regions[0].model_copy(update=changed.pop("region", {}))
     seen = HOT.model_copy(update={"stores": tuple(by_id.values()), "regions": (hot,), **changed})
-    assert proposed(HOT_REGION, seen).params == f'{{"region_id":180,"to_store_id":{to}}}'
+    assert proposed(HOT_REGION, seen).params == f'{{"hold_s":0,"region_id":180,"to_store_id":{to}}}'
+
+
+def test_pd_is_held_back_while_a_leader_is_moved_where_that_is_configured() -> None:
+    held = proposed(HOT_REGION, HOT, times=Times(hold_s=300))
+    assert isinstance(held, ActionProposed)
+    assert '"hold_s":300' in held.params
 
 
 def test_a_hot_region_moves_only_where_less_than_half_of_the_writes_are() -> None:
@@ -195,18 +204,21 @@ def test_a_hot_region_moves_only_where_less_than_half_of_the_writes_are() -> Non
         return HOT.model_copy(update={"stores": tuple(stores), "evicting": (1,)})
 
     assert proposed(HOT_REGION, seen(10e6)).code == "no_better_store"
-    assert proposed(HOT_REGION, seen(10e6 - 1)).params == '{"region_id":180,"to_store_id":2}'
+    assert proposed(HOT_REGION, seen(10e6 - 1)).params == '{"hold_s":0,"region_id":180,"to_store_id":2}'
 
 
 def test_only_what_the_evidence_names_is_moved_and_only_to_what_it_names() -> None:
     less = tuple(e.model_copy(update={"entities": ("region:180", "store:4", "store:1")}) for e in HOT_REGION.evidence)
-    assert proposed(HOT_REGION.model_copy(update={"evidence": less}), HOT).params == '{"region_id":180,"to_store_id":1}'
+    assert (
+        proposed(HOT_REGION.model_copy(update={"evidence": less}), HOT).params
+        == '{"hold_s":0,"region_id":180,"to_store_id":1}'
+    )
     other = region(181, 4, 1, 2, written_bytes=10**9)
     seen = HOT.model_copy(update={"regions": (*HOT.regions, other)})
-    assert proposed(HOT_REGION, seen).params == '{"region_id":180,"to_store_id":2}'
+    assert proposed(HOT_REGION, seen).params == '{"hold_s":0,"region_id":180,"to_store_id":2}'
     named = tuple(e.model_copy(update={"entities": (*e.entities, "region:181")}) for e in HOT_REGION.evidence)
     assert proposed(HOT_REGION.model_copy(update={"evidence": named}), seen).params == (
-        '{"region_id":181,"to_store_id":2}'
+        '{"hold_s":0,"region_id":181,"to_store_id":2}'
     ), "the one that writes more"
 
 
@@ -285,7 +297,7 @@ def test_a_defect_of_the_reader_leaves_no_diagnosis_unanswered() -> None:
 
 
 def test_what_the_catalogue_does_not_take_is_not_proposed() -> None:
-    nothing = proposed(SLOW_STORE, keep_s=30)
+    nothing = proposed(SLOW_STORE, times=Times(keep_s=30))
     assert nothing.code == "not_in_catalogue"
     assert "keep_s" in nothing.reason
 
@@ -300,7 +312,7 @@ def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
 
 
 def test_a_cause_that_the_playbook_has_no_rule_for_is_left_alone() -> None:
-    found = propose(adopted("store_down", ()), SLOW, 900)
+    found = propose(adopted("store_down", ()), SLOW, Times())
     assert isinstance(found, Nothing)
     assert found.code == "no_rule"
 

@@ -30,7 +30,7 @@ from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Call, SignedApproval, canonical_json
 from schemas.wire import decode, frame
 from streams.pipeline import ACT, OBSERVE, PROCESSORS, Processor, dead_letters, processor
-from tests.simulation.invariants import History, judge
+from tests.simulation.invariants import History, judge, left_on
 
 T = TypeVar("T")
 E = TypeVar("E", bound=e.Event)
@@ -92,6 +92,7 @@ class World:
         partitions: int = 3,
         poll_s: float = 2.0,
         close_books_every_s: float = 86_400,
+        hold_s: int = 0,
         **cluster: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -103,7 +104,7 @@ class World:
                 "environment": "test",
                 "kafka": {"partitions": partitions, "close_books_every_s": close_books_every_s},
                 "execution": {"poll_s": poll_s},
-                "playbook": {"keep_s": 120},
+                "playbook": {"keep_s": 120, "hold_s": hold_s},
                 "clusters": {
                     CLUSTER: {"alert_labels": {"env": CLUSTER}, "pd": ["http://pd-0:2379"], "pd_cluster_id": PD_ID}
                 },
@@ -421,7 +422,7 @@ class World:
         return History(
             records=self.log.all(),
             calls={CLUSTER: self.pd.calls},
-            left={CLUSTER: [f"evict-leader-scheduler-{store}" for store in self.pd.schedulers.evicted]},
+            left={CLUSTER: left_on(self.pd.schedulers, self.now_s())},
             others={},
             keys={kid_of(self.key): public_of(self.key)},
             environment="test",

@@ -12,4 +12,4 @@ def to_a_follower(cluster: Cluster) -> dict[str, object]:
     }
 
 
-SCENARIO = Scenario(params=to_a_follower)
+SCENARIO = Scenario(params=to_a_follower, others=(lambda cluster: {**to_a_follower(cluster), "hold_s": 60},))

@@ -14,6 +14,7 @@ from actions import calls
 from actions.action import Action, Limits
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
+from actions.pause_scheduler import PauseScheduler
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
 from actions.set_store_weight import SetStoreWeight
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.contract
 EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
+PAUSE = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60)
 
 
 async def settled(pd: Pd) -> None:
@@ -115,6 +117,32 @@ async def test_leaders_are_evicted_and_let_back(pd: Pd) -> None:
 async def test_a_leader_is_moved_and_moved_back(pd: Pd) -> None:
     await settled(pd)
     assert await run(pd, transfer(pd)) == "succeeded"
+
+
+async def test_a_scheduler_is_paused_and_resumed(pd: Pd) -> None:
+    await settled(pd)
+    assert await run(pd, PAUSE) == "succeeded"
+    assert (await pd.reader.facts("prod")).paused_schedulers == ()
+
+
+async def test_a_pause_ends_by_itself_a_minute_after_we_would_have_ended_it(pd: Pd) -> None:
+    (change,) = PAUSE.plan(await facts_for(pd, PAUSE))
+    assert await send(pd, change.do) == "accepted"
+    pd.later(60 + 59)
+    assert (await pd.reader.facts("prod")).paused_schedulers == (PAUSE.scheduler,)
+    pd.later(2)
+    assert (await pd.reader.facts("prod")).paused_schedulers == ()
+
+
+async def test_a_new_pd_leader_has_forgotten_a_pause(pd: Pd) -> None:
+    (change,) = PAUSE.plan(await facts_for(pd, PAUSE))
+    assert change.undo
+    await send(pd, change.do)
+    pd.cluster.change_pd_leader(pd.now_s)
+    pd.later(30)
+    facts = await facts_for(pd, PAUSE)
+    assert PAUSE.probe(change.do, facts) == "not_started"
+    assert PAUSE.probe(change.undo, facts) == "applied"
 
 
 async def test_a_region_is_split(pd: Pd) -> None:

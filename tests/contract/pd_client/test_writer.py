@@ -81,6 +81,14 @@ async def test_a_weight_is_set_and_refused_for_a_store_that_is_not_there(pd: Pd)
     assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
 
 
+async def test_a_scheduler_that_is_not_there_is_neither_paused_nor_owed_a_resume(pd: Pd) -> None:
+    pd.cluster.schedulers.drop("balance-region-scheduler")
+    made = await sent(pd, calls.pause_scheduler("balance-region-scheduler", 60))
+    assert (made.answer, made.status, made.code) == ("refused", 500, "PD:scheduler:ErrSchedulerNotFound")
+    back = await sent(pd, calls.resume_scheduler("balance-region-scheduler"))
+    assert (back.answer, back.code) == ("accepted", "already_so")
+
+
 @pytest.mark.parametrize(
     ("fault", "answer"),
     [
