@@ -11,13 +11,12 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from schemas.events import Finding, Outcome
-from schemas.facts import REGION_HEARTBEAT_S, Facts, Look
+from schemas.facts import Facts, Look
 from schemas.policy import LimitsPolicy
 from schemas.values import TIERS, Bounds, Call, Change, Model, Objection, Premise, Reach, Sample, Tier, canonical_json
 
 SAMPLES_MIN = 3  # fewer say nothing: success was once declared from none (Kubernaut #722)
 PD_SETTLES_S = 60  # after a PD leader change for so long: a 404 may come back as present (tikv/pd#4707)
-HEARD_S = 1.5 * REGION_HEARTBEAT_S  # a new PD leader has heard of every region by then
 
 
 class Undo(StrEnum):
@@ -183,11 +182,6 @@ def is_settled(facts: Facts) -> bool:
     return facts.warming_up() is None and facts.pd_leader_age_s >= PD_SETTLES_S
 
 
-def has_heard(facts: Facts) -> bool:
-    """Has every region reported since this PD began to lead? Before, it may show one as it was when another led."""
-    return is_settled(facts) and facts.pd_leader_age_s >= HEARD_S
-
-
 def figure(sample: Sample, name: str) -> float:
     """Missing is not a number, which equals nothing: it never makes a sample look good."""
     return sample.figures.get(name, nan)
@@ -204,6 +198,13 @@ _FLOOR: dict[Undo, Tier] = {
 def least_tier(action: Action) -> Tier:
     """No reach, policy or event makes it less than this."""
     return max(action.risk, _FLOOR[action.undo], key=TIERS.index)
+
+
+def sorted_once(ids: tuple[int, ...]) -> tuple[int, ...]:
+    """One spelling for a set of ids. Raises ValueError."""
+    if len(set(ids)) != len(ids):
+        raise ValueError("names one of them twice")
+    return tuple(sorted(ids))
 
 
 def params_json(action: Action) -> str:

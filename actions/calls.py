@@ -162,6 +162,31 @@ CALLS: Mapping[str, Kind] = {
             r"missing operator name|missing region id|missing store id to transfer leader to|unknown operator",
         ),
     ),
+    "transfer_peer": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "from_store_id", "to_store_id"),
+        body=lambda args: {
+            "name": "transfer-peer",
+            "region_id": args["region_id"],
+            "from_store_id": args["from_store_id"],
+            "to_store_id": args["to_store_id"],
+        },
+        by_hand="pd-ctl operator add transfer-peer {region_id} {from_store_id} {to_store_id}",
+        accepted=((200, "The operator is created."),),
+        # Absent: ErrAddOperator, "region has no peer in store", "cannot add peer": it may be our own operator that PD
+        # is at, or has ended, for a copy takes minutes. Only a look tells. And "cannot build operator": that passes by
+        # itself, and three refusals end an undo.
+        refused_codes=(
+            "PD:region:ErrRegionNotFound",
+            "PD:core:ErrStoreNotFound",
+            "PD:core:ErrStoreRemoved",
+            "PD:core:ErrStoreUnhealthy",
+        ),
+        refused_texts=(
+            r"missing operator name|missing region id|unknown operator|invalid store id to transfer peer (?:from|to)",
+        ),
+    ),
     "split_region": Kind(
         method="POST",
         path=f"{PREFIX}/operators",
@@ -174,6 +199,21 @@ CALLS: Mapping[str, Kind] = {
             r"cannot split region which is in joint state",
             r"missing operator name|missing region id|missing split policy|unknown operator",
             r"check policy APPROXIMATE is not supported",
+        ),
+    ),
+    "scatter_region": Kind(
+        method="POST",
+        path=f"{PREFIX}/operators",
+        args=("region_id", "conf_ver", "leader_store_id"),  # as it was before: of these only the region is sent
+        body=lambda args: {"name": "scatter-region", "region_id": args["region_id"]},
+        by_hand="pd-ctl operator add scatter-region {region_id}",
+        accepted=((200, "The operator is created."),),  # said too where it sits well, and no operator is
+        # ErrAddOperator and "already exist" are absent: it may be our own, and only a look tells.
+        refused_codes=("PD:region:ErrRegionNotFound",),
+        refused_texts=(
+            r"region \d+ is a hot region",
+            r"cannot build operator for region with no leader",
+            r"missing operator name|missing region id|unknown operator",
         ),
     ),
     "remove_tombstones": Kind(
@@ -220,8 +260,18 @@ def transfer_leader(region_id: int, to_store_id: int) -> Call:
     return Call(name="transfer_leader", args={"region_id": str(region_id), "to_store_id": str(to_store_id)})
 
 
+def transfer_peer(region_id: int, from_store_id: int, to_store_id: int) -> Call:
+    args = {"region_id": region_id, "from_store_id": from_store_id, "to_store_id": to_store_id}
+    return Call(name="transfer_peer", args={name: str(value) for name, value in args.items()})
+
+
 def split_region(region_id: int, version: int) -> Call:
     return Call(name="split_region", args={"region_id": str(region_id), "version": str(version)})
+
+
+def scatter_region(region_id: int, *, conf_ver: int, leader_store_id: int) -> Call:
+    args = {"region_id": region_id, "conf_ver": conf_ver, "leader_store_id": leader_store_id}
+    return Call(name="scatter_region", args={name: str(value) for name, value in args.items()})
 
 
 def remove_tombstones() -> Call:

@@ -10,9 +10,11 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.forbidden import Forbidden
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from actions.unsafe_remove_failed_stores import UnsafeRemoveFailedStores
 
 CATALOGUE: dict[str, type[Action]] = {
@@ -21,9 +23,11 @@ CATALOGUE: dict[str, type[Action]] = {
         EvictStoreLeaders,
         PauseScheduler,
         RemoveTombstones,
+        ScatterRegions,
         SplitRegion,
         SetStoreWeight,
         TransferRegionLeader,
+        TransferRegionPeer,
     )
 }
 FORBIDDEN: dict[str, type[Forbidden]] = {

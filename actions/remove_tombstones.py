@@ -8,16 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from actions import calls
-from actions.action import Action, Limits, Undo, figure, health, no
+from actions.action import Action, Limits, Undo, figure, health, no, sorted_once
 from schemas.events import Finding
 from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId, canonical_json
-
-
-def _sorted_once(ids: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(ids)) != len(ids):
-        raise ValueError("names a store twice")
-    return tuple(sorted(ids))
 
 
 class RemoveTombstones(Action):
@@ -41,7 +35,7 @@ class RemoveTombstones(Action):
     may_call = frozenset({"remove_tombstones"})
     clients_notice = "nothing"
 
-    store_ids: Annotated[tuple[StoreId, ...], AfterValidator(_sorted_once)] = Field(
+    store_ids: Annotated[tuple[StoreId, ...], AfterValidator(sorted_once)] = Field(
         min_length=1, max_length=100, description="Every Tombstone store there is, by id."
     )
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from actions import calls
-from actions.action import SAMPLES_MIN, Action, Limits, Undo, figure, has_heard, health, no, wait
+from actions import calls, regions
+from actions.action import SAMPLES_MIN, Action, Limits, Undo, figure, health, no
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look, RegionFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample
 
-RETRY_S = 60
 SIZE_MIN_MIB = 16  # TiKV looks for the middle in steps of some 4 MiB: of less it finds none, or a poor one
 APART_S_MIN = 600  # if PD merges sooner than this, it does before a half could be moved away
 
@@ -69,19 +68,14 @@ class SplitRegion(Action):
         if region is None:
             yield no("no_such_region", f"PD knows no region {self.region_id}")
         else:
-            yield from self._region(region, facts, limits)
-            yield from self._replicas(region, facts)
+            yield from regions.in_between(region, facts, limits)
+            yield from self._region(region, facts)
+            yield from regions.too_many_writes(region, limits)  # every request is sent again, as when a leader moves
+            yield from regions.ill(region, facts)  # the left half inherits whatever is wrong
         if not facts.tikv_may_split:
             yield no("splits_off", "PD lets TiKV split nothing (enable-tikv-split-region)")
 
-    def _region(self, region: RegionFacts, facts: Facts, limits: Limits) -> Iterator[Objection]:
-        retry_ms = limits.now_ms + RETRY_S * 1000
-        if any(r.is_joint() for r in _reads(region, facts)):
-            yield wait("joint_state", f"region {region.id} changes its replicas", retry_ms)
-        if region.leader_store_id == 0:
-            yield wait("no_leader", f"PD knows no leader of region {region.id}", retry_ms)
-        if region.version < 1:
-            yield wait("no_epoch", f"PD does not say which version region {region.id} has", retry_ms)
+    def _region(self, region: RegionFacts, facts: Facts) -> Iterator[Objection]:
         size, merged = region.approximate_size_mib, facts.max_merge_region_size_mib
         if size < SIZE_MIN_MIB:
             yield no("too_small", f"region {region.id} holds about {size} MiB, at least {SIZE_MIN_MIB}")
@@ -89,22 +83,6 @@ class SplitRegion(Action):
         if merges and not facts.split_merge_interval_s >= APART_S_MIN:  # so written, what is not a number objects
             text = f"PD would merge halves of {size / 2:g} MiB again after {facts.split_merge_interval_s:g} s"
             yield no("merged_again", f"{text} (split-merge-interval), at least {APART_S_MIN}")
-        rate, most = region.written_bytes_per_s, limits.policy.leader_move_bytes_per_s_max
-        if not rate <= most:  # every request is sent again, as when a leader moves
-            text = f"region {region.id} takes {rate / 1e6:.1f} MB/s of writes, at most {most / 1e6:g}"
-            yield wait("writes_too_high", text, retry_ms)
-
-    def _replicas(self, region: RegionFacts, facts: Facts) -> Iterator[Objection]:
-        """The left half inherits whatever is wrong."""
-        seen = _reads(region, facts)
-        ill = {s for r in seen for s in (*r.down_store_ids, *r.pending_store_ids)}
-        away = {p.store_id for r in seen for p in r.peers} - facts.up_store_ids()
-        if ill or away:
-            stores = sorted(ill | away)
-            yield no("unhealthy_peers", f"region {region.id} has down, lagging or lost replicas on stores {stores}")
-        voters = min(len(r.voter_store_ids()) for r in seen)
-        if voters < facts.max_replicas and not any(r.is_joint() for r in seen):
-            yield no("replicas_missing", f"region {region.id} has {voters} voters of {facts.max_replicas}")
 
     def plan(self, facts: Facts) -> tuple[Change, ...]:
         """Of a region that nobody knows there is nothing to plan."""
@@ -135,7 +113,7 @@ class SplitRegion(Action):
     def is_done(self, facts: Facts) -> bool:
         """Its operator has ended, well or not; PD ends it by itself within a minute or so. A PD that has just begun to
         lead has no operators, and shows the region as it was before."""
-        return not self._is_running(facts) and has_heard(facts)
+        return not self._is_running(facts) and regions.are_heard(facts)
 
     def is_reached(self, sample: Sample) -> bool:
         """It serves. That it was split shows only against the sample before: `verify` asks for that."""
@@ -162,13 +140,8 @@ class SplitRegion(Action):
         if self._is_running(now):
             return "under_way"
         same = str(region.version) == was and region.leader_store_id != 0  # else PD shows what it has read from disk
-        return "not_started" if same and has_heard(now) else "cant_tell"
+        return "not_started" if same and regions.are_heard(now) else "cant_tell"
 
     def _is_running(self, facts: Facts) -> bool:
         """An operator that a person or a tool such as we made on this region."""
         return any(o.region_id == self.region_id and o.desc == "admin-split-region" for o in facts.operators)
-
-
-def _reads(region: RegionFacts, facts: Facts) -> tuple[RegionFacts, ...]:
-    """The region as it was read, moments apart: the worse one counts."""
-    return (region, *(r for r in facts.troubled if r.id == region.id))

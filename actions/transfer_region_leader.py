@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from actions import calls, holding
-from actions.action import Action, Limits, Undo, figure, has_heard, health, is_settled, no, wait
+from actions import calls, holding, regions
+from actions.action import Action, Limits, Undo, figure, health, is_settled, no, wait
 from schemas.events import Finding
 from schemas.facts import Facts, Look, OperatorFacts, RegionFacts, StoreFacts
 from schemas.text import duration
@@ -135,7 +135,7 @@ class TransferRegionLeader(Action):
     def is_done(self, facts: Facts) -> bool:
         """Its operator has ended, well or not; PD ends it by itself within a minute or so. A PD that has just begun to
         lead has no operators, and shows the region as it was before."""
-        return self._operator(facts) is None and has_heard(facts)
+        return self._operator(facts) is None and regions.are_heard(facts)
 
     def is_reached(self, sample: Sample) -> bool:
         return figure(sample, "leads") == 1
@@ -162,7 +162,7 @@ class TransferRegionLeader(Action):
             return "applied"
         if self._operator(now):
             return "under_way"
-        if not has_heard(now):
+        if not regions.are_heard(now):
             return "cant_tell"  # a lost operator's command may still arrive, or have arrived unheard
         return "applied" if leads else "not_started"
 

@@ -131,6 +131,8 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         members=len(known.members),
         members_healthy=_healthy(at[HEALTH], known),
         max_replicas=replication.map("max-replicas").number(1),
+        location_labels=replication.map("location-labels").words(),
+        isolation_level=replication.map("isolation-level", "").text(),
         low_space_ratio=schedule.map("low-space-ratio").fraction(),
         leader_schedule_limit=schedule.map("leader-schedule-limit").number(),
         region_schedule_limit=schedule.map("region-schedule-limit").number(),
@@ -211,6 +213,7 @@ def _store(entry: _At, written: _At) -> StoreFacts:
         region_weight=status.map("region_weight", 1.0).real(),
         slow_score=status.map("slow_score", 0).number(),
         is_busy=status.map("is_busy", False).boolean(),
+        snapshots=status.map("sending_snap_count", 0).number() + status.map("receiving_snap_count", 0).number(),
         last_heartbeat_ms=0 if _is_before_1970(heartbeat_ns.value) else heartbeat_ns.number() // 1_000_000,
         written_bytes_per_s=0.0 if rate.value is None else rate.real(),
     )
@@ -432,6 +435,10 @@ class _At:
         except UnicodeEncodeError:
             raise self.wrong("is no UTF-8") from None
         return self.value[:TEXT_MAX]
+
+    def words(self) -> tuple[str, ...]:
+        """PD's config writes a list of words as one text, with commas between them."""
+        return tuple(word.strip() for word in self.text().split(",") if word.strip())
 
     def one_of(self, words: tuple[Any, ...]) -> Any:
         if self.text() not in words:

@@ -228,11 +228,26 @@ def scatter(world: World, region: Region) -> Operator | None:
     if region.leader is None:
         raise Refused("cannot build operator for region with no leader")
     maker = Maker("scatter-region", ("admin",), Priority.URGENT)
-    holders = [peer.store_id for peer in region.voters if world.may_take_leader(peer.store_id)]
+    wanted = _spread(world, region)
+    leads = region.leader if region.leader in wanted else None
+    holders = [store for store in wanted if world.may_take_leader(store)]
     best = min(holders, key=lambda store: (world.cache.leader_count(store), store), default=region.leader)
-    if world.cache.leader_count(best) + 1 >= world.cache.leader_count(region.leader):
-        return None
-    return transfer_leader(world, region, best, maker)
+    if leads is not None and world.cache.leader_count(best) + 1 >= world.cache.leader_count(leads):
+        best = leads
+    if {*wanted} != {peer.store_id for peer in region.voters}:
+        return move(world, region, wanted, maker, best)
+    return None if best == region.leader else transfer_leader(world, region, best, maker)
+
+
+def _spread(world: World, region: Region) -> list[int]:
+    """Where its voters would sit better: the one on the fullest store on the emptiest that has none, if that is less
+    full by two regions at least."""
+    held, count = [peer.store_id for peer in region.voters], world.cache.region_count
+    free = [s.id for s in world.stores.values() if region.peer_on(s.id) is None and world.may_take_peer(s)]
+    if not held or not free:
+        return held
+    full, empty = max(held, key=lambda store: (count(store), store)), min(free, key=lambda store: (count(store), store))
+    return held if count(empty) + 1 >= count(full) else [empty if store == full else store for store in held]
 
 
 def store_ids(numbers: Iterable[float]) -> list[int]:

@@ -63,6 +63,8 @@ class Store:
     region_weight: float = 1.0
     slow_score: int = 1
     is_busy: bool = False
+    sending_snapshots: int = 0
+    receiving_snapshots: int = 0
     alive: bool = True  # truth: PD learns of it by the heartbeats that stop
     hung_io: bool = False
     last_heartbeat: float = 0.0  # what PD knows; 0 is never

@@ -26,6 +26,7 @@ class StoreFacts(Model):
     region_weight: float = 1.0
     slow_score: int = 0  # 1..100; 0: PD sent none
     is_busy: bool = False
+    snapshots: int = 0  # copies of regions that it sends and receives
     last_heartbeat_ms: int = 0
     written_bytes_per_s: float = 0.0
 
@@ -90,6 +91,8 @@ class Facts(Model):
     members: int = 0
     members_healthy: int = 0
     max_replicas: int = 3
+    location_labels: tuple[str, ...] = ()  # keys of the stores' labels, the widest failure domain first
+    isolation_level: str = ""  # the location label at which no two replicas of a region may meet; empty: none
     low_space_ratio: float = 0.8
     leader_schedule_limit: int = 4
     region_schedule_limit: int = 2048

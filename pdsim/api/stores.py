@@ -23,7 +23,12 @@ def view(cluster: Cluster, store: Store) -> dict[str, object]:
         pending += peer.id in region.pending
     leader = (len(led), sum(region.approximate_size for region in led))
     region_totals = (len(held), sum(region.approximate_size for region in held))
-    others = {"learner_count": learners, "pending_peer_count": pending}
+    others = {
+        "learner_count": learners,
+        "pending_peer_count": pending,
+        "sending_snap_count": store.sending_snapshots,
+        "receiving_snap_count": store.receiving_snapshots,
+    }
     return {
         "store": store.meta_view(cluster.now, cluster.max_down_s),
         "status": store.status_view(leader, region_totals, others),

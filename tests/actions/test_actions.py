@@ -9,24 +9,28 @@ from typing import Any, ClassVar
 import pytest
 
 from actions import calls
-from actions.action import Action, Undo, has_heard, health, is_settled, least_tier, params_json
+from actions.action import Action, Undo, health, is_settled, least_tier, params_json
 from actions.card import card
 from actions.catalogue import BadParameters, UnknownAction, named, parse
 from actions.drift import drifted, exceeds
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts
 from schemas.values import Bounds, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
+MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 BURY = RemoveTombstones(store_ids=(8, 9))
 SPLIT = SplitRegion(region_id=180)
+SCATTER = ScatterRegions(region_ids=(180,))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
@@ -91,6 +95,13 @@ def sample(**figures: float) -> Sample:
             Reach(stores=2, regions=1, leaders=1, leaders_share=0.005),
         ),
         (
+            MOVE,
+            "Move a replica of region 180 from store 3 to 4",
+            ("region:180", "store:3", "store:4"),
+            Bounds(stores_max=2, regions_max=1, leaders_max=0, bytes_moved_max=125_829_120),
+            Reach(stores=2, regions=1, leaders=0, leaders_share=0, bytes_moved=100_663_296),
+        ),
+        (
             BURY,
             "Remove the records of tombstone stores 8, 9",
             ("store:8", "store:9"),
@@ -110,6 +121,13 @@ def sample(**figures: float) -> Sample:
             (),
             Bounds(stores_max=5, regions_max=0, leaders_max=0),
             Reach(stores=5, regions=0, leaders=0, leaders_share=0),
+        ),
+        (
+            SCATTER,
+            "Scatter region 180",
+            ("region:180",),
+            Bounds(stores_max=5, regions_max=1, leaders_max=1, bytes_moved_max=377_487_360),
+            Reach(stores=5, regions=1, leaders=1, leaders_share=0.005, bytes_moved=301_989_888),
         ),
         (
             WEIGH,
@@ -170,6 +188,32 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (
+            MOVE,
+            with_store(healthy(location_labels=("zone", "host")), store(4, labels={"zone": "z1", "disk": "ssd"})),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "store:3.address": "10.0.4.3:20160",
+                "store:4.address": "10.0.4.4:20160",
+                "store:4.state": "Up",
+                "store:4.location": "z1/",
+            },
+        ),
+        (
+            MOVE,
+            UNKNOWN,
+            {
+                "region:180.conf_ver": "unknown",
+                "region:180.version": "unknown",
+                "region:180.leader": "unknown",
+                "store:3.address": "unknown",
+                "store:4.address": "unknown",
+                "store:4.state": "unknown",
+                "store:4.location": "unknown",
+            },
+        ),
+        (
             BURY,
             with_store(healthy(), tombstone(9)),
             {
@@ -185,6 +229,18 @@ UNKNOWN = healthy(stores=0, regions=())
             SPLIT,
             UNKNOWN,
             {"region:180.conf_ver": "unknown", "region:180.version": "unknown", "region:180.leader": "unknown"},
+        ),
+        (
+            ScatterRegions(region_ids=(180, 181)),
+            healthy(),
+            {
+                "region:180.conf_ver": "5",
+                "region:180.version": "3",
+                "region:180.leader": "store:1",
+                "region:181.conf_ver": "unknown",
+                "region:181.version": "unknown",
+                "region:181.leader": "unknown",
+            },
         ),
         (
             WEIGH,
@@ -233,27 +289,15 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("changed", "heard"),
-    [
-        ({"pd_leader_age_s": 90.0}, True),
-        ({"pd_leader_age_s": 89.9}, False),
-        ({"pd_leader_age_s": nan}, False),
-        ({"schedulers": ()}, False),
-    ],
-    ids=str,
-)
-def test_every_region_has_reported_after_one_and_a_half_heartbeats(changed: dict[str, Any], heard: bool) -> None:
-    assert has_heard(healthy(**changed)) == heard
-
-
-@pytest.mark.parametrize(
     ("action", "least"),
     [
         (TRANSFER, "LOW"),
         (EVICT, "MEDIUM"),
+        (MOVE, "MEDIUM"),
         (WEIGH, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
+        (SCATTER, "MEDIUM"),
         (Understated(store_id=4), "MEDIUM"),
         (UnderstatedForGood(store_id=4), "MEDIUM"),
         (UnderstatedLoss(store_id=4), "HIGH"),
@@ -286,6 +330,10 @@ def test_the_ways_in_which_something_is_undone_are_named() -> None:
         ("transfer_region_leader", '{"region_id":180}', "to_store_id"),
         ("transfer_region_leader", '{"to_store_id":2}', "region_id"),
         ("transfer_region_leader", '{"region_id":0,"to_store_id":2}', "region_id"),
+        ("transfer_region_peer", '{"from_store_id":3,"to_store_id":4}', "region_id"),
+        ("transfer_region_peer", '{"region_id":180,"to_store_id":4}', "from_store_id"),
+        ("transfer_region_peer", '{"from_store_id":3,"region_id":180}', "to_store_id"),
+        ("transfer_region_peer", '{"from_store_id":0,"region_id":180,"to_store_id":4}', "from_store_id"),
         ("remove_tombstones", "{}", "store_ids"),
         ("remove_tombstones", '{"store_ids":[]}', "store_ids"),
         ("remove_tombstones", '{"store_ids":[8,8]}', "store_ids"),
@@ -293,6 +341,11 @@ def test_the_ways_in_which_something_is_undone_are_named() -> None:
         ("remove_tombstones", "[]", "params"),
         ("remove_tombstones", "{", "params"),
         ("remove_tombstones", "", "params"),
+        ("scatter_regions", "{}", "region_ids"),
+        ("scatter_regions", '{"region_ids":[]}', "region_ids"),
+        ("scatter_regions", '{"region_ids":[0]}', "region_ids.0"),
+        ("scatter_regions", '{"region_ids":[180,180]}', "region_ids"),
+        ("scatter_regions", json.dumps({"region_ids": list(range(1, 34))}), "region_ids"),
         ("set_store_weight", "{}", "store_id"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader"}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"both","weight":0.5}', "weight_of"),
@@ -326,6 +379,7 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("evict_store_leaders", '{"keep_s":60,"store_id":1}'),
         ("evict_store_leaders", '{"keep_s":3600,"store_id":9223372036854775807}'),
         ("remove_tombstones", json.dumps({"store_ids": list(range(1, 101))}, separators=(",", ":"))),
+        ("scatter_regions", json.dumps({"region_ids": list(range(1, 33))}, separators=(",", ":"))),
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
         ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),

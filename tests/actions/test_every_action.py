@@ -285,8 +285,9 @@ def test_success_is_never_declared_from_fewer_than_three_samples(case: Case, cou
 
 @each
 def test_what_has_not_changed_is_no_success(case: Case) -> None:
+    """What nobody takes back may be that PD was asked: a region that sits well is left as it is."""
     action, before, _ = _samples(case)
-    assert action.verify(before, (before,) * 3) == "no_better"
+    assert action.undo is Undo.NONE or action.verify(before, (before,) * 3) == "no_better"
 
 
 @each

@@ -12,16 +12,20 @@ from actions.action import Action
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
 from tests.actions.clusters import LIMITS, NOW, healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
 TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
+MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 SPLIT = SplitRegion(region_id=180)
+SCATTER = ScatterRegions(region_ids=(180,))
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 
 
@@ -68,7 +72,7 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "wait_s", "changed"), SHARED)
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY, SPLIT, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH])
 def test_every_action_shares_the_objections_to_a_cluster(
     action: Action, code: str, wait_s: float | None, changed: dict[str, Any]
 ) -> None:
@@ -93,7 +97,7 @@ def test_what_is_just_within_a_limit_has_no_objection(changed: dict[str, Any]) -
     assert codes(EVICT, healthy().model_copy(update=changed)) == []
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, BURY, SPLIT, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH])
 @pytest.mark.parametrize("state", ["Disconnected", "Down", "Offline"])
 def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))

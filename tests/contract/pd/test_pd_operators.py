@@ -335,6 +335,28 @@ def test_transfer_region_needs_roles(writable_pd: Twin) -> None:
     assert b"transfer region without peer role is not supported when placement rules enabled" in body
 
 
+def test_scattering_says_created_whether_or_not_there_is_anything_to_do(writable_pd: Twin) -> None:
+    pd = writable_pd
+    _quiet(pd)
+    region = pd.region()
+    assert _post(pd, name="scatter-region", region_id=region["id"]) == CREATED
+    assert pd.until(lambda: not pd.get("/operators?object").json(), within_s=60)
+    assert len(pd.get(f"/region/id/{region['id']}").json()["peers"]) == 3
+
+
+def test_a_busy_or_unknown_region_is_not_scattered(writable_pd: Twin) -> None:
+    pd = writable_pd
+    _quiet(pd)
+    region = pd.region()
+    source, target = pd.follower(region), pd.outsider(region)
+    _post(pd, name="transfer-peer", region_id=region["id"], from_store_id=source, to_store_id=target)
+    busy = f'"the operator of region {region["id"]} already exist"\n'.encode()
+    assert _post(pd, name="scatter-region", region_id=region["id"]) == (500, busy)
+    pd.delete(f"/operators/{region['id']}")
+    unknown = b'"[PD:region:ErrRegionNotFound]region 999999 not found"\n'
+    assert _post(pd, name="scatter-region", region_id=999999) == (500, unknown)
+
+
 def test_scatter_by_range_says_what_it_lacks(pd: Twin) -> None:
     assert pd.post("/regions/scatter", {}).json() == "regions_id is invalid"
     assert pd.post("/regions/split", {}).json() == "split_keys should be provided."

@@ -17,13 +17,16 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
+from actions.scatter_regions import ScatterRegions
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
+from actions.transfer_region_peer import TransferRegionPeer
 from pdsim import building
 from pdsim import faults as f
 from pdsim.model import Cluster
 from pdsim.regions import Region
+from pdsim.stores import State
 from schemas.facts import Facts
 from schemas.policy import LimitsPolicy
 from schemas.values import Call, Sample
@@ -59,6 +62,20 @@ def transfer(pd: Pd) -> TransferRegionLeader:
     return TransferRegionLeader(
         region_id=region.id, to_store_id=next(p.store_id for p in region.peers if p.store_id != region.leader)
     )
+
+
+def move(pd: Pd, *, leads: bool = False) -> TransferRegionPeer:
+    """Of a region that nothing else here touches, off a follower's store or the leader's."""
+    region = sorted(pd.cluster.cache, key=lambda r: r.id)[30]
+    held = [p.store_id for p in region.peers]
+    source = region.leader if leads else next(s for s in held if s != region.leader)
+    assert source is not None
+    target = next(s for s in sorted(pd.cluster.stores) if s not in held)
+    return TransferRegionPeer(region_id=region.id, from_store_id=source, to_store_id=target)
+
+
+def held_by(pd: Pd, region_id: int) -> set[int]:
+    return {p.store_id for p in found(pd, region_id).peers}
 
 
 def split(pd: Pd) -> SplitRegion:
@@ -143,6 +160,234 @@ async def test_a_new_pd_leader_has_forgotten_a_pause(pd: Pd) -> None:
     facts = await facts_for(pd, PAUSE)
     assert PAUSE.probe(change.do, facts) == "not_started"
     assert PAUSE.probe(change.undo, facts) == "applied"
+
+
+@pytest.mark.parametrize("leads", [False, True])
+async def test_a_replica_is_moved_and_moved_back(pd: Pd, leads: bool) -> None:
+    await settled(pd)
+    action = move(pd, leads=leads)
+    was, before = found(pd, action.region_id), await facts_for(pd, action)
+    assert action.reach(before).leaders == leads
+    assert await run(pd, action) == "succeeded"
+    now = found(pd, action.region_id)
+    assert held_by(pd, action.region_id) == {p.store_id for p in was.peers}
+    assert (now.version, now.conf_ver) == (was.version, was.conf_ver + 12)
+    assert pd.writes() == ["POST /pd/api/v1/operators"] * 2
+
+
+async def test_a_move_that_is_to_be_undone_while_pd_is_at_it_is_undone_when_it_has_ended(pd: Pd) -> None:
+    """PD does one operator a region, and says ErrAddOperator or that a peer is there already: neither is a refusal."""
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    told = []
+    for _ in range(40):
+        answer = await send(pd, change.undo)
+        if answer == "accepted":
+            break
+        told.append((answer, action.probe(change.undo, await facts_for(pd, action))))
+        pd.later(0.1)
+    assert set(told) == {("may_have_run", "not_started")}
+    assert action.probe(change.undo, await facts_for(pd, action)) == "under_way"
+    pd.later(10)
+    assert action.probe(change.undo, await facts_for(pd, action)) == "applied"
+    assert action.to_store_id not in held_by(pd, action.region_id)
+
+
+@pytest.mark.parametrize("at_s", [0.01, 0.1, 0.3, 0.6, 1.0])
+async def test_of_a_move_that_a_pd_leader_change_cuts_short_nothing_is_left_half_done(pd: Pd, at_s: float) -> None:
+    """Its operator is lost; what TiKV was told may still come, and the checkers tidy up: nobody is told otherwise."""
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    pd.later(at_s)
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    early = await facts_for(pd, action)
+    assert {action.probe(c, early) for c in (change.do, change.undo)} == {"cant_tell"}
+    pd.later(100)
+    facts = await facts_for(pd, action)
+    assert action.is_done(facts)
+    moved = action.to_store_id in held_by(pd, action.region_id)
+    told = (action.probe(change.do, facts), action.probe(change.undo, facts))
+    assert told == (("applied", "not_started") if moved else ("not_started", "applied"))
+    assert len(held_by(pd, action.region_id)) == 3
+
+
+async def test_a_target_that_dies_is_refused_by_us_and_taken_by_pd_until_its_time_is_up(pd: Pd) -> None:
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    pd.cluster.kill_store(action.to_store_id)
+    pd.later(30)
+    facts = await facts_for(pd, action)
+    codes = {o.code for o in objections(action, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000)))}
+    assert {"target_not_up", "store_not_up"} <= codes
+    assert await send(pd, change.do) == "accepted"
+    pd.later(900)
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("applied", False)
+    assert await send(pd, change.undo) == "may_have_run"
+    pd.later(200)
+    facts = await facts_for(pd, action)
+    assert action.is_done(facts)
+    assert (action.probe(change.do, facts), action.probe(change.undo, facts)) == ("not_started", "applied")
+
+
+async def test_a_target_that_leaves_is_refused_by_us_and_taken_by_pd_which_moves_it_on(pd: Pd) -> None:
+    await settled(pd)
+    action = move(pd)
+    before = await facts_for(pd, action)
+    (change,) = action.plan(before)
+    assert change.undo is not None
+    pd.cluster.stores[action.to_store_id].state = State.Offline
+    facts = await facts_for(pd, action)
+    assert "target_not_up" in {o.code for o in action.preflight(facts, LIMITS)}
+    assert await send(pd, change.do) == "accepted"
+    pd.later(600)
+    facts = await facts_for(pd, action)
+    later = (Sample(at_ms=1, figures=action.figures(facts)),) * 3
+    assert action.verify(Sample(at_ms=0, figures=action.figures(before)), later) != "succeeded"
+    assert action.probe(change.undo, facts) == "applied"
+
+
+async def test_a_replica_that_is_moved_on_is_no_longer_ours_to_move_back(pd: Pd) -> None:
+    await settled(pd)
+    action = move(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    pd.later(10)
+    others = held_by(pd, action.region_id) | {action.from_store_id}
+    elsewhere = next(s for s in sorted(pd.cluster.stores) if s not in others)
+    assert await send(pd, calls.transfer_peer(action.region_id, action.to_store_id, elsewhere)) == "accepted"
+    pd.later(10)
+    facts = await facts_for(pd, action)
+    assert await send(pd, change.undo) == "may_have_run"  # the region has no peer there
+    assert action.probe(change.undo, facts) == "applied"
+
+
+def crowded(pd: Pd, count: int = 5) -> ScatterRegions:
+    """Some of 15 regions that are all led by store 1 and all on stores 1 to 3: as when a table was just split."""
+    chosen = sorted(pd.cluster.truth, key=lambda r: r.id)[:15]
+    for region in chosen:
+        peers = tuple(replace(peer, store_id=store) for peer, store in zip(region.peers, (1, 2, 3), strict=True))
+        there = replace(region, peers=peers, leader=1, conf_ver=region.conf_ver + 6)
+        pd.cluster.truth.put(there)
+        pd.cluster.cache.put(there)
+    pd.cluster.schedulers.paused["balance-leader-scheduler"] = (pd.now_s, pd.now_s + 10_000)
+    return ScatterRegions(region_ids=tuple(r.id for r in chosen[:count]))
+
+
+async def scattered(pd: Pd, action: ScatterRegions) -> str:
+    """As the protocol does, one call a region."""
+    facts = await facts_for(pd, action)
+    assert objections(action, facts, Limits(policy=LimitsPolicy(), now_ms=int(pd.now_s * 1000))) == ()
+    before = Sample(at_ms=0, figures=action.figures(facts))
+    for change in action.plan(facts):
+        assert await send(pd, change.do) == "accepted"
+        pd.later(1)
+    later: list[Sample] = []
+    while len(later) < 3:
+        pd.later(2)
+        facts = await facts_for(pd, action)
+        if action.is_done(facts):
+            later.append(Sample(at_ms=facts.taken_at_ms, figures=action.figures(facts)))
+    return action.verify(before, tuple(later))
+
+
+async def test_crowded_regions_are_scattered(pd: Pd) -> None:
+    action = crowded(pd)
+    await settled(pd)
+    before = await facts_for(pd, action)
+    assert await scattered(pd, action) == "succeeded"
+    after = await facts_for(pd, action)
+    for name in ("most_led", "most_held"):
+        assert action.figures(after)[name] < action.figures(before)[name]
+    assert pd.writes() == ["POST /pd/api/v1/operators"] * 5
+    told = {action.probe(change.do, after) for change in action.plan(before)}
+    assert told <= {"applied", "not_started"}
+    assert "applied" in told
+
+
+async def test_of_regions_that_sit_well_pd_says_created_and_does_nothing(pd: Pd) -> None:
+    await settled(pd)
+    action = ScatterRegions(region_ids=tuple(r.id for r in pd.cluster.cache)[:3])
+    before = await facts_for(pd, action)
+    assert await scattered(pd, action) == "succeeded"
+    after = await facts_for(pd, action)
+    assert after.regions == before.regions
+    assert {action.probe(change.do, after) for change in action.plan(before)} == {"not_started"}
+
+
+async def test_a_hot_region_is_refused_by_us_and_by_pd(pd: Pd) -> None:
+    action = crowded(pd, 2)
+    hot = action.region_ids[0]
+    pd.cluster.set_write_rate(5e6, region_id=hot)
+    await settled(pd)
+    facts = await facts_for(pd, action)
+    assert [o.code for o in action.preflight(facts, LIMITS)] == ["hot_region"]
+    assert await send(pd, action.plan(facts)[0].do) == "refused"
+    assert pd.cluster.truth.get(hot) is not None
+    assert action.probe(action.plan(facts)[0].do, await facts_for(pd, action)) == "not_started"
+
+
+async def test_a_scatter_that_is_under_way_refuses_another_and_reads_as_applied(pd: Pd) -> None:
+    action = crowded(pd, 1)
+    await settled(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert await send(pd, change.do) == "accepted"
+    facts = await facts_for(pd, action)
+    assert (action.probe(change.do, facts), action.is_done(facts)) == ("applied", False)
+    assert await send(pd, change.do) == "may_have_run"
+    assert "operator_running" in {o.code for o in objections(action, facts, LIMITS)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (f.ConnectionRefused(), "not_started"),
+        (f.DroppedBefore(), "not_started"),
+        (f.DroppedAfter(), "applied"),
+        (f.Slow(60), "applied"),
+        (f.NotLeader(), "not_started"),
+        (f.NotLeader(applied=True), "applied"),
+        (f.HalfBody(), "applied"),
+        (f.Panic(), "not_started"),
+    ],
+    ids=str,
+)
+async def test_a_look_tells_of_a_scatter_what_the_answer_did_not(pd: Pd, fault: f.Fault, told: str) -> None:
+    action = crowded(pd, 1)
+    await settled(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    pd.faults.add(fault, method="POST", times=1)
+    assert await send(pd, change.do) in ("may_have_run", "never_sent")
+    pd.later(5)
+    assert action.probe(change.do, await facts_for(pd, action)) == told
+
+
+@pytest.mark.parametrize("at_s", [0.05, 0.3, 1.0])
+async def test_after_a_pd_leader_change_a_scatter_is_told_once_every_region_is_heard_of(pd: Pd, at_s: float) -> None:
+    action = crowded(pd, 1)
+    await settled(pd)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert await send(pd, change.do) == "accepted"
+    pd.later(at_s)
+    pd.cluster.change_pd_leader(pd.now_s, "pd-1")
+    pd.later(1)
+    assert action.probe(change.do, await facts_for(pd, action)) == "cant_tell"
+    pd.later(100)
+    facts = await facts_for(pd, action)
+    region = found(pd, action.region_ids[0])
+    was = calls.scatter_region(region.id, conf_ver=region.conf_ver, leader_store_id=region.leader or 0)
+    assert action.probe(change.do, facts) == ("not_started" if change.do == was else "applied")
+    assert action.is_done(facts)
 
 
 async def test_a_region_is_split(pd: Pd) -> None:
@@ -380,7 +625,7 @@ def test_whatever_the_weights_do_and_undo_leave_them_as_they_were(
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), BURY, split(pd), WEIGH):
+    for action in (EVICT, transfer(pd), move(pd), BURY, split(pd), WEIGH):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")

@@ -46,6 +46,7 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert [r.id for r in facts.regions] == [region_id]
     assert len(facts.regions[0].voter_store_ids()) == 3
     assert (facts.max_replicas, facts.low_space_ratio) == (3, 0.8)
+    assert (facts.location_labels, facts.isolation_level) == ((), "")
     assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
@@ -88,6 +89,17 @@ async def test_the_weights_of_a_store_are_seen(pd: Pd) -> None:
     seen = (await pd.reader.facts("prod")).stores
     assert (seen[1].leader_weight, seen[1].region_weight) == (0.5, 1 / 3)
     assert (seen[0].leader_weight, seen[0].region_weight) == (1, 1)
+
+
+async def test_the_snapshots_that_a_store_sends_and_receives_are_seen(pd: Pd) -> None:
+    pd.cluster.stores[2].sending_snapshots, pd.cluster.stores[2].receiving_snapshots = 2, 5
+    assert [s.snapshots for s in (await pd.reader.facts("prod")).stores] == [0, 7, 0, 0, 0]
+
+
+async def test_where_replicas_must_stand_apart_is_seen(pd: Pd) -> None:
+    pd.cluster.config.replication |= {"location-labels": "zone, host,", "isolation-level": "zone"}
+    facts = await pd.reader.facts("prod")
+    assert (facts.location_labels, facts.isolation_level) == (("zone", "host"), "zone")
 
 
 async def test_a_restarted_pd_is_warming_up(pd: Pd) -> None:

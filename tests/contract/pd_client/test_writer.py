@@ -55,6 +55,35 @@ async def test_a_leader_is_moved(pd: Pd) -> None:
     assert (again.answer, again.code) == ("accepted", "already_so")
 
 
+async def test_a_replica_is_moved(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    held = [p.store_id for p in region.peers]
+    source, (target, spare) = held[-1], sorted(set(pd.cluster.stores) - set(held))
+    call = calls.transfer_peer(region.id, source, target)
+    assert (await sent(pd, call)).answer == "accepted"
+    again = await sent(pd, call)
+    assert (again.answer, again.code) == ("may_have_run", "PD:operator:ErrAddOperator")
+    pd.later(10)
+    again = await sent(pd, call)
+    assert (again.answer, again.body) == ("may_have_run", f"region has no peer in store {source}")
+    gone = await sent(pd, calls.transfer_peer(region.id, target, 99))
+    assert (gone.answer, gone.code) == ("refused", "PD:core:ErrStoreNotFound")
+    pd.cluster.make_tombstone(spare)
+    gone = await sent(pd, calls.transfer_peer(region.id, target, spare))
+    assert (gone.answer, gone.code) == ("refused", "PD:core:ErrStoreRemoved")
+    gone = await sent(pd, calls.transfer_peer(999_999, source, target))
+    assert (gone.answer, gone.code) == ("refused", "PD:region:ErrRegionNotFound")
+
+
+async def test_a_region_is_scattered_or_said_to_be(pd: Pd) -> None:
+    region = min(pd.cluster.cache, key=lambda r: r.id)
+    call = calls.scatter_region(region.id, conf_ver=region.conf_ver, leader_store_id=region.leader or 0)
+    made = await sent(pd, call)
+    assert (made.answer, pd.cluster.book.running) == ("accepted", {})  # it sits well: nothing is done, nothing shows
+    hot = await sent(pd, calls.scatter_region(999_999, conf_ver=1, leader_store_id=1))
+    assert (hot.answer, hot.code) == ("refused", "PD:region:ErrRegionNotFound")
+
+
 async def test_a_500_can_be_a_refusal(pd: Pd) -> None:
     made = await sent(pd, calls.add_evict_leader(99))
     assert (made.answer, made.status, made.code) == ("refused", 500, "PD:core:ErrStoreNotFound")
