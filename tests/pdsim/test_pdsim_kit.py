@@ -88,8 +88,8 @@ def test_each_says_what_it_stands_for() -> None:
         ("operator cancelled", 0.1, "status: CANCEL"),
         ("operator timed out", 59, "status: RUNNING"),
         ("operator timed out", 60.01, "status: TIMEOUT"),  # later the record is of whoever came next
-        ("operator stuck", 1_000, "status: RUNNING"),
-        ("operator stuck", 1_020.01, "status: TIMEOUT"),
+        ("operator stuck", 1_790, "status: RUNNING"),
+        ("operator stuck", 1_800.01, "status: TIMEOUT"),
     ],
 )
 def test_an_operator_that_does_not_do_its_work(name: str, after_s: float, shown: str) -> None:
