@@ -21,7 +21,7 @@ from pdsim.model import Cluster
 from pdsim.regions import Peer, Region, Role
 from pdsim.stores import State
 from schemas.values import Change
-from tests.actions.scenario import Case, cases, differing, facts_for, limits_of, send
+from tests.actions.scenario import Case, cases, differing, facts_for, limits_of, send, until_done
 from tests.actions.under_faults import request_of
 from tests.contract.pd_client.conftest import START, Pd
 
@@ -103,15 +103,22 @@ def test_do_and_undo_restore_what_was(case: Case, data: st.DataObject) -> None:
     was, changes = case.state(pd.cluster, action), action.plan(facts)
     for change in changes:
         assert send(pd, action, change.do) == "accepted"
-    pd.later(1)
-    assert differing(was, case.state(pd.cluster, action)), "nothing was done"
-    pd.later(data.draw(st.sampled_from([0, 10, 100]), label="kept for, s"))
+    until_done(pd, action)
+    changed = differing(was, case.state(pd.cluster, action))
+    assert changed, "nothing was done"
+    pd.later(data.draw(st.sampled_from([0, 10, 30]), label="kept for, s"))
     for change in reversed(changes):
         assert change.undo is not None
         assert send(pd, action, change.undo) == "accepted"
         until_taken_back(pd, action, change)
     now = case.state(pd.cluster, action)
-    assert {key: (was.get(key), now.get(key)) for key in differing(was, now)} == {}
+    differs = {key: (was.get(key), now.get(key)) for key in differing(was, now)}
+    assert {key: values for key, values in differs.items() if key in changed or not is_balanced(key)} == {}
+
+
+def is_balanced(key: tuple[object, ...]) -> bool:
+    """PD moves leaders by itself."""
+    return key[0] == "region" and key[-1] == "leader"
 
 
 def until_taken_back(pd: Pd, action: Action, change: Change) -> None:
@@ -212,7 +219,7 @@ def fall_ill(cluster: Cluster, nth: int, at: int, ill: Callable[[Cluster, Region
     regions = sorted(cluster.truth, key=lambda region: region.id)
     region = regions[nth % len(regions)]
     followers = [peer for peer in region.peers if peer.store_id != region.leader]
-    sick = ill(cluster, region, followers[at])
+    sick = ill(cluster, region, followers[at % len(followers)])
     cluster.truth.put(sick)
     cluster.cache.put(sick)
 
