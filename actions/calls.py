@@ -3,9 +3,10 @@
 Nothing else can be rendered: what is not in CALLS can't be said. Deliberately absent, because PD harms itself
 (pd-seen.md): `/regions/store/{id}?type=...` (an unknown type freezes the PD leader for good) and
 `/scheduler-config/evict-leader-scheduler/config` (its refusal lifts the leader bar of the store). So no path here has
-a query, and arguments are whole positive numbers: PD cuts 1.5 to 1 and wraps -1 to 18446744073709551615. Only where a
-row says so is one a weight: a plain decimal above 0 and below 100, for 0 is an eviction by another name; or a scheduler
-that may be paused, by name. Each value has one spelling: it goes into the digest.
+a query (nor is `ttlSecond` ever said: docs/adr), and arguments are whole positive numbers: PD cuts 1.5 to 1 and
+wraps -1 to 18446744073709551615. Only where a row says so is one a weight: a plain decimal above 0 and below 100, for 0
+is an eviction by another name; or a scheduler that may be paused, by name; or a key of PD's configuration that may be
+set; or a count, which may be 0. Each value has one spelling: it goes into the digest.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, get_args
 
+from actions.schedule_keys import ScheduleKey
 from schemas.events import Answer
 from schemas.values import Call, canonical_json
 
@@ -49,15 +51,16 @@ class Spelling:
 
     pattern: re.Pattern[str]
     value: Callable[[str], Value]
-    below: float  # where it is a number, which is above 0
+    below: float  # where it is a number
     words: str
+    above: float = 0
 
     def read(self, text: str) -> Value | None:
         """The value that is meant; None: not so spelled."""
         if not self.pattern.fullmatch(text):
             return None
         value = self.value(text)
-        return value if isinstance(value, str) or 0 < value < self.below else None
+        return value if isinstance(value, str) or self.above < value < self.below else None
 
 
 # Those that balance, and no others: what drains a slow or a leaving store is not to be held.
@@ -70,6 +73,10 @@ WEIGHT = Spelling(
     "a plain decimal above 0 and below 100, with at most 2 places and no needless 0",
 )
 SCHEDULER = Spelling(re.compile("|".join(PAUSABLE)), str, 0, f"one of {', '.join(PAUSABLE)}")
+KEY = Spelling(
+    re.compile("|".join(get_args(ScheduleKey))), str, 0, "a key of PD's schedule configuration that may be set"
+)
+COUNT = Spelling(re.compile(r"0|[1-9][0-9]{0,9}"), int, 2**31, "a whole number of 0 or more, below 2^31", above=-1)
 
 
 @dataclass(frozen=True)
@@ -237,6 +244,17 @@ CALLS: Mapping[str, Kind] = {
         refused_codes=("PD:core:ErrStoreNotFound",),
         refused_texts=("(?:leader|region) weight unset", "bad format (?:leader|region) weight"),
     ),
+    "set_schedule_config": Kind(
+        method="POST",
+        path=f"{PREFIX}/config",  # not /config/schedule, which passes over keys that it does not know
+        args=("key", "value"),
+        spelled={"key": KEY, "value": COUNT},
+        body=lambda args: {f"schedule.{args['key']}": args["value"]},
+        by_hand="pd-ctl config set {key} {value}",
+        accepted=((200, "The config is updated."),),  # and where it was so already
+        # The first: BR, Lightning or somebody else has set it for a while, which shows nowhere else.
+        refused_texts=(r"need to clean up TTL first for schedule\.[a-z-]+", r"config item [a-z.-]+ not found"),
+    ),
 }
 
 
@@ -282,6 +300,16 @@ def set_store_weight(store_id: int, leader: float, region: float) -> Call:
     """Of a weight that can't be said, `render` raises BadCall."""
     spelled = {"leader": weight_text(leader) or repr(leader), "region": weight_text(region) or repr(region)}
     return Call(name="set_store_weight", args={"store_id": str(store_id), **spelled})
+
+
+def set_schedule_config(key: str, value: int) -> Call:
+    """Of a value that can't be said, `render` raises BadCall."""
+    return Call(name="set_schedule_config", args={"key": key, "value": str(value)})
+
+
+def can_set(value: int) -> bool:
+    """Could a key be set to this?"""
+    return COUNT.read(str(value)) is not None
 
 
 def weight_text(weight: float) -> str | None:

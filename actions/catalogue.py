@@ -11,6 +11,7 @@ from actions.forbidden import Forbidden
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
+from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -26,6 +27,7 @@ CATALOGUE: dict[str, type[Action]] = {
         ScatterRegions,
         SplitRegion,
         SetStoreWeight,
+        SetScheduleConfig,
         TransferRegionLeader,
         TransferRegionPeer,
     )

@@ -54,7 +54,7 @@ CAUSES: dict[CauseName, Known] = {
     "replica_lags": Known(
         "replicas lag on one store",
         "look at that store's disk and network; lower schedule limits",
-        ("pause_scheduler",),
+        ("pause_scheduler", "set_schedule_config"),
     ),
     "uneven_load": Known("one store written to far more than the others", "find the hot table; split or spread it"),
     "store_nearly_full": Known(

@@ -63,10 +63,11 @@ def propose(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed
     """The playbook's own rule for a cause that admits an action, by facts read after the diagnosis was made."""
     if reason := facts.warming_up():
         return Nothing("pd_warming_up", f"PD's counts are not complete yet: {reason}")
-    rule = RULES_BY_CAUSE.get(diagnosis.cause)
-    return (
-        rule(diagnosis, facts, times) if rule else Nothing("no_rule", f"the playbook has no rule for {diagnosis.cause}")
-    )
+    if rule := RULES_BY_CAUSE.get(diagnosis.cause):
+        return rule(diagnosis, facts, times)
+    cause = known(diagnosis.cause)
+    hint = f"; by hand: {cause.for_people}" if cause else ""
+    return Nothing("no_rule", f"the playbook has no rule for {diagnosis.cause}{hint}")
 
 
 def _evict(diagnosis: DiagnosisAdopted, facts: Facts, times: Times) -> Proposed | Nothing:

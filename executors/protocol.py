@@ -547,13 +547,17 @@ class _Here:
         refused = [s for s in self.claim.steps if s.kind == "undo" and s.change == index and s.answer == "refused"]
         if len(refused) >= ATTEMPTS_MAX:  # PD says no, and will go on saying it: a person's matter
             return Say((self._concluded("unknown", "undo_refused", f"PD refuses to take it back: {refused[-1].code}"),))
-        if last is None or last.had_no_effect():
+        if last is not None and last.had_no_effect():
             return self._undo_again(index, last)
-        facts = self._fresh_after(last.taken_at_ms)
-        if facts is None:
-            return Look()
+        made, since = last or self.claim.done(index), self.claim.gone.get(index)
+        assert made is not None
+        is_first = last is None and since is None
+        facts = self._fresh_after(made.taken_at_ms)
+        if facts is None:  # the first undo does not wait for a PD that can't be read
+            return self._undo_again(index, None) if is_first and self.seen.no_facts else Look()
         finding = self.action.probe(change.undo, facts)
-        since = self.claim.gone.get(index)
+        if is_first and finding != "applied":  # else somebody has taken it back already, or set it otherwise
+            return self._undo_again(index, None)
         if finding == "not_started":  # it is there again, or still
             anew = since is None or self._led_anew(index, since, facts)
             if anew:  # still there; or a new leader brought it back (tikv/pd#4707)

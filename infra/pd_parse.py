@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, get_args
 
+from actions.schedule_keys import KEYS
 from schemas.facts import Facts, Look, NoFacts, OperatorFacts, PeerFacts, RegionFacts, StoreFacts, StoreState
 
 CLUSTER: Final = "/cluster"
@@ -140,6 +141,7 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
         merge_schedule_limit=schedule.map("merge-schedule-limit").number(),
         max_merge_region_size_mib=schedule.map("max-merge-region-size").number(),
         split_merge_interval_s=schedule.map("split-merge-interval").seconds(),
+        schedule_config={k: v.number() for k in KEYS if (v := schedule.map(k, None)).value is not None},
         tikv_may_split=schedule.map("enable-tikv-split-region", "true").flag(),  # older PDs have no such switch
         stores=_stores(at[STORES], at[RATES]),
         schedulers=schedulers,

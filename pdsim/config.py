@@ -113,6 +113,13 @@ class BadConfig(ValueError):
     """PD refuses the value; str() is the message."""
 
 
+class Locked(BadConfig):
+    """The key is held by a temporary value."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"need to clean up TTL first for schedule.{name}")
+
+
 @dataclass(slots=True)
 class Config:
     """The sections PD changes online. `ttl` maps a full key to (value as posted, when it ends)."""
@@ -181,11 +188,14 @@ class Config:
         """One key of `POST /config`, bare or with its section. Raises BadConfig."""
         section, name = self._find(key)
         if section is self.schedule and self.locked(f"schedule.{name}", now):
-            raise BadConfig(f"need to clean up TTL first for schedule.{name}")
+            raise Locked(name)
         self._set(section, name, value)
 
-    def set_schedule(self, values: dict[str, go.Json]) -> None:
-        """`POST /config/schedule`: unknown keys are ignored in silence. Raises BadConfig."""
+    def set_schedule(self, values: dict[str, go.Json], now: float) -> None:
+        """`POST /config/schedule`: unknown keys are ignored in silence. Raises Locked or BadConfig."""
+        for name in values:
+            if self.locked(f"schedule.{name}", now):
+                raise Locked(name)
         for name, value in values.items():
             if name in self.schedule or name == "halt-scheduling":
                 self._set(self.schedule, name, value)

@@ -100,6 +100,7 @@ class Facts(Model):
     merge_schedule_limit: int = 8  # 0: PD merges nothing
     max_merge_region_size_mib: int = 54  # PD merges regions up to this size with a neighbour, unless they are hot
     split_merge_interval_s: float = 3600.0  # but not before so long after a split
+    schedule_config: dict[str, int] = {}  # the keys that may be set (actions/schedule_keys.py); never what a TTL holds
     tikv_may_split: bool = True  # False: PD gives no ids for new regions (enable-tikv-split-region)
     stores: tuple[StoreFacts, ...] = ()  # by id; Tombstones included
     schedulers: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pdsim import go
 from pdsim.api.route import Route
-from pdsim.config import REPLICATION, SCHEDULE, BadConfig
+from pdsim.config import REPLICATION, SCHEDULE, BadConfig, Locked
 from pdsim.model import Cluster
 from pdsim.stores import Store
 from pdsim.wire import Ask, Refusal, Response, bad_input, said, text
@@ -93,13 +93,15 @@ def _set_for_a_while(cluster: Cluster, seconds: str, body: dict[str, go.Json]) -
 
 
 def _set_section(cluster: Cluster, ask: Ask, name: str) -> Response:
-    """Wrong JSON types get the error object, refused values a 500; unknown keys pass in silence."""
+    """Wrong JSON types get the error object, refused values a 500, locked keys a 400; unknown keys pass in silence."""
     body = ask.json_object()
     try:
         if name == "schedule":
-            cluster.config.set_schedule(body)
+            cluster.config.set_schedule(body, cluster.now)
         else:
             cluster.config.set_replication(body)
+    except Locked as error:
+        return said(400, str(error))
     except BadConfig as error:
         is_type_error = str(error).startswith(("json:", "time:"))
         return bad_input(str(error)) if is_type_error else said(500, str(error))

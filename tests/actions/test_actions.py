@@ -17,6 +17,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
+from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -34,6 +35,8 @@ SCATTER = ScatterRegions(region_ids=(180,))
 WITH_TOMBSTONES = healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler")
+CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
+WITH_CONFIG = healthy(schedule_config={"leader-schedule-limit": 4})
 
 
 class Understated(EvictStoreLeaders):
@@ -135,6 +138,13 @@ def sample(**figures: float) -> Sample:
             ("store:4",),
             Bounds(stores_max=5, regions_max=84, leaders_max=0, bytes_moved_max=280),
             Reach(stores=5, regions=54, leaders=0, leaders_share=0, bytes_moved=180),
+        ),
+        (
+            CONFIG,
+            "Set leader-schedule-limit to 2 for 15 min",
+            (),
+            Bounds(stores_max=6, regions_max=2, leaders_max=2),
+            Reach(stores=5, regions=2, leaders=2, leaders_share=0.01),
         ),
     ],
 )
@@ -255,6 +265,8 @@ UNKNOWN = healthy(stores=0, regions=())
             },
         ),
         (WEIGH, UNKNOWN, {"store:4.address": "unknown", "store:4.state": "unknown"}),
+        (CONFIG, WITH_CONFIG, {"schedule.leader-schedule-limit": "4"}),
+        (CONFIG, UNKNOWN, {"schedule.leader-schedule-limit": "unknown"}),
     ],
 )
 def test_what_a_plan_relies_on(action: Action, facts: Facts, premises: dict[str, str]) -> None:
@@ -295,6 +307,7 @@ def test_pd_settles_for_a_minute_after_its_leader_has_changed(changed: dict[str,
         (EVICT, "MEDIUM"),
         (MOVE, "MEDIUM"),
         (WEIGH, "MEDIUM"),
+        (CONFIG, "MEDIUM"),
         (BURY, "HIGH"),
         (SPLIT, "MEDIUM"),
         (SCATTER, "MEDIUM"),
@@ -358,6 +371,17 @@ def test_the_ways_in_which_something_is_undone_are_named() -> None:
         ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":true}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":NaN}', "weight"),
         ("set_store_weight", '{"store_id":4,"weight_of":"leader","weight":1e999}', "weight"),
+        ("set_schedule_config", "{}", "key"),
+        ("set_schedule_config", '{"key":"max-replicas","value":1}', "key"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit"}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":17}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":-1}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":1.5}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":"1"}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":true}', "value"),
+        ("set_schedule_config", '{"key":"replica-schedule-limit","value":0}', "value"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":1,"keep_s":59}', "keep_s"),
+        ("set_schedule_config", '{"key":"leader-schedule-limit","value":1,"keep_s":3601}', "keep_s"),
     ],
 )
 def test_bad_parameters_name_their_field(name: str, params: str, field: str) -> None:
@@ -383,6 +407,8 @@ def test_an_unknown_action_names_those_there_are() -> None:
         ("set_store_weight", '{"store_id":1,"weight":0.1,"weight_of":"leader"}'),
         ("set_store_weight", '{"store_id":1,"weight":10.0,"weight_of":"region"}'),
         ("set_store_weight", '{"store_id":1,"weight":9.99,"weight_of":"region"}'),
+        ("set_schedule_config", '{"keep_s":60,"key":"leader-schedule-limit","value":0}'),
+        ("set_schedule_config", '{"keep_s":3600,"key":"region-schedule-limit","value":2048}'),
     ],
 )
 def test_the_least_and_the_most_that_parameters_may_be(name: str, params: str) -> None:

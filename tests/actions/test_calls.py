@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actions import calls
 from actions.calls import CALLS, BadCall, judge, render
+from actions.schedule_keys import KEYS
 from schemas.values import Call
 
 J = "application/json; charset=UTF-8"
@@ -25,7 +26,8 @@ SCATTER = calls.scatter_region(180, conf_ver=5, leader_store_id=1)
 WEIGH = calls.set_store_weight(4, 1.0, 0.25)
 PAUSE = calls.pause_scheduler("balance-region-scheduler", 960)
 RESUME = calls.resume_scheduler("balance-hot-region-scheduler")
-ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER)
+CONFIG = calls.set_schedule_config("leader-schedule-limit", 0)
+ALL = (EVICT, UNEVICT, TRANSFER, BURY, SPLIT, WEIGH, PAUSE, RESUME, MOVE, SCATTER, CONFIG)
 
 ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
 
@@ -75,6 +77,11 @@ ARGS = sorted({name for kind in CALLS.values() for name in kind.args})
             "pd-ctl operator add scatter-region 180",
         ),
         (WEIGH, 'POST /pd/api/v1/store/4/weight {"leader":1,"region":0.25}', "pd-ctl store weight 4 1 0.25"),
+        (
+            CONFIG,
+            'POST /pd/api/v1/config {"schedule.leader-schedule-limit":0}',
+            "pd-ctl config set leader-schedule-limit 0",
+        ),
     ],
 )
 def test_a_call_is_exactly_one_request(call: Call, line: str, by_hand: str) -> None:
@@ -120,6 +127,15 @@ def test_every_row_has_a_constructor() -> None:
         calls.set_store_weight(0, 1, 1),
         calls.set_store_weight(4, 1, 1 / 3),
         calls.set_store_weight(4, nan, 1),
+        calls.set_schedule_config("max-replicas", 1),
+        calls.set_schedule_config("halt-scheduling", 1),
+        calls.set_schedule_config("schedule.leader-schedule-limit", 1),
+        calls.set_schedule_config("leader-schedule-limit?ttlSecond=5", 1),
+        calls.set_schedule_config("", 1),
+        calls.set_schedule_config("leader-schedule-limit", -1),
+        calls.set_schedule_config("leader-schedule-limit", 2**31),
+        Call(name="set_schedule_config", args={"key": "leader-schedule-limit"}),
+        Call(name="set_schedule_config", args={"key": "leader-schedule-limit", "value": "1", "ttlSecond": "5"}),
         Call(name=""),
     ],
 )
@@ -141,6 +157,14 @@ def test_what_is_not_in_the_table_cannot_be_said(call: Call) -> None:
             "scheduler='all' is not one of balance-leader-scheduler, balance-region-scheduler, balance-hot-region-sch",
         ),
         (calls.set_store_weight(4, 0.0, 1), "leader='0.0' is not a plain decimal above 0 and below 100, with at most"),
+        (
+            calls.set_schedule_config("max-replicas", 1),
+            "key='max-replicas' is not a key of PD's schedule configuration",
+        ),
+        (
+            calls.set_schedule_config("max-snapshot-count", -1),
+            "value='-1' is not a whole number of 0 or more, below 2^31",
+        ),
     ],
 )
 def test_a_call_that_cannot_be_said_says_why(call: Call, says: str) -> None:
@@ -160,7 +184,7 @@ def test_the_two_calls_that_harm_pd_can_never_be_rendered(name: str, args: dict[
         return
     assert not re.search(r"regions/store|type=|\?|scheduler-config|batch|\.\.|%|#", str(request))
     assert re.fullmatch(
-        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/weight)",
+        r"/pd/api/v1/(schedulers(/evict-leader-scheduler-\d+|/balance-[a-z-]+-scheduler)?|operators|stores/remove-tombstone|store/\d+/weight|config)",
         request.path,
     )
 
@@ -201,9 +225,35 @@ def test_what_is_no_weight_has_no_spelling(weight: float) -> None:
     assert calls.weight_text(weight) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "00", "01", "1.0", "1.5", "-1", "-0", "+1", " 1", "1\n", "1e1", "0x1", "1_0", "true", "null", "nan", "abc",
+     "\u0664", "2147483648", "4294967296", "99999999999"],
+)  # fmt: skip
+def test_a_count_has_one_spelling(text: str) -> None:
+    with pytest.raises(BadCall, match="is not a whole number of 0 or more"):
+        render(Call(name="set_schedule_config", args={"key": "leader-schedule-limit", "value": text}))
+
+
+@pytest.mark.parametrize(("value", "can"), [(-1, False), (0, True), (1, True), (2**31 - 1, True), (2**31, False)])
+def test_a_key_can_be_set_to_0_and_to_less_than_2_to_the_31st(value: int, can: bool) -> None:
+    assert calls.can_set(value) == can
+    if can:
+        said = render(calls.set_schedule_config("max-snapshot-count", value)).body
+        assert said == f'{{"schedule.max-snapshot-count":{value}}}'
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_that_may_be_set_can_be_said(key: str) -> None:
+    assert render(calls.set_schedule_config(key, 0)).body == f'{{"schedule.{key}":0}}'
+    for other in (key.upper(), f"{key} ", f" {key}", f"{key}\n", key[:-1], f"{key}s"):
+        with pytest.raises(BadCall, match="is not a key"):
+            render(calls.set_schedule_config(other, 0))
+
+
 def test_no_template_names_the_calls_that_harm_pd() -> None:
     for kind in CALLS.values():
-        assert not re.search(r"regions/store|scheduler-config|\?", kind.path)
+        assert not re.search(r"regions/store|scheduler-config|\?|ttl", kind.path)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +273,7 @@ def test_no_template_names_the_calls_that_harm_pd() -> None:
         (PAUSE, 200, '"Pause or resume the scheduler successfully."\n', ""),
         (RESUME, 200, '"Pause or resume the scheduler successfully."\n', ""),
         (RESUME, 500, '"[PD:scheduler:ErrSchedulerNotFound]scheduler not found"\n', "already_so"),
+        (CONFIG, 200, '"The config is updated."\n', ""),
     ],
 )
 def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
@@ -276,6 +327,9 @@ def test_what_pd_accepts(call: Call, status: int, body: str, code: str) -> None:
             '"[PD:scheduler:ErrSchedulerNotFound]scheduler not found"\n',
             "PD:scheduler:ErrSchedulerNotFound",
         ),
+        (CONFIG, 400, '"need to clean up TTL first for schedule.leader-schedule-limit"\n', "pd_said_no"),
+        (CONFIG, 400, '"config item leader-schedule-limit not found"\n', "pd_said_no"),
+        (CONFIG, 400, '"config item schedule.leader-schedule-limit not found"\n', "pd_said_no"),
         (TRANSFER, 400, '{"code":"input","msg":"invalid character","data":{"Offset":1}}', "input"),
         (TRANSFER, 400, '"region has no voter in store 5"', "pd_said_no"),
         (TRANSFER, 599, '"region has no voter in store 5"', "pd_said_no"),
@@ -378,6 +432,10 @@ def test_the_largest_id_that_there_is_can_be_said() -> None:
         (502, "text/html", '<html>"no operator step is built"</html>'),
         (500, "text/html", '"[PD:core:ErrStoreNotFound]store 4 not found"'),
         (200, J, '"[PD:core:ErrStoreNotFound]store 4 not found"'),
+        (200, J, '"The ttl config is updated."'),
+        (200, J, '"need to clean up TTL first for schedule.leader-schedule-limit"'),
+        (400, J, '"need to clean up TTL first for schedule.leader-schedule-limit, or not"'),
+        (400, J, '"leader is lost while the config is written"'),
     ],
 )
 def test_everything_else_may_have_run(call: Call, status: int, content_type: str, body: str) -> None:

@@ -233,6 +233,15 @@ def test_it_can_be_told_of_each_of_its_calls() -> None:
     assert HELD.probe(move.do, facts) == "not_started"
 
 
+def test_a_leader_that_is_still_on_its_way_is_not_back_yet() -> None:
+    """Right after the call the old store leads still: an undo that takes that for its own effect leaves the move."""
+    action, facts = TransferRegionLeader(region_id=180, to_store_id=2), healthy()
+    (change,) = action.plan(facts)
+    assert change.undo
+    moving = facts.model_copy(update={"operators": (operator(180, "admin-transfer-leader"),)})
+    assert [action.probe(change.undo, seen) for seen in (moving, facts)] == ["under_way", "applied"]
+
+
 @pytest.mark.parametrize(("hold_s", "tier"), [(0, "LOW"), (300, "MEDIUM")])
 def test_who_holds_pd_back_owes_an_undo_and_asks_a_person(hold_s: int, tier: str) -> None:
     action, facts = TransferRegionLeader(region_id=180, to_store_id=2, hold_s=hold_s), healthy()

@@ -13,6 +13,7 @@ from actions.evict_store_leaders import EvictStoreLeaders
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
+from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -27,6 +28,7 @@ MOVE = TransferRegionPeer(region_id=180, from_store_id=3, to_store_id=4)
 SPLIT = SplitRegion(region_id=180)
 SCATTER = ScatterRegions(region_ids=(180,))
 WEIGH = SetStoreWeight(store_id=4, weight_of="region", weight=0.5)
+CONFIG = SetScheduleConfig(key="merge-schedule-limit", value=0)
 
 
 def with_tombstones(facts: Facts) -> Facts:
@@ -72,7 +74,7 @@ SHARED: list[tuple[str, float | None, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("code", "wait_s", "changed"), SHARED)
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG])
 def test_every_action_shares_the_objections_to_a_cluster(
     action: Action, code: str, wait_s: float | None, changed: dict[str, Any]
 ) -> None:
@@ -97,7 +99,7 @@ def test_what_is_just_within_a_limit_has_no_objection(changed: dict[str, Any]) -
     assert codes(EVICT, healthy().model_copy(update=changed)) == []
 
 
-@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH])
+@pytest.mark.parametrize("action", [EVICT, TRANSFER, MOVE, BURY, SPLIT, SCATTER, WEIGH, CONFIG])
 @pytest.mark.parametrize("state", ["Disconnected", "Down", "Offline"])
 def test_every_store_that_stays_must_be_up(action: Action, state: str) -> None:
     assert "store_not_up" in codes(action, with_tombstones(with_store(healthy(), store(5, state=state))))

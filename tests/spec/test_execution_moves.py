@@ -441,11 +441,53 @@ def test_what_is_over_is_not_paused_anew() -> None:
     due_ms = run.claim.due_ms(0)
     run.present, run.led_since_ms = False, due_ms - 1
     looked(run, due_ms)
-    assert moved(run).intended.kind == "undo"
-    run.step("well")
-    run.led_since_ms = run.now_ms
-    looked(run, run.now_ms + 1)
     assert isinstance(moved(run).events[0], e.ChangeUndone)
+
+
+# -- what somebody has taken back before us -------------------------------------------------------------------------
+
+
+def frozen_with(present: bool) -> Execution:
+    """Evicted, frozen: the undo is due."""
+    run = after_the(1, e.StepTaken)
+    run.seen = replace(run.seen, controls=CONTROLS["frozen"])
+    run.step("well")
+    assert run.claim is not None
+    assert run.claim.aborting is not None
+    run.present = present
+    return run
+
+
+def test_before_the_first_undo_it_is_looked_whether_there_is_anything_to_take_back() -> None:
+    run = frozen_with(present=True)
+    assert run.claim is not None
+    made_ms = run.claim.steps[0].taken_at_ms
+    looked(run, made_ms)
+    assert moved(run) == Look(), "what was begun before the change was made says nothing"
+    looked(run, made_ms + 1)
+    assert moved(run).intended.kind == "undo"
+
+
+def test_what_somebody_has_taken_back_already_or_set_otherwise_is_not_ours_to_touch() -> None:
+    run = frozen_with(present=False)
+    looked(run, run.now_ms + 1)
+    (undone,) = moved(run).events
+    assert isinstance(undone, e.ChangeUndone)
+    assert (undone.settled, undone.change, undone.looked_at_ms) == (False, 0, run.seen.looked_at_ms)
+    run.step("well")
+    run.step("well")
+    assert isinstance(moved(run), Look | Rest), "it is watched for coming back, as ever"
+    run.present, run.led_since_ms = True, run.now_ms
+    looked(run, run.now_ms + 1)
+    assert moved(run).intended.kind == "undo", "a new PD leader has brought ours back (tikv/pd#4707)"
+
+
+def test_the_first_undo_does_not_wait_for_a_pd_that_can_not_be_read_or_has_not_settled() -> None:
+    run = frozen_with(present=False)
+    looked(run, run.now_ms + 1, settled=False)
+    assert moved(run).intended.kind == "undo"
+    run.seen = replace(run.seen, no_facts=("pd_timeout", "t"), no_facts_since_ms=run.now_ms)
+    assert moved(run).intended.kind == "undo"
 
 
 # -- a plan of two changes ------------------------------------------------------------------------------------------
@@ -464,6 +506,12 @@ def of_two(*events: e.Event) -> Claim:
     claim = after(one.model_copy(update={"plan": plan}), looked, *events).claim
     assert claim is not None
     return claim
+
+
+def seeing(at_ms: int) -> Seen:
+    """Both are there."""
+    facts = healthy(evicting=(4, 5), taken_at_ms=at_ms)
+    return Seen(controls=LIVE, facts=facts, looked_at_ms=at_ms, ended_ms=at_ms)
 
 
 def took(step: int, change: int, answer: Any, kind: Any = "do") -> tuple[e.StepIntended, e.StepTaken]:
@@ -485,19 +533,19 @@ def test_once_the_first_change_is_made_the_second_follows_however_old_the_look_i
 def test_what_was_made_last_is_taken_back_first_and_of_what_is_refused_each_change_has_its_own_count() -> None:
     made = (*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting())
     claim = of_two(*made, *took(3, 1, "refused", "undo"), *took(4, 1, "refused", "undo"))
-    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    move = next_move(claim, seeing(NOW + 60_000), NOW + 60_000, RULES)
     assert isinstance(move, Send)
     assert (move.intended.step, move.intended.change, move.intended.call) == (5, 1, TWO[1].undo)
     gone = e.ChangeUndone(**ABOUT, attempt=1, change=1, settled=True)
     claim = of_two(
         *made, *took(3, 1, "refused", "undo"), *took(4, 1, "refused", "undo"), *took(5, 1, "accepted", "undo"), gone
     )
-    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    move = next_move(claim, seeing(NOW + 60_000), NOW + 60_000, RULES)
     assert isinstance(move, Send)
     assert (move.intended.step, move.intended.change, move.intended.call) == (6, 0, TWO[0].undo)
     refused = (*took(6, 0, "refused", "undo"), *took(7, 0, "refused", "undo"))
     claim = of_two(*made, *took(3, 1, "accepted", "undo"), gone, *refused)
-    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    move = next_move(claim, seeing(NOW + 60_000), NOW + 60_000, RULES)
     assert isinstance(move, Send)
 
 
@@ -511,7 +559,7 @@ def test_what_is_concluded_of_an_undo_that_is_refused_says_the_last_refusal_and_
         for event in took(step, last, "refused", "undo")
     ]
     claim = of_two(*took(1, 0, "accepted"), *took(2, 1, second), aborting(), *refusals)
-    (concluded,) = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES).events  # type: ignore[union-attr]
+    (concluded,) = next_move(claim, seeing(NOW + 60_000), NOW + 60_000, RULES).events  # type: ignore[union-attr]
     assert isinstance(concluded, e.Concluded)
     assert (concluded.outcome, concluded.code) == ("unknown", "undo_refused")
     assert concluded.text == "PD refuses to take it back: the 5th"
@@ -537,7 +585,7 @@ def test_samples_that_got_worse_bring_the_undo_at_once_although_it_would_be_kept
         if (figures := EVICT.figures(healthy()))
     ]
     claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), *bad)
-    move = next_move(claim, Seen(controls=LIVE), NOW + 10_000, RULES)
+    move = next_move(claim, seeing(NOW + 10_000), NOW + 10_000, RULES)
     assert isinstance(move, Send)
     assert move.intended.kind == "undo"
 
@@ -547,6 +595,6 @@ def test_all_is_taken_back_before_any_of_it_is_watched() -> None:
     made = (*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting())
     gone = e.ChangeUndone(**ABOUT, attempt=1, change=1, settled=False)
     claim = of_two(*made, *took(3, 1, "accepted", "undo"), gone)
-    move = next_move(claim, Seen(controls=LIVE), NOW + 60_000, RULES)
+    move = next_move(claim, seeing(NOW + 60_000), NOW + 60_000, RULES)
     assert isinstance(move, Send)
     assert (move.intended.step, move.intended.change, move.intended.call) == (4, 0, TWO[0].undo)

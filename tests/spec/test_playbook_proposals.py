@@ -314,7 +314,21 @@ def test_without_a_diagnosis_nothing_is_proposed_and_nobody_is_asked() -> None:
 def test_a_cause_that_the_playbook_has_no_rule_for_is_left_alone() -> None:
     found = propose(adopted("store_down", ()), SLOW, Times())
     assert isinstance(found, Nothing)
-    assert found.code == "no_rule"
+    assert found == Nothing(
+        "no_rule", f"the playbook has no rule for store_down; by hand: {CAUSES['store_down'].for_people}"
+    )
+    assert propose(adopted("made_up", ()), SLOW, Times()) == Nothing("no_rule", "the playbook has no rule for made_up")
+
+
+def test_where_replicas_lag_a_model_may_slow_pds_work_and_the_playbook_says_what_a_person_does() -> None:
+    assert list(offered("replica_lags")) == ["pause_scheduler", "set_schedule_config"]
+    found = propose(adopted("replica_lags", ()), SLOW, Times())
+    assert isinstance(found, Nothing)
+    assert found.reason.endswith("by hand: look at that store's disk and network; lower schedule limits")
+    params = {"key": "max-snapshot-count", "value": 32, "keep_s": 900}
+    by_model = adopted("replica_lags", cited(SLOW, "slow"), by="model")
+    proposal = proposed(by_model, SLOW, chosen("set_schedule_config", params, ["E1"]))
+    assert (proposal.action, json.loads(proposal.params)) == ("set_schedule_config", params)
 
 
 def test_diagnoses_are_answered_in_their_order_each_by_itself() -> None:

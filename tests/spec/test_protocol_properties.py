@@ -9,12 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from actions.action import Action, least_tier
+from actions.action import Action, Undo, least_tier
 from actions.calls import CALLS
 from actions.catalogue import CATALOGUE
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.pause_scheduler import PauseScheduler
 from actions.remove_tombstones import RemoveTombstones
+from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
 from actions.transfer_region_leader import TransferRegionLeader
 from console.keys import make_key
@@ -47,12 +48,14 @@ TRANSFER = TransferRegionLeader(region_id=180, to_store_id=2)
 BURY = RemoveTombstones(store_ids=(8, 9))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-region-scheduler", keep_s=60)
+CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2, keep_s=60)
 ACTIONS: dict[str, tuple[Action, Facts]] = {
     "pause": (PAUSE, healthy()),
     "evict": (EVICT, healthy()),
     "transfer": (TRANSFER, healthy()),
     "bury": (BURY, healthy().model_copy(update={"stores": (*healthy().stores, tombstone(8), tombstone(9))})),
     "weigh": (WEIGH, healthy()),
+    "config": (CONFIG, healthy(schedule_config={"leader-schedule-limit": 4})),
 }
 
 
@@ -159,6 +162,8 @@ class Execution:
         elif self.present and self.action is WEIGH:
             weighed = {"leader_weight": 0.5}
             now["stores"] = tuple(s.model_copy(update=weighed) if s.id == 4 else s for s in self.base.stores)
+        elif self.present and self.action is CONFIG:
+            now["schedule_config"] = {"leader-schedule-limit": 2}
         beats = tuple(
             s.model_copy(update={"last_heartbeat_ms": self.now_ms - 1000}) if s.state == "Up" else s
             for s in now.get("stores", self.base.stores)
@@ -294,8 +299,8 @@ def ends_well(run: Execution) -> None:
         assert concluded.owed or all(c.undo is None for c in run.action.plan(run.base))
         return
     assert concluded.owed == ()
-    if run.action in (EVICT, PAUSE):
-        assert not run.present, "the eviction, or the pause, was left behind"
+    if run.action.undo is Undo.TEMPORARY:
+        assert not run.present, "what was for a while was left behind"
     if concluded.outcome in ("not_started", "rehearsed"):
         assert not run.present
 
@@ -349,6 +354,6 @@ def test_a_rehearsal_sends_nothing_whatever_happens(history: list[Any]) -> None:
 def test_when_all_goes_well_each_change_is_made_once(name: str) -> None:
     run = Execution(*ACTIONS[name])
     ends_well(run)
-    assert [s.kind for s in run.sent] == (["do", "undo"] if name in ("evict", "pause") else ["do"])
+    assert [s.kind for s in run.sent] == (["do", "undo"] if run.action.undo is Undo.TEMPORARY else ["do"])
     assert isinstance(run.events[-1], e.Concluded)
     assert run.events[-1].outcome == "succeeded"

@@ -32,6 +32,7 @@ POLICY = Policy(
         "transfer_region_leader": ActionPolicy(mode="on"),
         "remove_tombstones": ActionPolicy(mode="dry_run"),
         "set_store_weight": ActionPolicy(mode="on"),
+        "set_schedule_config": ActionPolicy(mode="on"),
     },
 )
 SEEN = Evidence(id="E1", text="slow_score 84", source="GET /stores", entities=("store:4",), seen_at_ms=NOW)
@@ -260,6 +261,7 @@ def test_over_a_broker_that_is_not_safe_what_may_run_is_rehearsed_and_what_may_n
         "transfer_region_leader": "dry_run",
         "remove_tombstones": "dry_run",
         "set_store_weight": "dry_run",
+        "set_schedule_config": "dry_run",
         "never_tried": "observe",
     }
     assert policy.at_most("dry_run").version == policy.version
@@ -339,6 +341,7 @@ odd = {
     "low_space_ratio": floats,
     "leader_schedule_limit": numbers,
     "region_schedule_limit": numbers,
+    "schedule_config": st.dictionaries(st.just("merge-schedule-limit"), numbers),
     "halt_scheduling": st.booleans(),
     "stores": st.lists(stores, max_size=6).map(tuple),
     "schedulers": st.sampled_from([(), ("balance-leader-scheduler",)]),
@@ -375,6 +378,8 @@ PROPOSALS = st.sampled_from(
         proposed("remove_tombstones", '{"store_ids":[8]}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.5,"weight_of":"leader"}'),
         proposed("set_store_weight", '{"store_id":4,"weight":0.9,"weight_of":"region"}'),
+        proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":4}'),
+        proposed("set_schedule_config", '{"key":"merge-schedule-limit","value":32}', by="model"),
         proposed("nothing_known", "{}"),
         proposed(params="[]"),
     ]

@@ -41,7 +41,13 @@ CLUSTER = "prod-eu-7"
 ACTING_POLICY: dict[str, Any] = {
     "actions": {
         name: {"mode": "on"}
-        for name in ("evict_store_leaders", "transfer_region_leader", "remove_tombstones", "set_store_weight")
+        for name in (
+            "evict_store_leaders",
+            "transfer_region_leader",
+            "remove_tombstones",
+            "set_store_weight",
+            "set_schedule_config",
+        )
     },
     "limits": {"settling_s": 20, "pd_leader_age_s_min": 0, "cooldown_s": 0},
 }

@@ -181,8 +181,14 @@ def test_a_temporary_value_never_shows_but_locks_the_permanent_key(writable_pd: 
     old = pd.get("/config/schedule").json()["leader-schedule-limit"]
     assert pd.post("/config?ttlSecond=30", {key: 0}).json() == "The ttl config is updated."
     assert pd.get("/config/schedule").json()["leader-schedule-limit"] == old
-    locked = pd.post("/config", {"leader-schedule-limit": old})
-    assert (locked.status_code, locked.json()) == (400, f"need to clean up TTL first for {key}")
+    for path, name in (
+        ("/config", "leader-schedule-limit"),
+        ("/config", key),
+        ("/config/schedule", "leader-schedule-limit"),
+    ):
+        locked = pd.post(path, {name: old})
+        assert (locked.status_code, locked.json()) == (400, f"need to clean up TTL first for {key}")
+    assert pd.post("/config", {"schedule.region-schedule-limit": 2048}).json() == "The config is updated."
     assert pd.post("/config?ttlSecond=0", {key: 0}).json() == "The ttl config is deleted."
     assert pd.post("/config", {"leader-schedule-limit": old}).status_code == 200
 

@@ -18,6 +18,8 @@ from actions.pause_scheduler import PauseScheduler
 from actions.preflight import objections
 from actions.remove_tombstones import RemoveTombstones
 from actions.scatter_regions import ScatterRegions
+from actions.schedule_keys import KEYS, ScheduleKey
+from actions.set_schedule_config import SetScheduleConfig
 from actions.set_store_weight import SetStoreWeight
 from actions.split_region import SplitRegion
 from actions.transfer_region_leader import TransferRegionLeader
@@ -39,6 +41,7 @@ EVICT = EvictStoreLeaders(store_id=4)
 BURY = RemoveTombstones(store_ids=(5,))
 WEIGH = SetStoreWeight(store_id=4, weight_of="leader", weight=0.5)
 PAUSE = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60)
+CONFIG = SetScheduleConfig(key="leader-schedule-limit", value=2)
 
 
 async def settled(pd: Pd) -> None:
@@ -607,6 +610,85 @@ def test_whatever_the_weights_do_and_undo_leave_them_as_they_were(
     asyncio.run(example())
 
 
+@pytest.mark.parametrize("key", KEYS)
+async def test_a_key_is_set_and_its_old_value_set_again(pd: Pd, key: ScheduleKey) -> None:
+    await settled(pd)
+    pd.cluster.config.schedule[key] = KEYS[key].most - 1
+    before = dict(pd.cluster.config.schedule)
+    action = SetScheduleConfig(key=key, value=KEYS[key].least)
+    assert await run(pd, action) == "succeeded"
+    assert pd.cluster.config.schedule == before
+    assert pd.writes() == ["POST /pd/api/v1/config"] * 2
+    assert not pd.cluster.config.ttl
+
+
+async def test_leaders_are_held_while_the_limit_is_0_and_move_again_afterwards(pd: Pd) -> None:
+    await settled(pd)
+    action = SetScheduleConfig(key="leader-schedule-limit", value=0)
+    (change,) = action.plan(await facts_for(pd, action))
+    assert await send(pd, change.do) == "accepted"
+    assert await send(pd, calls.add_evict_leader(4)) == "accepted"
+    pd.later(60)
+    held = (await facts_for(pd, action)).store(4)
+    assert held is not None
+    assert held.leader_count > 0
+    assert change.undo is not None
+    assert await send(pd, change.undo) == "accepted"
+    pd.later(120)
+    drained = (await facts_for(pd, action)).store(4)
+    assert drained is not None
+    assert drained.leader_count == 0
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["leader-change", "restart"])
+async def test_a_new_pd_leader_has_the_value_that_was_set(pd: Pd, cold: bool) -> None:
+    await settled(pd)
+    (change,) = CONFIG.plan(await facts_for(pd, CONFIG))
+    assert change.undo is not None
+    for call, other in ((change.do, change.undo), (change.undo, change.do)):
+        assert await send(pd, call) == "accepted"
+        if cold:
+            pd.cluster.restart_pd(pd.now_s, down_s=1.0)
+        else:
+            pd.cluster.change_pd_leader(pd.now_s)
+        pd.later(90 if cold else 1)
+        unsettled = await facts_for(pd, CONFIG)
+        assert unsettled.pd_leader_age_s < 60
+        assert CONFIG.probe(change.do, unsettled) == ("applied" if call == change.do else "cant_tell")
+        pd.later(120)
+        facts = await facts_for(pd, CONFIG)
+        assert CONFIG.probe(call, facts) == "applied"
+        assert CONFIG.probe(other, facts) == "not_started"
+
+
+async def test_what_somebody_holds_for_a_while_is_neither_overwritten_nor_ended(pd: Pd) -> None:
+    """As BR does while it restores. PD's refusal is the only sign of it: nothing has changed, and a look shows that."""
+    await settled(pd)
+    key = "leader-schedule-limit"
+    pd.cluster.config.set_ttl({f"schedule.{key}": 0}, 300, pd.now_s)
+    facts = await facts_for(pd, CONFIG)
+    assert CONFIG.plan(facts) == CONFIG.plan(facts.model_copy(update={"schedule_config": {key: 4}}))
+    (change,) = CONFIG.plan(facts)
+    assert await send(pd, change.do) == "refused"
+    assert CONFIG.probe(change.do, await facts_for(pd, CONFIG)) == "not_started"
+    assert pd.cluster.config.limit(key, pd.now_s) == 0
+    pd.later(301)
+    assert pd.cluster.config.limit(key, pd.now_s) == 4
+
+
+async def test_the_undo_is_refused_while_somebody_holds_the_key_and_the_value_shows_on(pd: Pd) -> None:
+    await settled(pd)
+    (change,) = CONFIG.plan(await facts_for(pd, CONFIG))
+    assert change.undo is not None
+    assert await send(pd, change.do) == "accepted"
+    pd.cluster.config.set_ttl({"schedule.leader-schedule-limit": 0}, 60, pd.now_s)
+    assert await send(pd, change.undo) == "refused"
+    assert CONFIG.probe(change.undo, await facts_for(pd, CONFIG)) == "not_started"
+    pd.later(61)
+    assert await send(pd, change.undo) == "accepted"
+    assert CONFIG.probe(change.undo, await facts_for(pd, CONFIG)) == "applied"
+
+
 @pytest.mark.parametrize(
     ("fault", "found"),
     [
@@ -625,7 +707,7 @@ def test_whatever_the_weights_do_and_undo_leave_them_as_they_were(
 async def test_a_look_tells_what_the_answer_did_not(pd: Pd, fault: f.Fault, found: str) -> None:
     pd.cluster.make_tombstone(5)
     await settled(pd)
-    for action in (EVICT, transfer(pd), move(pd), BURY, split(pd), WEIGH):
+    for action in (EVICT, transfer(pd), move(pd), BURY, split(pd), WEIGH, CONFIG):
         (change,) = action.plan(await facts_for(pd, action))
         pd.faults.add(fault, method=calls.render(change.do).method, times=1)
         assert await send(pd, change.do) in ("may_have_run", "never_sent")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from actions import calls
+from actions.schedule_keys import KEYS
 from infra import pd_parse
 from infra.pd import NotOnTheList, PdEndpoint, PdReader, _Ask
 from pdsim import faults as f
@@ -48,6 +49,7 @@ async def test_facts_of_a_healthy_cluster(pd: Pd) -> None:
     assert (facts.max_replicas, facts.low_space_ratio) == (3, 0.8)
     assert (facts.location_labels, facts.isolation_level) == ((), "")
     assert (facts.leader_schedule_limit, facts.region_schedule_limit) == (4, 2048)
+    assert facts.schedule_config == {key: of.usual for key, of in KEYS.items()}
     assert (facts.merge_schedule_limit, facts.max_merge_region_size_mib) == (8, 54)
     assert (facts.split_merge_interval_s, facts.tikv_may_split) == (3600, True)
     assert facts.warming_up() is None
@@ -390,6 +392,16 @@ ODD: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         lambda a: a[pd_parse.CONFIG]["schedule"].update({"enable-tikv-split-region": "off"}),
         "enable-tikv-split-region: is neither true nor false",
     ),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].update({"max-snapshot-count": "64"}),
+        "schedule.max-snapshot-count: is no whole number",
+    ),
+    (
+        pd_parse.CONFIG,
+        lambda a: a[pd_parse.CONFIG]["schedule"].update({"replica-schedule-limit": -1}),
+        "schedule.replica-schedule-limit: is not between 0 and 2^63",
+    ),
     (pd_parse.CONFIG, lambda a: a[pd_parse.CONFIG]["replication"].update({"max-replicas": 0}), "max-replicas"),
     (pd_parse.RECOVERY, lambda a: a[pd_parse.RECOVERY].clear(), "is empty"),
     (pd_parse.SCHEDULERS, lambda a: a[pd_parse.SCHEDULERS].append(7), "is no text"),
@@ -497,3 +509,19 @@ def test_a_pd_that_knows_no_such_switch_lets_tikv_split() -> None:
     assert parsed(answers).tikv_may_split
     answers[pd_parse.CONFIG]["schedule"]["enable-tikv-split-region"] = "false"
     assert not parsed(answers).tikv_may_split
+
+
+def test_the_configuration_that_may_be_set_is_what_pd_shows_of_it_and_no_more() -> None:
+    answers = said_by(Cluster.healthy(stores=3, regions=9, now=START))
+    schedule = answers[pd_parse.CONFIG]["schedule"]
+    schedule.pop("hot-region-schedule-limit")
+    schedule |= {"max-snapshot-count": 0, "max-pending-peer-count": 2**63 - 1}
+    found = parsed(answers).schedule_config
+    assert set(found) == {*KEYS} - {"hot-region-schedule-limit"}
+    assert (found["max-snapshot-count"], found["max-pending-peer-count"]) == (0, 2**63 - 1)
+
+
+async def test_what_is_set_for_a_while_is_never_seen(pd: Pd) -> None:
+    pd.cluster.config.set_ttl({"schedule.leader-schedule-limit": 0}, 600, pd.now_s)
+    assert pd.cluster.config.limit("leader-schedule-limit", pd.now_s) == 0
+    assert (await pd.reader.facts("prod")).schedule_config["leader-schedule-limit"] == 4

@@ -118,6 +118,28 @@ async def test_a_scheduler_that_is_not_there_is_neither_paused_nor_owed_a_resume
     assert (back.answer, back.code) == ("accepted", "already_so")
 
 
+async def test_a_key_is_set_and_refused_while_somebody_holds_it_for_a_while(pd: Pd) -> None:
+    key, config = "leader-schedule-limit", pd.cluster.config
+    for value in (0, 7, 7):  # PD doesn't say that it was so already
+        made = await sent(pd, calls.set_schedule_config(key, value))
+        assert (made.answer, made.code, config.schedule[key]) == ("accepted", "", value)
+    config.set_ttl({f"schedule.{key}": 2}, 60, pd.now_s)
+    made = await sent(pd, calls.set_schedule_config(key, 4))
+    assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
+    assert made.body == f"need to clean up TTL first for schedule.{key}"
+    assert (config.schedule[key], config.limit(key, pd.now_s)) == (7, 2)
+    assert (await sent(pd, calls.set_schedule_config("merge-schedule-limit", 0))).answer == "accepted"
+    pd.later(61)
+    assert (await sent(pd, calls.set_schedule_config(key, 4))).answer == "accepted"
+    assert config.limit(key, pd.now_s) == 4
+
+
+async def test_an_older_pd_refuses_a_key_that_it_does_not_have(pd: Pd) -> None:
+    del pd.cluster.config.schedule["max-snapshot-count"]
+    made = await sent(pd, calls.set_schedule_config("max-snapshot-count", 16))
+    assert (made.answer, made.status, made.code) == ("refused", 400, "pd_said_no")
+
+
 @pytest.mark.parametrize(
     ("fault", "answer"),
     [
