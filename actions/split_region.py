@@ -111,8 +111,9 @@ class SplitRegion(Action):
         return health(facts) | own
 
     def is_done(self, facts: Facts) -> bool:
-        """Its operator has ended, well or not; PD ends it by itself within a minute or so."""
-        return not self._is_running(facts)
+        """Its operator has ended, well or not; PD ends it by itself within a minute or so. A PD that has just begun to
+        lead has no operators, and shows the region as it was before."""
+        return not self._is_running(facts) and regions.are_heard(facts)
 
     def is_reached(self, sample: Sample) -> bool:
         """It serves. That it was split shows only against the sample before: `verify` asks for that."""

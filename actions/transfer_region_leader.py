@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from actions import calls, holding
+from actions import calls, holding, regions
 from actions.action import Action, Limits, Undo, figure, health, is_settled, no, wait
 from schemas.events import Finding
 from schemas.facts import Facts, Look, OperatorFacts, RegionFacts, StoreFacts
@@ -133,8 +133,9 @@ class TransferRegionLeader(Action):
         return health(facts) | own
 
     def is_done(self, facts: Facts) -> bool:
-        """Its operator has ended, well or not; PD ends it by itself within a minute or so."""
-        return self._operator(facts) is None
+        """Its operator has ended, well or not; PD ends it by itself within a minute or so. A PD that has just begun to
+        lead has no operators, and shows the region as it was before."""
+        return self._operator(facts) is None and regions.are_heard(facts)
 
     def is_reached(self, sample: Sample) -> bool:
         return figure(sample, "leads") == 1
@@ -142,24 +143,28 @@ class TransferRegionLeader(Action):
     def probe(self, call: Call, now: Facts) -> Finding:
         """By the region alone: PD's record of operators may show somebody else's, or be lost with its leader.
 
-        Moved and moved on again reads as not started: sending it once more has the effect that was approved.
+        Moved and moved on again reads as not started: sending it once more has the effect that was approved. That it
+        leads where it led before is no news, so it is believed of an undo only when no operator is about to move it,
+        and when every region has reported to this PD.
         """
         if found := holding.probe(call, now):
             return found
         if call.name != "transfer_leader" or call.args.get("region_id") != str(self.region_id):
             return "cant_tell"
         region = now.region(self.region_id)
-        if region is None and is_settled(now) and call != calls.transfer_leader(self.region_id, self.to_store_id):
+        is_undo = call != calls.transfer_leader(self.region_id, self.to_store_id)
+        if region is None and is_settled(now) and is_undo:
             return "applied"  # merged away: with it went what was to be undone
         if region is None or region.leader_store_id == 0:
             return "cant_tell"
-        if call.args.get("to_store_id") != str(self.to_store_id) and self._operator(now):
-            return "under_way"  # it may lead there still, and be on its way to where we have sent it
-        if str(region.leader_store_id) == call.args.get("to_store_id"):
+        leads = str(region.leader_store_id) == call.args.get("to_store_id")
+        if leads and not is_undo:
             return "applied"
         if self._operator(now):
             return "under_way"
-        return "not_started" if is_settled(now) else "cant_tell"  # a lost operator's command may still arrive
+        if not regions.are_heard(now):
+            return "cant_tell"  # a lost operator's command may still arrive, or have arrived unheard
+        return "applied" if leads else "not_started"
 
     def _operator(self, facts: Facts) -> OperatorFacts | None:
         """An operator that a person or a tool such as we made on this region."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from pdsim import go
-from pdsim.wire import TEXT, Answer, Request, Response, Silence, panicked, text
+from pdsim.regions import ABSENT
+from pdsim.wire import TEXT, Answer, Request, Response, Silence, panicked, regions, text
 
 Apply: TypeAlias = Callable[[], Answer]
 When: TypeAlias = Callable[[Request, float], bool]
@@ -29,6 +30,14 @@ class ConnectionRefused:
 
     def meet(self, apply: Apply) -> Answer:
         return Silence("refused")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectTimedOut:
+    """Nobody answers the first packet: certainly not applied. (Over a real socket the connection is reset instead.)"""
+
+    def meet(self, apply: Apply) -> Answer:
+        return Silence("unreachable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,34 @@ class HalfBody:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionAbsent:
+    """200 for a region that does not exist, whichever was asked for: PD has no 404 there."""
+
+    def meet(self, apply: Apply) -> Answer:
+        return regions(ABSENT)
+
+
+@dataclass(slots=True)
+class Meanwhile:
+    """Answered as ever; but something happens just before PD reads the request, or just after it has answered.
+
+    `found` is what either says: False where there was nothing that it could have happened to.
+    """
+
+    before: Callable[[], bool] | None = None
+    after: Callable[[], bool] | None = None
+    found: bool = True
+
+    def meet(self, apply: Apply) -> Answer:
+        if self.before:
+            self.found = self.before()
+        answer = apply()
+        if self.after:
+            self.found = self.after()
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
 class WrongCluster:
     """Another cluster answers: /cluster and /members carry its id. Everything else is passed through."""
 
@@ -157,6 +194,7 @@ class Garbage:
 
 Fault: TypeAlias = (
     ConnectionRefused
+    | ConnectTimedOut
     | DroppedBefore
     | DroppedAfter
     | Slow
@@ -166,6 +204,8 @@ Fault: TypeAlias = (
     | TooMany
     | HtmlBody
     | HalfBody
+    | RegionAbsent
+    | Meanwhile
     | WrongCluster
     | Panic
     | Garbage

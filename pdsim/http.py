@@ -98,6 +98,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 _SILENCES: dict[str, type[httpx.TransportError]] = {
     "refused": httpx.ConnectError,
+    "unreachable": httpx.ConnectTimeout,
     "dropped": httpx.RemoteProtocolError,
     "hangs": httpx.ReadTimeout,
 }

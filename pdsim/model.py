@@ -19,7 +19,7 @@ from pdsim.members import Member, Members, Serving
 from pdsim.operators import Status
 from pdsim.regions import Peer, Region, RegionTable, table_key
 from pdsim.schedulers import EVICT_SLOW, EVICT_STOPPING
-from pdsim.stores import Limit, Store
+from pdsim.stores import LIMIT_BY_DEFAULT, Limit, Store
 from pdsim.world import Flow, Timing, World
 
 NEVER = float("inf")
@@ -352,7 +352,10 @@ def _store(
         started_at=started_at,
         deploy_path="/opt/tikv/bin",
         git_hash=GIT_HASH,
-        limits={"add-peer": Limit(15.0, filled_at=now), "remove-peer": Limit(15.0, filled_at=now)},
+        limits={
+            "add-peer": Limit(LIMIT_BY_DEFAULT, filled_at=now),
+            "remove-peer": Limit(LIMIT_BY_DEFAULT, filled_at=now),
+        },
         saved_heartbeat=now - 120.0 - 60.0 * chance.random(),
     )
 

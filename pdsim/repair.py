@@ -8,7 +8,7 @@ from __future__ import annotations
 from pdsim.building import Maker, Refused, is_whole, merge, move, start
 from pdsim.operators import LeaveJoint, Operator, Priority, RemovePeer
 from pdsim.regions import Peer, Region
-from pdsim.stores import UNLIMITED_RATE, State, Store
+from pdsim.stores import LIMIT_BY_DEFAULT, UNLIMITED_RATE, State, Store
 from pdsim.world import Removal, World
 
 _MERGE = Maker("merge-region", ("merge",), Priority.MEDIUM)
@@ -151,6 +151,8 @@ def check_nodes(world: World) -> None:
 def bury(world: World, store: Store) -> None:
     store.state = State.Tombstone
     store.alive = False
+    for limit in store.limits.values():  # PD forgets those of a store that is gone
+        limit.per_minute = LIMIT_BY_DEFAULT
     world.removals.pop(store.id, None)
 
 

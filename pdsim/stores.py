@@ -10,6 +10,7 @@ from pdsim import go
 DISCONNECTED_AFTER_S = 20.0
 UNHEALTHY_AFTER_S = 600.0
 SLOW_FROM = 80
+LIMIT_BY_DEFAULT = 15.0  # replicas a minute
 UNLIMITED_RATE = 100_000_000.0
 SETTINGS = {  # of a TiKV, as it shows them; those that may be changed online
     "storage.block-cache.capacity": "8GiB",

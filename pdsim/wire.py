@@ -41,9 +41,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """No answer: the connection is refused, dropped without a byte, or nothing comes until the caller gives up."""
+    """No answer: the connection is refused or never made, dropped without a byte, or nothing comes until the caller
+    gives up."""
 
-    how: Literal["refused", "dropped", "hangs"]
+    how: Literal["refused", "unreachable", "dropped", "hangs"]
     changed: bool = False
 
 

@@ -302,6 +302,8 @@ def test_once_split_it_is_never_sent_again() -> None:
 
 def test_it_is_done_when_its_operator_has_ended() -> None:
     assert SPLIT.is_done(healthy())
+    assert SPLIT.is_done(healthy(pd_leader_age_s=90.0))
+    assert not SPLIT.is_done(healthy(pd_leader_age_s=89.9))  # it shows the region as it was before
     assert not SPLIT.is_done(healthy(operators=(operator(180, "admin-split-region"),)))
     assert SPLIT.is_done(
         healthy(operators=(operator(181, "admin-split-region"), operator(180, "admin-transfer-leader")))

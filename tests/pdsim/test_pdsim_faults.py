@@ -21,6 +21,7 @@ START = 1_800_000_000.0
 Seen = tuple[type[Exception] | int, bool]
 FATES: list[tuple[Fault, type[Exception] | int, bool]] = [
     (faults.ConnectionRefused(), httpx.ConnectError, False),
+    (faults.ConnectTimedOut(), httpx.ConnectTimeout, False),
     (faults.DroppedBefore(), httpx.RemoteProtocolError, False),
     (faults.DroppedAfter(), httpx.RemoteProtocolError, True),
     (faults.Slow(5.0), httpx.ReadTimeout, True),
@@ -32,6 +33,7 @@ FATES: list[tuple[Fault, type[Exception] | int, bool]] = [
     (faults.HtmlBody(), 502, False),
     (faults.HtmlBody(status=200), 200, False),
     (faults.HalfBody(), 200, True),
+    (faults.RegionAbsent(), 200, False),
     (faults.Panic(), 500, False),
     (faults.Garbage(200, b"\x00\xff"), 200, False),
 ]
@@ -90,7 +92,7 @@ def test_over_a_socket(
     client.delete(f"{PATH}/evict-leader-scheduler-1")
     schedule.add(fault, method="POST")
     seen = _outcome(lambda: client.post(PATH, json=EVICT))
-    if fate is httpx.ConnectError:
+    if fate in (httpx.ConnectError, httpx.ConnectTimeout):
         assert isinstance(seen, type)
         assert issubclass(seen, httpx.ReadError | httpx.RemoteProtocolError), "the port listens: the connection breaks"
     else:

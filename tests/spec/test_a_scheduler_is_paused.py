@@ -104,7 +104,7 @@ def test_what_pd_does_with_a_leader_once_it_goes_on_by_itself_is_looked_at(
     async def spec(world: World) -> None:
         region = min(world.pd.cache, key=lambda r: r.id)
         was, to = region.leader, next(p.store_id for p in region.peers if p.store_id != region.leader)
-        ask = await world.asks("transfer_region_leader", POLICY, region_id=region.id, to_store_id=to, hold_s=60)
+        ask = await world.asks("transfer_region_leader", POLICY, region_id=region.id, to_store_id=to, hold_s=120)
         assert ask.tier == "MEDIUM"
         world.approve(ask)
         undone = await world.until(lambda: world.one(e.ChangeUndone))
