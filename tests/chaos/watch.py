@@ -15,7 +15,7 @@ from schemas.processors import Record
 from streams.pipeline import BY_NAME, OWNER
 from tests.integration.stack import Stack
 
-QUIET_POLLS = 8
+QUIET_POLLS = 40  # 10 s without a record: on a loaded machine a first fetch takes its time
 HOUSEKEEPING = frozenset(kind.__name__ for kind in OWNER)
 
 

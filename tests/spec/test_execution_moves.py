@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actions import calls
+from actions.transfer_region_leader import TransferRegionLeader
 from executors.changes import Claim
 from executors.protocol import Look, Rest, Say, Seen, Send, next_move
 from schemas import events as e
@@ -720,3 +721,38 @@ def test_all_is_taken_back_before_any_of_it_is_watched() -> None:
     move = next_move(claim, seeing(NOW + 60_000), NOW + 60_000, RULES)
     assert isinstance(move, Send)
     assert (move.intended.step, move.intended.change, move.intended.call) == (4, 0, TWO[0].undo)
+
+
+def test_what_shall_stay_is_looked_at_once_more_when_pd_goes_on_by_itself() -> None:
+    held = TransferRegionLeader(region_id=180, to_store_id=2, hold_s=60)
+    one, figures = claimed(held, healthy(), "on"), held.figures(healthy())
+    hold, move = one.plan.changes
+    events: list[e.Event] = [
+        e.Looked(**ABOUT, attempt=1, facts=healthy(), before=Sample(at_ms=NOW, figures=figures)),
+    ]
+    for step, change in ((1, hold), (2, move)):
+        said = {"step": step, "change": step - 1, "kind": "do", "call": change.do, "window_s": 15}
+        events += [
+            e.StepIntended(**ABOUT, attempt=1, **said),
+            e.StepTaken(**ABOUT, attempt=1, step=step, answer="accepted"),
+        ]
+    good = figures | {"leads": 1.0}
+    samples = [Sample(at_ms=NOW + n, figures=good | {"done": 1.0}) for n in range(3)]
+    events += [e.Sampled(**ABOUT, attempt=1, sample=sample) for sample in samples]
+    settled = e.ChangeUndone(**ABOUT, attempt=1, change=0, settled=True)
+    claim = after(one, *events, settled).claim
+    assert claim is not None
+    now_ms = NOW + 700_000
+    assert next_move(claim, Seen(controls=LIVE), now_ms, RULES) == Look()
+    seen = Seen(controls=LIVE, facts=healthy(), looked_at_ms=now_ms, ended_ms=now_ms)
+    (sampled,) = next_move(claim, seen, now_ms, RULES).events  # type: ignore[union-attr]
+    assert isinstance(sampled, e.Sampled)
+    assert (sampled.sample.figures["after_release"], sampled.sample.figures["leads"]) == (1.0, 0.0)
+    assert "done" not in sampled.sample.figures
+    for leads, outcome in ((0.0, "no_better"), (1.0, "succeeded")):
+        last = Sample(at_ms=now_ms, figures=good | {"leads": leads, "after_release": 1.0})
+        claim = after(one, *events, settled, e.Sampled(**ABOUT, attempt=1, sample=last)).claim
+        assert claim is not None
+        (concluded,) = next_move(claim, seen, now_ms, RULES).events  # type: ignore[union-attr]
+        assert isinstance(concluded, e.Concluded)
+        assert (concluded.outcome, concluded.owed) == (outcome, ())
