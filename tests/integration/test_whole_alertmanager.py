@@ -202,8 +202,12 @@ def test_while_kafka_is_away_the_gateway_says_503_and_nothing_is_lost(
 
     made.until("Alertmanager's retry to be an incident", delivered, 150)
     made.until("everything to be up again", lambda: made.http("gateway", "/readyz").status_code == 200, 90)
-    said = made.steward("test-alert", CLUSTER)
-    assert said.code == 0, said.err + made.logs()
+
+    def told() -> bool:
+        """It waits for a minute itself; on a loaded machine the roles may need more to be members again."""
+        return made.steward("test-alert", CLUSTER, timeout_s=150).code == 0
+
+    made.until("a test alert to have its ticket", told, 240)
 
 
 def _in_v4() -> dict[str, Any]:
