@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from actions import calls
+from actions import calls, regions
 from actions.action import SAMPLES_MIN, Action, Limits, Undo, figure, health, is_settled, never, no, wait
 from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look, NewestOperator, RegionFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample
 
 RETRY_S = 60
-SLOW_SCORE = 80
 BALANCING = frozenset(  # 8.5 names the scheduler, older ones its kind
     {
         "balance-leader",
@@ -126,7 +125,7 @@ class CancelOperator(Action):
 
     def _region(self, region: RegionFacts, facts: Facts, limits: Limits) -> Iterator[Objection]:
         """A learner that lags is what the operator may be about; of voters none may."""
-        reads = (region, *(r for r in facts.troubled if r.id == region.id))
+        reads = regions.reads(region, facts)
         retry_ms = limits.now_ms + RETRY_S * 1000
         if joint := any(r.is_joint() for r in reads):
             yield wait("joint_state", f"region {region.id} changes its replicas", retry_ms)
@@ -150,7 +149,7 @@ class CancelOperator(Action):
         if moved:
             yield no("already_moved", f"region {region.id} has moved from store {from_} to {to} already")
         source = facts.store(from_)
-        if source is None or source.is_busy or not source.slow_score < SLOW_SCORE:
+        if source is None or source.is_strained():
             yield no("relieves_slow_store", f"it takes load off store {from_}, which is busy, slow or not known")
         elif source.has_low_space(facts.low_space_ratio):
             yield no("relieves_full_store", f"it takes data off store {from_}, which is low on space")

@@ -14,7 +14,6 @@ from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId
 
 RETRY_S = 300
-SLOW_SCORE = 80  # what PD itself calls slow
 
 
 class EvictStoreLeaders(Action):
@@ -112,11 +111,7 @@ class EvictStoreLeaders(Action):
         return tuple(
             s
             for s in facts.stores
-            if s.state == "Up"
-            and s.id not in barred
-            and not s.is_busy
-            and s.slow_score < SLOW_SCORE
-            and not s.is_tiflash()
+            if s.state == "Up" and s.id not in barred and not s.is_strained() and not s.is_tiflash()
         )
 
     def plan(self, facts: Facts) -> tuple[Change, ...]:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from actions import calls
 from actions.action import Action, Limits, Undo, figure, health, is_settled, more_low_space, no, wait
-from actions.evict_store_leaders import SLOW_SCORE
 from actions.set_store_weight import region_bytes
 from schemas.events import Finding
 from schemas.facts import UP_HEARTBEAT_S_MAX, Facts, Look, StoreFacts
@@ -139,7 +138,7 @@ class OfflineStore(Action):
         if not len(takers) >= facts.max_replicas:
             text = f"{len(takers)} stores that are Up would be left for {facts.max_replicas} replicas a region"
             yield no("too_few_stores", text)
-        if slow := [s.id for s in takers if s.is_busy or not s.slow_score < SLOW_SCORE]:
+        if slow := [s.id for s in takers if s.is_strained()]:
             text = f"stores {slow} would take over from it, and are busy or slow"
             yield wait("takers_slow", text, limits.now_ms + RETRY_S * 1000)
         each = _data_bytes(store, facts) / max(1, len(heirs))

@@ -48,10 +48,11 @@ def size_bytes(region: RegionFacts) -> int:
     return region.approximate_size_mib * MIB
 
 
-def too_many_writes(region: RegionFacts, limits: Limits) -> Iterator[Objection]:
-    rate, most = region.written_bytes_per_s, limits.policy.leader_move_bytes_per_s_max
-    if not rate <= most:  # so written, what is not a number objects
-        text = f"region {region.id} takes {rate / 1e6:.1f} MB/s of writes, at most {most / 1e6:g}"
+def too_many_writes(what: str, bytes_per_s: float, limits: Limits) -> Iterator[Objection]:
+    """`what`: the region, or a store that it is on, for people."""
+    most = limits.policy.leader_move_bytes_per_s_max
+    if not bytes_per_s <= most:  # so written, what is not a number objects
+        text = f"{what} takes {bytes_per_s / 1e6:.1f} MB/s of writes, at most {most / 1e6:g}"
         yield wait("writes_too_high", text, limits.now_ms + RETRY_S * 1000)
 
 

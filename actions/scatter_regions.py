@@ -15,7 +15,6 @@ from schemas.events import Finding, Outcome
 from schemas.facts import Facts, Look, RegionFacts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample
 
-SLOW_SCORE = 80
 HOT_BYTES_PER_S = 1e6  # from here a region is hot to us; PD calls it so by comparison, and refuses it by itself
 BYTES_MOVED_MAX = 2**35
 OURS = "scatter-region"  # what PD calls the operator
@@ -98,7 +97,7 @@ class ScatterRegions(Action):
     def _takers(self, facts: Facts) -> Iterator[Objection]:
         """PD chooses the stores: each must be able to take a replica of every region."""
         takers, gain = _takers(facts), sum(regions.size_bytes(r) for r in self._regions(facts))
-        if slow := [s.id for s in takers if s.is_busy or s.slow_score >= SLOW_SCORE]:
+        if slow := [s.id for s in takers if s.is_strained()]:
             yield no("takers_slow", f"stores {slow} might get some of them, and are busy or slow")
         if cramped := [
             s.id

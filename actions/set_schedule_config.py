@@ -14,8 +14,6 @@ from schemas.facts import Facts
 from schemas.text import duration
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample
 
-SLOW_SCORE = 80
-
 
 class SetScheduleConfig(Action):
     """Set one key of PD's schedule configuration for `keep_s` seconds, then set it back to what it was.
@@ -99,7 +97,7 @@ class SetScheduleConfig(Action):
 
     def _strained(self, facts: Facts) -> Iterator[Objection]:
         """More work at a time is for stores that can take it."""
-        if strained := [s.id for s in facts.living() if s.is_busy or not s.slow_score < SLOW_SCORE]:
+        if strained := [s.id for s in facts.living() if s.is_strained()]:
             yield no("stores_slow", f"stores {strained} are busy or slow: PD would ask more of them")
 
     def plan(self, facts: Facts) -> tuple[Change, ...]:

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from actions import calls
 from actions.action import Action, Limits, Undo, figure, health, is_settled, low_on_space, more_low_space, no, wait
-from actions.set_store_weight import SLOW_SCORE
 from schemas.events import Finding
 from schemas.facts import Facts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Sample, StoreId
@@ -115,7 +114,7 @@ class SetStoreLimit(Action):
             yield wait("repairs_needed", text, limits.now_ms + RETRY_S * 1000)
 
     def _higher(self, store: StoreFacts, facts: Facts) -> Iterator[Objection]:
-        if slow := [s.id for s in facts.living() if s.is_busy or s.slow_score >= SLOW_SCORE]:
+        if slow := [s.id for s in facts.living() if s.is_strained()]:
             yield no("stores_slow", f"stores {slow} are busy or slow: no more copies now")
         least = (1 - facts.low_space_ratio) * store.capacity_bytes
         if self.limit_type == "add-peer" and not (store.capacity_bytes > 0 and store.available_bytes >= least):

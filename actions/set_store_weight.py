@@ -16,7 +16,6 @@ from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Samp
 
 RETRY_S = 300
 WEIGHT_MIN = 0.1  # all below is an eviction by another name
-SLOW_SCORE = 80
 ODD_BELOW, ODD_ABOVE = 0.01, 100.0  # weights that PD takes, and that no estimate can be made from
 REGIONS_SHARE_MAX = 0.1  # of all replicas
 BYTES_MOVED_MAX = 2**40
@@ -152,7 +151,7 @@ class SetStoreWeight(Action):
         """The stores that would get more must be able to take it."""
         gains, each_bytes = self._gains(facts), region_bytes(facts)
         takers = [s for s in balanced_stores(facts) if gains[s.id] >= 1]
-        if slow := [s.id for s in takers if s.is_busy or s.slow_score >= SLOW_SCORE]:
+        if slow := [s.id for s in takers if s.is_strained()]:
             yield no("takers_slow", f"stores {slow} would get more, and are busy or slow")
         if self.weight_of == "region" and (
             cramped := [

@@ -17,7 +17,6 @@ from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, Samp
 
 RETRY_S = 60
 YOUNG_S = 600  # after a start caches are cold, and memory and disk are as they never are later
-SLOW_SCORE = 80
 WRITTEN_TIMES = 10  # what clients write is written so often, in the log, in flushes and on the way down the levels
 
 
@@ -106,7 +105,7 @@ class SetTikvConfig(Action):
             yield no(*refused)
         else:
             yield from self._setting(facts, limits)
-        if self.key == "storage.block-cache.capacity" and not (store.slow_score < SLOW_SCORE and not store.is_busy):
+        if self.key == "storage.block-cache.capacity" and store.is_strained():
             yield no("target_slow", f"store {store.id} is busy or slow: with a smaller cache it would read still more")
 
         if self.key == "rocksdb.rate-bytes-per-sec":
@@ -181,7 +180,7 @@ class SetTikvConfig(Action):
         if size is not None:
             own["bytes"] = float(size)
         if store is not None:
-            own["slow"] = float(store.is_busy or not store.slow_score < SLOW_SCORE)
+            own["slow"] = float(store.is_strained())
         return health(facts) | own
 
     def abort_if(self, before: Sample, now: Sample) -> tuple[str, str] | None:

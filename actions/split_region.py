@@ -70,7 +70,8 @@ class SplitRegion(Action):
         else:
             yield from regions.in_between(region, facts, limits)
             yield from self._region(region, facts)
-            yield from regions.too_many_writes(region, limits)  # every request is sent again, as when a leader moves
+            # every request is sent again, as when a leader moves
+            yield from regions.too_many_writes(f"region {region.id}", region.written_bytes_per_s, limits)
             yield from regions.ill(region, facts)  # the left half inherits whatever is wrong
         if not facts.tikv_may_split:
             yield no("splits_off", "PD lets TiKV split nothing (enable-tikv-split-region)")

@@ -14,7 +14,6 @@ from schemas.text import duration
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample, StoreId
 
 RETRY_S = 60
-SLOW_SCORE = 80
 _CONFLICTS = ("balance-leader-scheduler", "balance-hot-region-scheduler")  # either could move the leader back
 
 
@@ -82,11 +81,11 @@ class TransferRegionLeader(Action):
             yield no("target_not_up", f"store {target.id} is {target.state}")
         if target.id in facts.evicting or target.id in facts.slow_evicting:
             yield no("target_evicted", f"leaders are kept off store {target.id}")
-        if target.is_busy or target.slow_score >= SLOW_SCORE:
+        if target.is_strained():
             yield no("target_slow", f"store {target.id} is busy or slow (slow_score {target.slow_score})")
         if target.has_low_space(facts.low_space_ratio):
             yield no("target_low_space", f"store {target.id} is low on space")
-        yield from self._writes(f"store {target.id}", target.written_bytes_per_s, limits)
+        yield from regions.too_many_writes(f"store {target.id}", target.written_bytes_per_s, limits)
 
     def _region(self, region: RegionFacts, facts: Facts, limits: Limits) -> Iterator[Objection]:
         if region.is_joint():
@@ -99,16 +98,10 @@ class TransferRegionLeader(Action):
             yield no("no_voter_there", f"store {self.to_store_id} holds no voter of region {region.id}")
         if ill := sorted({*region.down_store_ids, *region.pending_store_ids}):
             yield no("unhealthy_peers", f"region {region.id} has down or lagging replicas on stores {ill}")
-        yield from self._writes(f"region {region.id}", region.written_bytes_per_s, limits)
+        yield from regions.too_many_writes(f"region {region.id}", region.written_bytes_per_s, limits)
         leader = facts.store(region.leader_store_id)
         if leader is not None:
-            yield from self._writes(f"store {leader.id}", leader.written_bytes_per_s, limits)
-
-    def _writes(self, what: str, bytes_per_s: float, limits: Limits) -> Iterator[Objection]:
-        limit = limits.policy.leader_move_bytes_per_s_max
-        if not bytes_per_s <= limit:  # so written, what is not a number objects
-            text = f"{what} takes {bytes_per_s / 1e6:.1f} MB/s of writes, at most {limit / 1e6:g}"
-            yield wait("writes_too_high", text, limits.now_ms + RETRY_S * 1000)
+            yield from regions.too_many_writes(f"store {leader.id}", leader.written_bytes_per_s, limits)
 
     def plan(self, facts: Facts) -> tuple[Change, ...]:
         region = facts.region(self.region_id)

@@ -8,13 +8,11 @@ from math import ceil
 from pydantic import Field
 
 from actions import calls, regions
-from actions.action import Action, Limits, Undo, figure, health, no, wait
+from actions.action import Action, Limits, Undo, figure, health, no
 from schemas.events import Finding
 from schemas.facts import Facts, Look, OperatorFacts, RegionFacts, StoreFacts
 from schemas.values import Bounds, Call, Change, Objection, Premise, Reach, RegionId, Sample, StoreId
 
-RETRY_S = 60
-SLOW_SCORE = 80
 OURS = "admin-move-peer"  # what PD calls the operator
 
 
@@ -92,7 +90,7 @@ class TransferRegionPeer(Action):
             yield from regions.in_between(region, facts, limits)
             yield from regions.without_size(region, limits)
             yield from self._region(region, limits)
-            yield from regions.too_many_writes(region, limits)
+            yield from regions.too_many_writes(f"region {region.id}", region.written_bytes_per_s, limits)
             yield from regions.ill(region, facts)
         if region is not None and target is not None:
             yield from self._room(region, target, facts)
@@ -105,12 +103,9 @@ class TransferRegionPeer(Action):
             yield no("target_not_up", f"store {target.id} is {target.state}: PD would take it all the same")
         if target.is_tiflash():
             yield no("target_is_tiflash", f"store {target.id} is TiFlash: it holds no voters")
-        if target.is_busy or target.slow_score >= SLOW_SCORE or target.id in facts.slow_evicting:
+        if target.is_strained() or target.id in facts.slow_evicting:
             yield no("target_slow", f"store {target.id} is busy or slow (slow_score {target.slow_score})")
-        rate, most = target.written_bytes_per_s, limits.policy.leader_move_bytes_per_s_max
-        if not rate <= most:  # so written, what is not a number objects
-            text = f"store {target.id} takes {rate / 1e6:.1f} MB/s of writes, at most {most / 1e6:g}"
-            yield wait("writes_too_high", text, limits.now_ms + RETRY_S * 1000)
+        yield from regions.too_many_writes(f"store {target.id}", target.written_bytes_per_s, limits)
 
     def _region(self, region: RegionFacts, limits: Limits) -> Iterator[Objection]:
         if self.from_store_id not in region.voter_store_ids():

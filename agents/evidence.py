@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from statistics import median
 
 from schemas.alert_rules import rule_of
-from schemas.facts import Facts, Look, NoFacts, RegionFacts, StoreFacts
+from schemas.facts import SLOW_SCORE, Facts, Look, NoFacts, RegionFacts, StoreFacts
 from schemas.values import AlertRef, Evidence
 
-SLOW_SCORE_MIN = 80  # from here PD counts a store as slow; it evicts by itself at 100 only
 UNEVEN_RATIO = 3.0  # a store that takes so many times the others' median is loaded unevenly
 REGION_SHARE_MIN = 0.25  # a hot region takes at least this share of its leader store's writes
 HOT_RATIO = 2.0  # and that store takes at least so many times the others' median
@@ -286,7 +285,7 @@ def pd_named(alert: AlertRef) -> str:
 
 
 def slow_stores(facts: Facts) -> tuple[StoreFacts, ...]:
-    return tuple(s for s in facts.living() if s.slow_score >= SLOW_SCORE_MIN)
+    return tuple(s for s in facts.living() if s.slow_score >= SLOW_SCORE)
 
 
 def low_stores(facts: Facts) -> tuple[StoreFacts, ...]:

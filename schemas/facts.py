@@ -9,6 +9,7 @@ from schemas.values import Model, StoreId
 StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
 RECOVERY_OVER = ("no on-going recovery", "unsafe recovery finished", "unsafe recovery failed")
 REGION_HEARTBEAT_S = 60  # normally: PD shows what a region took in its last interval, and not how long that was
+SLOW_SCORE = 80  # from here PD counts a store as slow; it evicts by itself at 100 only
 UP_HEARTBEAT_S_MAX = 20  # PD itself calls a store Disconnected after 20 s of silence
 
 
@@ -39,6 +40,10 @@ class StoreFacts(Model):
     def is_tiflash(self) -> bool:
         """Learners only: it never leads."""
         return self.labels.get("engine") == "tiflash"
+
+    def is_strained(self) -> bool:
+        """Busy, or slow: it has enough to do."""
+        return self.is_busy or not self.slow_score < SLOW_SCORE
 
     def has_low_space(self, low_space_ratio: float) -> bool:
         return self.capacity_bytes > 0 and self.available_bytes < (1 - low_space_ratio) * self.capacity_bytes
