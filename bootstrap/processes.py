@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OBSERVING = (*(p.role for p in EDGES), *(p.role for p in OBSERVE))
 ACTING = tuple(p.role for p in ACT if p.role != "execute")
 APART = ("execute",)  # a process of its own: its kernel timers end it when a step is too late
+WITNESSED = frozenset({"remediations", "execute"})  # what their ledgers lose, somebody could do again
 BUILD = "0.1.0"
 MakeHands = Callable[["ControlsPort", str], Hands]
 
@@ -82,6 +83,7 @@ async def run_roles(
                 topic_id=lambda topic: topic_ids.get(topic, ""),
                 on_commit=metrics.committed,
                 close_books_every_s=settings.kafka.close_books_every_s,
+                witness=hands.witness if line.role in WITNESSED else None,
             )
             process.roles.append(Role(line.role, owners.run, owners.stop))
     if watch := getattr(hands.reader, "keep_watch", None):
