@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from schemas.facts import FactsReader
     from schemas.processors import Decides, Record
 
+WITNESSED = frozenset({"remediations", "execute"})  # what their ledgers lose, somebody could do again
+
 
 @dataclass(frozen=True)
 class Hands:
