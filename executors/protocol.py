@@ -25,6 +25,7 @@ from schemas.events import (
     Event,
     ExecutionAborting,
     ExecutionAuthorized,
+    Finding,
     Looked,
     Outcome,
     QuarantineLifted,
@@ -473,12 +474,16 @@ class _Here:
         finding = self.action.probe(step.call, facts)
         if finding in ("applied", "not_started"):
             return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
-        # A PD new to us has to settle first.
-        if self.now_ms <= max(ends_ms, self._led_since_ms(facts)) + int(self.rules.probe_for_s * 1000):
+        return self._told_or_unknown(step, finding, ends_ms, facts)
+
+    def _told_or_unknown(self, step: Step, finding: Finding, since_ms: int, facts: Facts) -> Say | Look | Rest:
+        """Looked for again and again, and in the end a person's matter. A PD new to us has to settle first."""
+        if self.now_ms <= max(since_ms, self._led_since_ms(facts)) + int(self.rules.probe_for_s * 1000):
             return self._rest_then_look()
         text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
         probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)
-        return Say((probed, self._concluded("unknown", "cant_tell", text)))
+        known = replace(self, claim=_further(self.claim, probed, self.now_ms))
+        return Say((probed, known._concluded("unknown", "cant_tell", text)))
 
     # watching
 
@@ -699,7 +704,7 @@ class _Here:
                 )
                 return Say((probed,))
             if finding != "not_started":
-                return self._rest_then_look()
+                return self._told_or_unknown(step, finding, settled_ms, facts)
         return None
 
     def _concluded(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Concluded:

@@ -453,6 +453,27 @@ def test_a_call_that_was_given_up_is_looked_for_once_more_when_a_late_effect_wou
     assert isinstance(moved(run).events[0], e.Concluded)
 
 
+def test_a_late_effect_that_can_not_be_told_is_unknown_after_two_minutes_more() -> None:
+    """The region was merged away: a look would tell nothing for ever, and the claim would bar its cluster."""
+    run = after_the(1, e.StepProbed, "transfer", fate="lost before")
+    assert run.claim is not None
+    run.base = run.base.model_copy(update={"regions": ()})
+    run.seen = replace(run.seen, controls=CONTROLS["frozen"])
+    last_ms = run.claim.steps[0].intended_at_ms + 30_000 + 120_000
+    looked(run, last_ms)
+    assert moved(run) == Rest(last_ms + 2000)
+    looked(run, last_ms + 1, settled=False)
+    assert isinstance(moved(run), Rest), "a PD that leads since a moment has to settle first"
+    looked(run, last_ms + 1)
+    probed, concluded = moved(run).events
+    assert (probed.step, probed.finding) == (1, "cant_tell")
+    assert (concluded.outcome, concluded.code, [c.do for c in concluded.owed]) == (
+        "unknown",
+        "cant_tell",
+        [run.claim.steps[0].call],
+    )
+
+
 @pytest.mark.parametrize(("tier", "settling_ms"), [(1, 50_000), (2, 10_000)])
 def test_when_a_late_effect_would_have_shown_is_said_for_the_clusters_tier(tier: int, settling_ms: int) -> None:
     run = after_the(1, e.StepProbed, fate="lost before")
