@@ -158,7 +158,8 @@ def _count(value: str) -> str:
     return value
 
 
-def _time(value: str) -> str:
+def moment(value: str) -> str:
+    """A time in UTC as people and answers write it, as ClickHouse reads it. Raises ValueError with the reason."""
     expected = "expected a time in UTC, as in 2027-01-31, 2027-01-31 08:00:00 or 2027-01-31T08:00:00.000Z"
     if not _TIME.fullmatch(value):
         raise ValueError(expected)
@@ -181,7 +182,7 @@ def _words(value: str) -> list[str]:
 _READ: Mapping[str, Callable[[str], str | list[str]]] = {
     "String": _text,
     "UInt64": _count,
-    "DateTime64(3, 'UTC')": _time,
+    "DateTime64(3, 'UTC')": moment,
     "Array(String)": _words,
 }
 
