@@ -16,7 +16,7 @@ from actions.action import Action
 from actions.catalogue import parse
 from executors.changes import Claim
 from executors.execute import Execute
-from executors.protocol import AFTER_RELEASE, Look, Rest, Rules, Say, Seen, Send, next_move
+from executors.protocol import AFTER_RELEASE, Ask, Look, Rest, Rules, Say, Seen, Send, next_move
 from infra.replay.lanes import FACTS
 from infra.replay.ledger import NOT_LIVE, Judged, Past
 from infra.replay.record import NEVER_HEARD, NOT_HEARD, as_heard
@@ -29,7 +29,9 @@ LOOKS = "looks of which the record holds what they showed"
 ANSWERS = "answers of PD"
 NOT_SENT = "calls that were not sent"
 WORSE = "looks that showed it get worse"
+NOT_AUDITED = "an audit that did not show a claim"
 LONG_S = 1e7
+ALL = 2**63
 ANEW: dict[str, Any] = {"pd_leader_age_s": 0.0, "pd_leader": "?"}  # a PD that has just begun to lead
 MARKS = ("done", AFTER_RELEASE)
 # What the protocol itself says when it gives up; whatever else stops a claim is an action's own abort condition.
@@ -111,7 +113,7 @@ def _said(claim: Claim, picture: _Picture, now_ms: int, rules: Rules) -> Sequenc
             return events
         case Send(intended):
             return (intended,)
-        case Look() | Rest():
+        case Look() | Ask() | Rest():
             return ()
 
 
@@ -132,11 +134,13 @@ def _taken(claim: Claim, event: e.StepTaken) -> Judged:
 
 
 def _controls(past: Past) -> Iterator[tuple[Seen, tuple[str, ...]]]:
-    """As they were heard; and as they may have been, where nobody could read them for long."""
+    """As they were heard; and as they may have been, where nobody could read them for long. Or the audit was behind."""
+    asked = Seen(controls=past.heard[0], audited=ALL, asked_at_ms=past.at_ms)
     for controls in past.heard:
-        yield Seen(controls=controls), ()
+        yield replace(asked, controls=controls), ()
     for hearing in (NOT_HEARD, NEVER_HEARD):
-        yield Seen(controls=as_heard(past.heard[0], hearing), unheard_since_ms=1), (NOT_LIVE,)
+        yield replace(asked, controls=as_heard(past.heard[0], hearing), unheard_since_ms=1), (NOT_LIVE,)
+    yield replace(asked, audited=0), (NOT_AUDITED,)
 
 
 def _pictures(claim: Claim, past: Past, heard: Seen) -> Iterator[_Picture]:

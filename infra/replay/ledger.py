@@ -23,7 +23,7 @@ IGNORED_CODE = "changes_nothing"
 TRAIL_MAX = 2000  # a draft takes a thousand inputs at most
 PEOPLES = "words of people"
 GONE = "inputs that are not on record any more"
-LOST = "inputs whose causes the broker had lost"
+LOST = "events that the broker had lost"
 NOT_LIVE = "controls that could not be read"
 NOT_SAFE = "a broker that was not safe"
 
@@ -156,6 +156,9 @@ class Ledger:
             return 1
         if cause is None:
             return 1 if isinstance(event, OWNER) or self.lane is None else self._said(run)
+        if isinstance(event, InputRejected) and event.code == "ledger_lost_events":
+            self._outside(run, LOST)
+            return len(run)
         if cause.topic not in (*self.line.reads, "tick") or (cause.topic == "tick" and self.line.role in OBEYS):
             self._adopted(run)
             return len(run)
@@ -164,8 +167,6 @@ class Ledger:
         given = self.recorded.at(cause)
         if given is None:
             self._outside(run, GONE)
-        elif isinstance(event, InputRejected) and event.code == "ledger_lost_events":
-            self._outside(run, LOST)
         elif self._is_chosen(run, given):
             if cause.topic == "approvals":
                 self.report.outside[PEOPLES] += 1
