@@ -136,4 +136,4 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
             now_ms=now_ms,
         )
 
-    return MapStage(line.role, settings.kafka.partitions, look, check)
+    return MapStage(line.role, settings.kafka.partitions, look, check, heard=lambda seen: seen[1].offset)
