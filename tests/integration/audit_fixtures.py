@@ -14,11 +14,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from infra.clickhouse.checkpoints import OWNED
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.rows import Row, row_of
 from infra.clickhouse.sink import Positions, Sink
 from infra.clickhouse.store import Store, open_store
-from infra.clickhouse.verify import OWNED, Kept
+from infra.clickhouse.verify import Kept
 from infra.runners.books import Raw
 from schemas import events as e
 from schemas.chain import Link, edge, identified, stamp
@@ -333,6 +334,15 @@ class StoryReader:
         if not found:
             self._at_end()
         return found
+
+    async def ends(self) -> Positions:
+        return {place: held[-1].offset + 1 for place, held in self._held.items()}
+
+    async def reached(self, ends: Positions) -> bool:
+        return all(self._next.get(place, 0) >= end for place, end in ends.items())
+
+    async def close(self) -> None:
+        return None
 
     async def lag(self) -> Mapping[str, int]:
         lag: dict[str, int] = {}
