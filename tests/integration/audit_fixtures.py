@@ -36,9 +36,10 @@ PARTITIONS = 3
 
 @dataclass
 class Story:
-    """What happened. Each beat comes a second after the one before."""
+    """What happened. Each beat comes a second after the one before. `gaps`: as the markers of transactions leave."""
 
     now_ms: int = START_MS
+    gaps: bool = True
     records: dict[tuple[str, int], list[Raw]] = field(default_factory=dict)
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     beats: int = 0
@@ -64,7 +65,7 @@ class Story:
             alone = topic not in BY_NAME or BY_NAME[topic].partitions == 1
             partition = 0 if alone else int(key[1:]) if key.startswith("~") else partition_of(key, PARTITIONS)
         held = self.records.setdefault((topic, partition), [])
-        offset = held[-1].offset + 1 + (len(held) % 3 == 0) if held else 0  # a transaction's marker takes an offset
+        offset = held[-1].offset + 1 + (self.gaps and len(held) % 3 == 0) if held else 0
         raw = Raw(topic, partition, offset, self.now_ms + 40, key.encode(), value)
         held.append(raw)
         return raw
@@ -242,9 +243,9 @@ def plan_of(cluster: str = CLUSTER, store: int = 4) -> Plan:
     )  # fmt: skip
 
 
-def the_main_story() -> Story:
+def the_main_story(gaps: bool = True) -> Story:
     """A policy is adopted, a store goes slow, leaders are evicted from it and come back."""
-    story = Story()
+    story = Story(gaps=gaps)
     story.says("incidents", e.OwnerStarted(cluster_id="~1", role="incidents", owner="host-1", build="b1"))
     story.says(
         "controls",
