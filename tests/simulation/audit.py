@@ -32,8 +32,8 @@ class ModelTable:
         self._chance, self._call_later = chance, call_later
         self.fails = 0.0
         self.rows: list[Where] = []
-        self.raws: list[bytes] = []  # of each row: the bytes that it says stand there
         self.ends: dict[Place, dict[str, Row]] = {}  # by cluster: the last row of its chain
+        self.raws: list[bytes] = []  # of each row: the bytes that it says stand there
         self._parts: set[str] = set()
 
     @property
@@ -83,14 +83,6 @@ class ModelTable:
             raise AuditUnreachable("nobody answers")
 
 
-def parts_of(batch: Sequence[Row]) -> list[Part]:
-    """What the engine makes of one insert: a part a month, each kept whole or not at all."""
-    months: dict[int, list[Row]] = {}
-    for row in batch:
-        months.setdefault(month_of(row[AT["appended_at"]]), []).append(row)
-    return [tuple(rows) for _, rows in sorted(months.items())]
-
-
 class ModelWitness:
     """As infra.clickhouse.witness.AuditWitness. It is away as often as the table."""
 
@@ -117,6 +109,14 @@ class ModelWitness:
 def _witnessed(row: Row) -> Witnessed:
     own = bytes.fromhex(row[AT["hash"]])
     return Witnessed(row[AT["seq"]], own, row[AT["offset"]], sha256(row[AT["raw"]]))
+
+
+def parts_of(batch: Sequence[Row]) -> list[Part]:
+    """What the engine makes of one insert: a part a month, each kept whole or not at all."""
+    months: dict[int, list[Row]] = {}
+    for row in batch:
+        months.setdefault(month_of(row[AT["appended_at"]]), []).append(row)
+    return [tuple(rows) for _, rows in sorted(months.items())]
 
 
 class ModelTopics:
