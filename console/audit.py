@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +12,28 @@ from typing import Any, TypeVar
 from console.desk import Refusal
 from infra.clickhouse import checkpoints
 from infra.clickhouse.closings import Fold
-from infra.clickhouse.questions import Answer, QuestionRefused, bind, question
+from infra.clickhouse.export import Wanted, export
+from infra.clickhouse.questions import Answer, QuestionRefused, bind, moment, question
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Store
 from infra.clickhouse.verify import Examination, Source, WholeReader
 from infra.publisher import Unreachable
 from schemas.text import clean
 
 T = TypeVar("T")
+
+
+def _moment(field: str, value: str) -> str:
+    try:
+        return moment(value)
+    except ValueError as error:
+        raise Refusal("wrong_use", "bad_params", str(error), field) from None
+
+
+async def _pages(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
+    page = first
+    while page:
+        yield page
+        page = await asyncio.to_thread(next, rest, b"")
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,16 @@ class AuditAnswers:
         if asked.knows_nobody(verdict) and cluster_id not in self.configured:
             raise self._unknown(cluster_id)
         return {**verdict.to_dict(), "ok": verdict.ok, "text": verdict.to_text()}
+
+    async def export(self, cluster_id: str, since: str, until: str) -> AsyncIterator[bytes]:
+        """The record as JSON lines, some at a time (infra.clickhouse.export). Raises Refusal where the store does not
+        answer; one that falls silent later leaves an export without its last line."""
+        given = {"since": since, "until": until}
+        times = {name: _moment(name, value) for name, value in given.items() if value}
+        await self._knows(cluster_id)
+        pages = export(self._store(), Wanted(cluster_id, **times))
+        first = await self._asked(lambda: next(pages, b""))
+        return _pages(first, pages)
 
     async def _knows(self, cluster_id: str) -> None:
         """Of a name that was mistyped, nothing on record would look like nothing wrong."""
