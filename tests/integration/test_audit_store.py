@@ -112,7 +112,7 @@ def test_rows_of_before_say_what_caused_them_and_which_change_they_are_about(
 
 
 def test_the_read_view_reads_in_order_and_lets_filters_reach_the_table(store: Store) -> None:
-    """Else it would keep a hash of every place there is, or read every row for one story: nothing else would show it."""
+    """Else it would keep a hash of every place there is, or read every row for one story: nothing else would show."""
     keep(store, [row_of(r, START_MS) for r in the_main_story().all()])
 
     def told(sql: str) -> str:
@@ -120,7 +120,12 @@ def test_the_read_view_reads_in_order_and_lets_filters_reach_the_table(store: St
 
     whole = "SELECT sum(length(raw)) FROM events_read"
     assert "LimitBySortedStream" in told(f"EXPLAIN PIPELINE {whole}")
-    for filtered in ("incident_id = 'INC-1'", "remediation_id = 'R-1'", f"cluster_id = '{CLUSTER}'", "kind = 'Claimed'"):
+    for filtered in (
+        "incident_id = 'INC-1'",
+        "remediation_id = 'R-1'",
+        f"cluster_id = '{CLUSTER}'",
+        "kind = 'Claimed'",
+    ):
         plan = told(f"EXPLAIN indexes = 1 {whole} WHERE topic = 'outcomes' AND {filtered}")
         read = plan[plan.index("ReadFromMergeTree") :]
         assert f"by_{filtered.partition('_id')[0].partition(' ')[0]}" in read, plan
