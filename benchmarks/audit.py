@@ -1,8 +1,8 @@
 """An audit of any size: one recorded run of the whole pipeline, told again as so many incidents of many clusters.
 
 The engine multiplies it: each copy has a cluster, ids, times, offsets and seqs of its own, in the typed columns and, where
-the length allows, in the bytes; its hashes are those of its bytes, and each follows its predecessor's. What is the same in
-all of them is what people and the model would have said, so the table packs better here than in life.
+the length allows, in the bytes; its hashes are those of its bytes, and each follows its predecessor's. What people and
+the model would have said is the same in all of them, so the table packs better here than in life.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ class Audits:
                 name: f"{name} + toIntervalMillisecond({later})"
                 for name in ("appended_at", "recorded_at", "occurred_at")
             },
-            "valid_until": f"if(toUnixTimestamp(valid_until) = 0, valid_until, valid_until + toIntervalMillisecond({later}))",
+            "valid_until": "if(toUnixTimestamp(valid_until) = 0, valid_until,"
+            f" valid_until + toIntervalMillisecond({later}))",
             **{
                 name: self._renaming(name)
                 for name in ("cluster_id", "incident_id", "remediation_id", "approval_id", "text")

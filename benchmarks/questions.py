@@ -1,4 +1,4 @@
-"""What each named question costs as the audit grows: its time and what it reads, at two sizes a tenfold apart. No broker."""
+"""What each named question costs as the audit grows: time and what is read, at two sizes, one ten times the other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ MB = 1e6
 def run_questions(broker: Broker, size: Size, say: Say) -> list[Row]:
     """A row a question: seconds at the small size, seconds at the large one, which has ten times the rows.
 
-    A hundred million rows are not measured. What the note says of them is what was read at the large size, and ten times
-    what came with the growth before: a straight line through both."""
+    A hundred million rows are not measured: what the note says of them lies on a straight line through both sizes."""
     few, times = size.of(1_000_000, 4_000), size.of(5, 1)
     with tempfile.TemporaryDirectory(prefix="steward-bench-questions-") as path:
         audits = Audits(path)
@@ -37,8 +36,8 @@ def run_questions(broker: Broker, size: Size, say: Say) -> list[Row]:
                     ten.s,
                     LINEAR,
                     "lower",
-                    note=f"rows read: {ten.rows:,} for {one.rows:,}; MB: {ten.bytes / MB:,.1f} for {one.bytes / MB:,.1f}, and "
-                    f"{at_hundred(one, ten):,.0f} of a hundred times as many, by a straight line",
+                    note=f"rows read: {ten.rows:,} for {one.rows:,}; MB: {ten.bytes / MB:,.1f} for"
+                    f" {one.bytes / MB:,.1f}, and {at_hundred(one, ten):,.0f} of a hundred times as many, by a straight line",
                 )
             )
     return rows

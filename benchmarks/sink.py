@@ -39,8 +39,8 @@ def run_sink(broker: Broker, size: Size, say: Say) -> Row:
     best = middle(pairs)
     return Row(
         "sink",
-        f"{len(raws):,} records of every topic, read from Kafka, decoded, made into rows and inserted by the sink in blocks "
-        f"of at most {ROWS_MAX:,}; raw: clickhouse-connect inserts the same rows, already made, in such blocks",
+        f"{len(raws):,} records of every topic, read from Kafka, decoded, made into rows and inserted by the sink in "
+        f"blocks of at most {ROWS_MAX:,}; raw: clickhouse-connect inserts the same rows, already made, in such blocks",
         "rows/s",
         best.raw,
         best.ours,
