@@ -103,6 +103,10 @@ class Secret:
         found = next((n for n in names if (Path(self.where) / n).exists()), names[0])
         return Secret("file", str(Path(self.where) / found), self.field)
 
+    def has(self, name: str) -> bool:
+        """Is there this file in a `dir:` secret? Any other secret is the same for all."""
+        return self.kind != "dir" or (Path(self.where) / name).exists()
+
     def read(self) -> str:
         """The secret itself, without the line end that editors add. Raises ConfigError naming where it should be."""
         if self.kind == "env":

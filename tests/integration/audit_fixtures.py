@@ -248,9 +248,9 @@ def plan_of(cluster: str = CLUSTER, store: int = 4) -> Plan:
     )  # fmt: skip
 
 
-def the_main_story() -> Story:
+def the_main_story(story: Story | None = None) -> Story:
     """A policy is adopted, a store goes slow, leaders are evicted from it and come back."""
-    story = Story()
+    story = story or Story()
     story.says("incidents", e.OwnerStarted(cluster_id="~1", role="incidents", owner="host-1", build="b1"))
     story.says(
         "controls",

@@ -13,7 +13,8 @@ from typing import Any
 from infra.clickhouse.rows import AT, Row, month_of
 from infra.clickhouse.sink import LINGER_S, Positions, Sink
 from infra.clickhouse.store import AuditUnreachable
-from infra.runners.books import Raw
+from infra.runners.books import Raw, Witnessed
+from schemas.values import sha256
 from tests.simulation.brokers import ANY_RECORD, Brokers, raw_of
 from tests.simulation.chance import Chance
 from tests.simulation.clients import End, Link
@@ -30,6 +31,7 @@ class ModelTable:
         self._chance, self._call_later = chance, call_later
         self.fails = 0.0
         self.rows: list[Where] = []
+        self.ends: dict[Place, dict[str, Row]] = {}  # by cluster: the last row of its chain
         self._parts: set[str] = set()
 
     @property
@@ -67,10 +69,46 @@ class ModelTable:
             if (block := repr(part)) not in self._parts:
                 self._parts.add(block)
                 self.rows += [(row[AT["topic"]], row[AT["partition"]], row[AT["offset"]]) for row in part]
+                for row in part:
+                    self._ends(row)
+
+    def _ends(self, row: Row) -> None:
+        ends = self.ends.setdefault((row[AT["topic"]], row[AT["partition"]]), {})
+        last = ends.get(row[AT["cluster_id"]])
+        if row[AT["seq"]] and (last is None or last[AT["offset"]] <= row[AT["offset"]]):
+            ends[row[AT["cluster_id"]]] = row
 
     def _may_be_away(self) -> None:
         if self._chance.happens(self.fails):
             raise AuditUnreachable("nobody answers")
+
+
+class ModelWitness:
+    """As infra.clickhouse.witness.AuditWitness. It is away as often as the table."""
+
+    def __init__(self, table: ModelTable, chance: Chance) -> None:
+        self._table, self._chance = table, chance
+
+    async def tails(self, topic: str, partition: int, since: int) -> Mapping[str, Witnessed] | None:
+        if await self._is_away():
+            return None
+        ends = self._table.ends.get((topic, partition), {}).items()
+        return {cluster: _witnessed(row) for cluster, row in ends if row[AT["offset"]] >= since}
+
+    async def audited(self, cluster_id: str) -> int:
+        if await self._is_away():
+            return 0
+        ends = [ends for (topic, _), ends in self._table.ends.items() if topic == "outcomes"]
+        return max((found[cluster_id][AT["seq"]] for found in ends if cluster_id in found), default=0)
+
+    async def _is_away(self) -> bool:
+        await asyncio.sleep(self._chance.between(0.001, 2))
+        return self._chance.happens(self._table.fails)
+
+
+def _witnessed(row: Row) -> Witnessed:
+    own = bytes.fromhex(row[AT["hash"]])
+    return Witnessed(row[AT["seq"]], own, row[AT["offset"]], sha256(row[AT["raw"]]))
 
 
 class ModelTopics:

@@ -25,7 +25,7 @@ from schemas.facts import Facts, FactsReader, Look
 from schemas.processors import Fenced, Record
 from schemas.values import Call
 from streams.pipeline import ACT, OBSERVE, TOPICS, Processor
-from tests.simulation.audit import Auditor, ModelTable, Where
+from tests.simulation.audit import Auditor, ModelTable, ModelWitness, Where
 from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import History, MeantStop, left_on, put_there_by
@@ -205,6 +205,7 @@ class Simulated(World):
             reader=Distant(None, made.reader, process, ahead_ms),  # type: ignore[arg-type]  # none is needed to read
             writer=lambda cluster, may: Distant(made.writer(cluster, may), made.reader, process, ahead_ms),
             window=lambda window_s: ProcessWindow(process, window_s),
+            witness=ModelWitness(self.table, process.chance) if self.table else None,
         )
 
     # the log and PD

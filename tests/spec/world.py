@@ -129,6 +129,7 @@ class World:
         self.failures: list[BaseException] = []
         self._said = 0
         self.transport = transport(self.pd, self.now_s, self.faults)
+        self.witness: Any = None  # as infra.clickhouse.witness.AuditWitness
 
     # time
 
@@ -183,6 +184,7 @@ class World:
             controls=self.controls,
             deliver=self.sink,
             keys={kid_of(self.key): public_of(self.key)},
+            witness=self.witness,
         )
 
     def own_log(self, line: Processor, partition: int) -> MemoryOwnLog:
@@ -201,6 +203,7 @@ class World:
                 works=made if line.verb == "works" else None,  # type: ignore[arg-type]
                 consults=line.consults,
                 name=f"{line.role}-{partition}",
+                witness=self.witness,
             )
             self.owners.setdefault(line.role, []).append(owner)
             try:
