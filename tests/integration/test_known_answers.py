@@ -227,10 +227,10 @@ KNOWN = {
     ),
     "why-nothing": Known(
         {"incident": "INC-3"},
-        "at remediation what code reason outcome",
+        "at remediation what code reason outcome until",
         [
-            (at(117), "R-3", "ProposalRefused", "store_busy, too_few_replicas", "", ""),
-            (at(118), "R-3", "RemediationClosed", "too_few_replicas", "2 left", ""),
+            (at(117), "R-3", "ProposalRefused", "store_busy, too_few_replicas", "", "", None),
+            (at(118), "R-3", "RemediationClosed", "too_few_replicas", "2 left", "", None),
         ],
     ),
     "which-policy": Known(
