@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
+VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
 
 
 class _Steward(TyperGroup):
@@ -814,10 +816,43 @@ def audit_migrate(as_json: Json = False) -> None:
     _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
 
 
-@audit_app.command("verify", epilog="Example: steward audit verify prod-eu-7")
-def audit_verify(cluster: SomeCluster = None, as_json: Json = False) -> None:
-    """Recompute the chain; the first break is named. Exit 1 if there is one."""
-    said = _client().post("/api/v1/audit/verify", {"cluster": cluster or ""})
+class From(StrEnum):
+    clickhouse = "clickhouse"
+    kafka = "kafka"
+    both = "both"
+
+
+@audit_app.command(
+    "verify",
+    epilog="Example: steward audit verify prod-eu-7    or: steward audit verify --from both",
+)
+def audit_verify(
+    cluster: SomeCluster = None,
+    source: Annotated[
+        From, typer.Option("--from", help="What is judged; both: each, and that they hold the same.")
+    ] = From.clickhouse,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints", help="A directory of them, e.g. your own copy; implies --direct.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute every chain from the bytes; the first break of each is named. Exit 1 if there is one."""
+    if direct or checkpoints is not None:
+        try:
+            said = _commands().verify_audit(_settings(), cluster, source.value, checkpoints)
+        except OSError as error:
+            raise Stopped(
+                UNREACHED, f"checkpoints: {error.filename or checkpoints}: {error.strerror or error}"
+            ) from None
+    else:
+        asked = {"cluster": cluster or "", "source": source.value}
+        said = _client().post("/api/v1/audit/verify", asked, within_s=VERIFIED_WITHIN_S)
     _print(as_json, said, said["text"])
     if not said["ok"]:
         raise typer.Exit(NO)

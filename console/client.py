@@ -48,8 +48,8 @@ class Client:
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         return self._call("GET", path, params={k: v for k, v in params.items() if v not in (None, "")})
 
-    def post(self, path: str, body: Any) -> dict[str, Any]:
-        return self._call("POST", path, json=body)
+    def post(self, path: str, body: Any, within_s: float = ANSWER_WITHIN_S) -> dict[str, Any]:
+        return self._call("POST", path, within_s, json=body)
 
     def post_bytes(self, path: str, body: bytes) -> dict[str, Any]:
         return self._call("POST", path, content=body)
@@ -85,12 +85,12 @@ class Client:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}", "X-Steward-Via": "cli"}
 
-    def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+    def _call(self, method: str, path: str, within_s: float = ANSWER_WITHIN_S, **what: Any) -> dict[str, Any]:
         import httpx
 
         try:
             reply = httpx.request(
-                method, self._url + path, headers=self._headers(), timeout=ANSWER_WITHIN_S, trust_env=False, **what
+                method, self._url + path, headers=self._headers(), timeout=within_s, trust_env=False, **what
             )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise Stopped(WRONG_USE, f"{self._url} is no address of a console") from None

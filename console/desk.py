@@ -57,8 +57,10 @@ class AuditPort(Protocol):
         """{"columns": [...], "rows": [[...], ...]}"""
         ...
 
-    async def verify(self, cluster_id: str) -> Mapping[str, Any]:
-        """{"ok": bool, "text": one line, ...}; empty `cluster_id`: all."""
+    async def verify(
+        self, cluster_id: str, source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
+    ) -> Mapping[str, Any]:
+        """{"ok": bool, "text": the headline and what is below it, ...}; empty `cluster_id`: all."""
         ...
 
     async def export(self, cluster_id: str, since: str, until: str) -> AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -94,6 +94,7 @@ class Question(Body):
 
 class Verify(Body):
     cluster: str = ""
+    source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
 
 
 def app(
@@ -258,7 +259,7 @@ def app(
 
     @api.post("/api/v1/audit/verify")
     async def audit_verify(body: Verify, who: Person) -> dict[str, Any]:
-        return dict(await _audit(audit).verify(body.cluster))
+        return dict(await _audit(audit).verify(body.cluster, body.source))
 
     @api.get("/api/v1/audit/export")
     async def audit_export(who: Person, cluster: str = "", since: str = "", until: str = "") -> StreamingResponse:

@@ -20,6 +20,7 @@ from console.spreadsheet import csv_text
 from console.web import app as web
 from infra.clickhouse.dashboard import FILE
 from infra.clickhouse.questions import QuestionRefused, bind, question, questions
+from infra.clickhouse.verify import Source
 from infra.settings import Secret
 from tests.console.desks import Office
 
@@ -40,7 +41,7 @@ class Audit:
             raise Refusal("wrong_use", "bad_params", str(refused), "params") from None
         return {"columns": COLUMNS, "rows": ROWS, "ok": not question(name).must_be_empty}
 
-    async def verify(self, cluster_id: str) -> Mapping[str, Any]:
+    async def verify(self, cluster_id: str, source: Source = "clickhouse") -> Mapping[str, Any]:
         raise AssertionError("nobody asks here")
 
     async def export(self, cluster_id: str, since: str, until: str) -> AsyncIterator[bytes]:

@@ -14,11 +14,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from infra.clickhouse.checkpoints import OWNED
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.rows import Row, row_of
 from infra.clickhouse.sink import Positions, Sink
 from infra.clickhouse.store import Store, open_store
-from infra.clickhouse.verify import OWNED, Kept
+from infra.clickhouse.verify import Kept
 from infra.runners.books import Raw
 from schemas import events as e
 from schemas.chain import Link, edge, identified, stamp
@@ -36,9 +37,10 @@ PARTITIONS = 3
 
 @dataclass
 class Story:
-    """What happened. Each beat comes a second after the one before."""
+    """What happened. Each beat comes a second after the one before. `gaps`: as the markers of transactions leave."""
 
     now_ms: int = START_MS
+    gaps: bool = True
     records: dict[tuple[str, int], list[Raw]] = field(default_factory=dict)
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     beats: int = 0
@@ -64,7 +66,7 @@ class Story:
             alone = topic not in BY_NAME or BY_NAME[topic].partitions == 1
             partition = 0 if alone else int(key[1:]) if key.startswith("~") else partition_of(key, PARTITIONS)
         held = self.records.setdefault((topic, partition), [])
-        offset = held[-1].offset + 1 + (len(held) % 3 == 0) if held else 0  # a transaction's marker takes an offset
+        offset = held[-1].offset + 1 + (self.gaps and len(held) % 3 == 0) if held else 0
         raw = Raw(topic, partition, offset, self.now_ms + 40, key.encode(), value)
         held.append(raw)
         return raw
@@ -248,9 +250,9 @@ def plan_of(cluster: str = CLUSTER, store: int = 4) -> Plan:
     )  # fmt: skip
 
 
-def the_main_story(story: Story | None = None) -> Story:
+def the_main_story(story: Story | None = None, *, gaps: bool = True) -> Story:
     """A policy is adopted, a store goes slow, leaders are evicted from it and come back."""
-    story = story or Story()
+    story = story or Story(gaps=gaps)
     story.says("incidents", e.OwnerStarted(cluster_id="~1", role="incidents", owner="host-1", build="b1"))
     story.says(
         "controls",
@@ -340,6 +342,15 @@ class StoryReader:
         if not found:
             self._at_end()
         return found
+
+    async def ends(self) -> Positions:
+        return {place: held[-1].offset + 1 for place, held in self._held.items()}
+
+    async def reached(self, ends: Positions) -> bool:
+        return all(self._next.get(place, 0) >= end for place, end in ends.items())
+
+    async def close(self) -> None:
+        return None
 
     async def lag(self) -> Mapping[str, int]:
         lag: dict[str, int] = {}
