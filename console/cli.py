@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
+REPLAY_WITHIN_S = 600.0  # from Kafka, all that is there is read
 
 
 class _Steward(TyperGroup):
@@ -712,6 +713,28 @@ def audit_migrate(as_json: Json = False) -> None:
 def audit_verify(cluster: SomeCluster = None, as_json: Json = False) -> None:
     """Recompute the chain; the first break is named. Exit 1 if there is one."""
     said = _client().post("/api/v1/audit/verify", {"cluster": cluster or ""})
+    _print(as_json, said, said["text"])
+    if not said["ok"]:
+        raise typer.Exit(NO)
+
+
+@app.command(epilog="Example: steward replay INC-c88a7a65")
+def replay(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT", help="As `steward incidents --all` shows it.")],
+    source: Annotated[
+        str, typer.Option("--from", help="clickhouse or kafka. Default: ClickHouse, where there is one.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Decide a past incident again from the record: every decision has to come out the same. Exit 1 if one does not.
+
+    What came from outside is taken as recorded, and counted. Exit 2 for an incident that nobody knows."""
+    try:
+        said = _client().post("/api/v1/replay", {"incident": incident, "source": source}, REPLAY_WITHIN_S)
+    except Stopped as stopped:
+        if stopped.code == "unknown_incident":
+            raise Stopped(WRONG_USE, stopped.text, stopped.code) from None
+        raise
     _print(as_json, said, said["text"])
     if not said["ok"]:
         raise typer.Exit(NO)

@@ -44,20 +44,18 @@ class Client:
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         return self._call("GET", path, params={k: v for k, v in params.items() if v not in (None, "")})
 
-    def post(self, path: str, body: Any) -> dict[str, Any]:
-        return self._call("POST", path, json=body)
+    def post(self, path: str, body: Any, within_s: float = ANSWER_WITHIN_S) -> dict[str, Any]:
+        return self._call("POST", path, within_s, json=body)
 
     def post_bytes(self, path: str, body: bytes) -> dict[str, Any]:
         return self._call("POST", path, content=body)
 
-    def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+    def _call(self, method: str, path: str, within_s: float = ANSWER_WITHIN_S, **what: Any) -> dict[str, Any]:
         import httpx
 
         headers = {"Authorization": f"Bearer {self._token}", "X-Steward-Via": "cli"}
         try:
-            reply = httpx.request(
-                method, self._url + path, headers=headers, timeout=ANSWER_WITHIN_S, trust_env=False, **what
-            )
+            reply = httpx.request(method, self._url + path, headers=headers, timeout=within_s, trust_env=False, **what)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise Stopped(WRONG_USE, f"{self._url} is no address of a console") from None
         except httpx.HTTPError as error:
