@@ -82,6 +82,7 @@ EVERY_ROUTE = [
     ("GET", "/api/v1/events"),
     ("POST", "/api/v1/audit/query"),
     ("POST", "/api/v1/audit/verify"),
+    ("POST", "/api/v1/replay"),
 ]
 
 
@@ -340,6 +341,11 @@ async def test_the_audit_is_asked_through_the_process_that_has_it(web: httpx.Asy
     assert reply.json()["rows"] == [[CLUSTER]]
     assert said(await web.post("/api/v1/audit/query", json={"name": "x"})) == (400, "unknown_question", "name")
     assert (await web.post("/api/v1/audit/verify", json={})).json()["ok"] is True
+
+
+async def test_a_console_without_replays_says_so(web: httpx.AsyncClient, office: Office) -> None:
+    assert said(await web.post("/api/v1/replay", json={"incident": "INC-1"})) == (503, "not_here", "")
+    assert said(await web.post("/api/v1/replay", json={})) == (422, "invalid", "incident")
 
 
 async def test_a_console_that_still_reads_the_log_says_so_but_freezes(web: httpx.AsyncClient, office: Office) -> None:
