@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from bootstrap.production import now_ms, open_audit
 from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from console.desk import ReplayPort
+    from infra.clickhouse.checkpoints import Checkpoints
     from infra.clickhouse.store import Store
     from infra.process import Process, Role
     from infra.publisher import Publisher
@@ -60,12 +63,13 @@ class Edges:
         from prometheus_client import generate_latest
 
         from actions.catalogue import CATALOGUE
-        from console.audit import AuditAnswers
+        from bootstrap.roles import folds
+        from console.audit import AuditAnswers, Evidence
         from console.desk import Desk, Place
         from console.journal import Journal
         from console.keys import signing_key
         from console.web import app
-        from infra.clickhouse.kafka_reader import KafkaReader
+        from infra.clickhouse.kafka_reader import KafkaReader, WholeTopics
         from infra.clickhouse.sink import RecordsLost
         from infra.http import http_role
         from schemas.alertmanager import keyed, parse
@@ -118,9 +122,45 @@ class Edges:
             known_actions=frozenset(CATALOGUE),
             troubles=self.troubles,
         )
-        audit = AuditAnswers(self._store(), tuple(settings.clusters)) if settings.clickhouse else None
-        web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
+        evidence = Evidence(
+            topics=lambda: WholeTopics(self.kafka["console"]),
+            directory=settings.audit.checkpoints,
+            every_s=settings.audit.checkpoints_every_s,
+            folds=folds(settings),
+        )
+        audit = AuditAnswers(self._store() if settings.clickhouse else None, tuple(settings.clusters), evidence)
+        web = app(
+            desk,
+            settings.console.users,
+            audit=audit,
+            replays=self._replays(),
+            metrics=lambda: generate_latest(self.metrics.registry),
+        )
         return http_role("console", web, settings.console.listen)
+
+    def _replays(self) -> ReplayPort:
+        from bootstrap.processes import BUILD
+        from bootstrap.replay import rules_of
+        from console.keys import public_keys
+        from console.replay import Replays
+        from infra.clickhouse.kafka_reader import KafkaReader
+
+        @contextlib.asynccontextmanager
+        async def reading() -> AsyncIterator[KafkaReader]:
+            reader = KafkaReader(self.kafka["console"])
+            try:
+                yield reader
+            finally:
+                await reader.close()
+
+        settings = self.settings
+        return Replays(
+            rules=lambda mode_max: rules_of(settings, public_keys(settings))(mode_max),  # read when it is asked
+            partitions=settings.kafka.partitions,
+            build=BUILD,
+            store=self._store() if settings.clickhouse else None,
+            reader=reading,
+        )
 
     async def _audit(self) -> Role:
         from infra.clickhouse.kafka_reader import KafkaReader
@@ -148,12 +188,34 @@ class Edges:
             if why:
                 self.troubles["audit"] = why
 
-        sink = Sink(store, on_lag=measured, on_trouble=troubled)
+        kept = self._checkpoints()
+        sink = Sink(store, on_lag=measured, on_trouble=troubled, on_kept=kept.take if kept else lambda block: None)
 
         async def stop() -> None:
             sink.stop()
 
         return Role("audit", lambda: sink.keep_at_it(reader, prepare), stop)
+
+    def _checkpoints(self) -> Checkpoints | None:
+        """How far each chain is, in a second place; None: none is configured."""
+        from infra.clickhouse.checkpoints import Checkpoints
+
+        there = self.settings.audit
+        if there.checkpoints is None:
+            return None
+
+        def troubled(why: str) -> None:
+            self.metrics.checkpoint_trouble.set(bool(why))
+            self.troubles.pop("audit.checkpoints", None)
+            if why:
+                self.troubles["audit.checkpoints"] = why
+
+        kept = Checkpoints(
+            there.checkpoints, there.checkpoints_every_s, on_trouble=troubled, on_written=self.metrics.checkpoint.set
+        )
+        self.process.background.append(kept.keep_at_it)
+        self.process.closing.append(kept.close)
+        return kept
 
     def _store(self) -> Store:
         """One for the console and the audit: of a process they share its engine."""

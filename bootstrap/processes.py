@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bootstrap.roles import Hands, rules, stage
+from bootstrap.roles import WITNESSED, Hands, rules, stage
 from infra.settings import ConfigError, Problem, Settings
 from streams.pipeline import ACT, EDGES, OBSERVE, Processor, processor
 
@@ -82,6 +82,7 @@ async def run_roles(
                 topic_id=lambda topic: topic_ids.get(topic, ""),
                 on_commit=metrics.committed,
                 close_books_every_s=settings.kafka.close_books_every_s,
+                witness=hands.witness if line.role in WITNESSED else None,
             )
             process.roles.append(Role(line.role, owners.run, owners.stop))
     if watch := getattr(hands.reader, "keep_watch", None):

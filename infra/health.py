@@ -151,7 +151,11 @@ def audit(
             yield "clickhouse", False, "; ".join(missing), "`steward audit migrate`, with a user that may create tables"
             return
         store.check_settings()
-        yield "clickhouse", True, str(store.place), ""
+        asks = settings.clickhouse and (
+            not settings.clickhouse.credentials or settings.clickhouse.credentials.has("witness")
+        )
+        unasked = "" if asks else "; who acts does not ask it: there is no `witness` among its credentials"
+        yield "clickhouse", True, f"{store.place}{unasked}", ""
         yield from lost(store.positions(), open_kafka)
     except (AuditRefused, AuditUnreachable) as error:
         yield "clickhouse", False, str(error), "is the address right, does it run, may this user read?"

@@ -12,7 +12,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from bootstrap.roles import Hands, rules, stage
+from bootstrap.roles import WITNESSED, Hands, rules, stage
 from executors.execute import WindowPassed
 from infra.runners.maps import Mapped
 from infra.runners.own_log import LiveControls, PartitionLog
@@ -137,6 +137,7 @@ class Process:
             self.name,
             "simulated",
             closes_every_ms=int(self._settings.kafka.close_books_every_s * 1000),
+            witness=hands.witness if line.role in WITNESSED else None,
         )
         owners = self.owners[line.role] = PartitionOwners(line, made, around)
         member = self.members[line.role] = self.member(line)
