@@ -30,6 +30,7 @@ from streams.pipeline import BY_NAME, EDGES, PROCESSORS, TOPICS, Processor, dead
 
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
 DOCTOR = "doctor"  # the principal of `steward doctor`: it looks and writes nothing
+AUDITOR = "auditor"  # the principal of who verifies the record without asking us: it reads everything
 STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
 ANSWERS_WITHIN_S = 5.0  # a broker that says nothing at all to a first question
 CALL_TIMEOUT_S = 15.0
@@ -219,6 +220,7 @@ def grants(prefix: str) -> tuple[Grant, ...]:
     # It stops everything and can do nothing else.
     found |= dict.fromkeys(_topic(STOP, prefix + "controls", "WRITE"))
     found |= dict.fromkeys(_of_doctor(prefix))
+    found |= dict.fromkeys(_of_auditor(prefix))
     return tuple(found)
 
 
@@ -248,6 +250,13 @@ def _of_doctor(prefix: str) -> Iterator[Grant]:
     for line in PROCESSORS:
         yield from _topic(DOCTOR, prefix + dead_letters(line.role), "READ")
     yield Grant(DOCTOR, "group", f"{prefix}unused", "DESCRIBE")
+
+
+def _of_auditor(prefix: str) -> Iterator[Grant]:
+    """Who verifies without asking us: reads everything."""
+    for name in (*(t.name for t in TOPICS), *(dead_letters(p.role) for p in PROCESSORS)):
+        yield from _topic(AUDITOR, prefix + name, "READ")
+    yield Grant(AUDITOR, "group", f"{prefix}unused", "DESCRIBE")
 
 
 def _topic(role: str, name: str, operation: Operation) -> Iterator[Grant]:
