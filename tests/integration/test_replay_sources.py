@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from console.desk import Refusal
 from console.replay import Replays
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.past import past_in, past_on
-from infra.clickhouse.sink import TopicReader
 from infra.clickhouse.store import AuditUnreachable, Store, open_store
+from infra.publisher import Unreachable
 from infra.replay.again import begins_of
 from infra.runners.books import Raw
 from schemas import events as e
@@ -52,12 +52,8 @@ def all_of(world: World) -> list[Raw]:
 
 
 def replays(world: World, store: Store | None, raws: Sequence[Raw]) -> Replays:
-    @asynccontextmanager
-    async def reading() -> AsyncIterator[TopicReader]:
-        yield StoryReader(raws)
-
     keys = {kid_of(world.key): public_of(world.key)}
-    return Replays(rules_of(world.settings, keys), world.log.partitions, "", store, reading)
+    return Replays(rules_of(world.settings, keys), world.log.partitions, "", store, lambda: StoryReader(raws))
 
 
 def incidents(world: World) -> list[str]:
@@ -125,6 +121,13 @@ def test_an_incident_that_nobody_knows_is_said_to_be_unknown(world: World, store
     assert asyncio.run(past_on(StoryReader(all_of(world)), "INC-", 1)) is None
 
 
+class Silent(StoryReader):
+    """A broker that does not answer."""
+
+    async def ends(self) -> Any:
+        raise Unreachable("kafka:9092: no answer")
+
+
 class Away:
     """A store that can't be reached."""
 
@@ -138,7 +141,7 @@ def test_a_source_that_cant_be_reached_is_named(world: World) -> None:
     cases = [
         (replays(world, away, []), "", "audit_unreachable"),
         (replays(world, None, []), "clickhouse", "no_audit"),
-        (replays(world, None, []), "", "kafka_unreachable"),
+        (replace(replays(world, None, []), topics=lambda: Silent([])), "", "kafka_unreachable"),
     ]
     for asked, source, code in cases:
         error = refused(asked, first, source)
