@@ -8,19 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from bootstrap.replay import rules_of
 from console.desk import Refusal
 from console.replay import Replays
+from infra.clickhouse.kafka_reader import WholeTopics
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.past import past_in, past_on
 from infra.clickhouse.store import AuditUnreachable, Store, open_store
 from infra.publisher import Unreachable
 from infra.replay.again import begins_of
 from infra.runners.books import Raw
+from infra.runners.kafka import KafkaSettings
 from schemas import events as e
 from schemas.signing import kid_of, public_of
-from tests.integration.audit_fixtures import StoryReader, sink_all
+from tests.integration.audit_fixtures import PARTITIONS, StoryReader, sink_all
+from tests.integration.test_audit_kafka import make
 from tests.servers import ClickhouseDatabase
 from tests.spec.test_replay import forged, repaired, where
 from tests.spec.world import SMALL, World, live
@@ -104,6 +108,22 @@ def test_rows_that_are_there_twice_are_decided_once(world: World, store: Store) 
     once = asyncio.run(again.replay(incidents(world)[0], "clickhouse"))
     store.query("INSERT INTO events SELECT * FROM events", readonly=False)
     assert asyncio.run(again.replay(incidents(world)[0], "clickhouse")) == once
+
+
+async def test_from_a_real_kafka_it_is_the_same(kafka: str, topic_prefix: str) -> None:
+    """With the times of appending that the record has: decisions go by them."""
+    world = await asyncio.to_thread(live, repaired, **{**SMALL, "partitions": PARTITIONS})
+    settings = KafkaSettings({"bootstrap.servers": kafka}, prefix=topic_prefix, partitions=PARTITIONS)
+    make(settings, **{"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(10**15)})
+    producer = Producer(settings.client)
+    for raw in world.raws():
+        producer.produce(settings.topic(raw.topic), raw.value, raw.key, raw.partition, timestamp=raw.at_ms)
+    assert producer.flush(30) == 0
+    asked = replace(replays(world, None, []), topics=lambda: WholeTopics(settings))
+    (incident,) = incidents(world)
+    said = await asked.replay(incident, "")
+    assert said["ok"], said["text"]
+    assert (said["source"], said["same"]) == ("kafka", dict(world.replayed(incident).same))
 
 
 def refused(asked: Replays, incident: str, source: str) -> Refusal:
