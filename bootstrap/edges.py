@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -143,15 +142,7 @@ class Edges:
         from bootstrap.replay import rules_of
         from console.keys import public_keys
         from console.replay import Replays
-        from infra.clickhouse.kafka_reader import KafkaReader
-
-        @contextlib.asynccontextmanager
-        async def reading() -> AsyncIterator[KafkaReader]:
-            reader = KafkaReader(self.kafka["console"])
-            try:
-                yield reader
-            finally:
-                await reader.close()
+        from infra.clickhouse.kafka_reader import WholeTopics
 
         settings = self.settings
         return Replays(
@@ -159,7 +150,7 @@ class Edges:
             partitions=settings.kafka.partitions,
             build=BUILD,
             store=self._store() if settings.clickhouse else None,
-            reader=reading,
+            topics=lambda: WholeTopics(self.kafka["console"]),
         )
 
     async def _audit(self) -> Role:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -628,15 +628,21 @@ async def verify_topics(
 
 
 async def _read(reader: WholeReader, reading: _Reading, ends: Positions) -> None:
+    async for raws in up_to(reader, ends):
+        for raw in raws:
+            reading.take(Kept(raw))
+
+
+async def up_to(reader: WholeReader, ends: Positions) -> AsyncIterator[Sequence[Raw]]:
+    """What stands before these ends, and what comes with it. Raises Unreachable where the broker falls silent."""
     progress_s = time.monotonic()
     while not await reader.reached(ends):
         try:
             raws = await reader.poll(5000, POLL_S)
         except RecordsLost as error:
             raise Unreachable(f"a topic can't be read to its end: {error}") from error
-        for raw in raws:
-            reading.take(Kept(raw))
         if raws:
+            yield raws
             progress_s = time.monotonic()
         elif time.monotonic() - progress_s > STALLED_S:
             raise Unreachable(f"Kafka gives nothing more for {STALLED_S:.0f} s, and the topics don't end here")
