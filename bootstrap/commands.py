@@ -164,6 +164,7 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
         *health.members("kafka.credentials", settings.kafka.credentials, (*roles, STOP, DOCTOR, AUDITOR)),
         *health.kafka(kafka),
         *health.audit(settings, store, kafka),
+        *health.checkpoints(settings),
         *health.clusters(settings, lambda name: pd_reader(settings, name)),
         *health.model(settings, model, ThinkingFailed),
         *health.sinks(settings),

@@ -163,6 +163,36 @@ def audit(
         store.close()
 
 
+def checkpoints(settings: Settings) -> Iterator[Line]:
+    """Where each chain stands, in a second place. The role `audit` writes it, maybe on another host."""
+    from infra.clickhouse import checkpoints
+
+    there = settings.audit.checkpoints
+    if there is None:
+        if settings.clickhouse is not None:
+            text = "not configured: a tail cut off both table and topics shows nowhere"
+            yield "checkpoints", True, text, "name a directory in [audit] checkpoints, and sync it from there"
+        return
+    try:
+        known = checkpoints.read(there)
+    except OSError as error:
+        yield "checkpoints", False, f"{there}: {error.strerror or error}", "may this user read it?"
+        return
+    if known.fault is not None:
+        do = "keep it as it is, and compare it with your own copy; `audit` goes on in another directory"
+        yield "checkpoints", False, f"{there}: {known.fault.text}", do
+    elif not known.lines:
+        yield (
+            "checkpoints",
+            True,
+            f"{there}: none",
+            "`audit` writes them where it runs, within seconds of its first row",
+        )
+    else:
+        last = known.lines[-1]
+        yield "checkpoints", True, f"{there}: up to n {last.n} of {last.when}", ""
+
+
 def lost(positions: Mapping[Partition, int], open_kafka: Callable[[], KafkaSettings]) -> Iterator[Line]:
     """Partitions that the audit can't go on with: the log ends before what it holds, or begins behind it."""
     do = "records were lost, or this is another broker: find out before anything is written to either"

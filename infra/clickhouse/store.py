@@ -112,6 +112,8 @@ def connect(
     except ImportError as error:
         raise AuditRefused("chDB is not installed: it comes with the extra `embedded`") from error
     except (ClickHouseError, OSError) as error:
+        if place.embedded:
+            raise AuditUnreachable(f"{judged(error, place)}; chDB is one process's: has another opened it?") from error
         raise judged(error, place) from error
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from console.audit import AuditAnswers
+from console.audit import AuditAnswers, Evidence
 from console.desk import Refusal
 from infra.clickhouse.export import COLUMNS
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Result
+from infra.publisher import Unreachable
 from tests.console.desks import CLUSTER
+from tests.integration.audit_fixtures import StoryReader, the_main_story
 
 GONE = "prod-us-1"  # on record, and not configured any more
 
@@ -126,3 +129,54 @@ async def test_a_store_that_says_no_is_a_no_and_one_that_says_nothing_is_not_rea
             error = await refused(asking)
             assert (error.kind, error.code) == (kind, code)
             assert "clickhouse:8443/steward" in error.reason
+
+
+class Topics(StoryReader):
+    """The main story as Kafka has it. `silent`: nobody answers."""
+
+    def __init__(self, silent: bool = False) -> None:
+        super().__init__(the_main_story().all())
+        self.silent, self.closed = silent, False
+
+    async def ends(self) -> Mapping[tuple[str, int], int]:
+        if self.silent:
+            raise Unreachable("Kafka at kafka:9092: no answer")
+        return await super().ends()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_the_topics_alone_are_judged_where_there_is_no_store() -> None:
+    reader = Topics()
+    audit = AuditAnswers(None, (CLUSTER,), Evidence(lambda: reader))
+    said = await audit.verify("", "kafka")
+    assert (said["ok"], said["source"], reader.closed) == (True, "kafka", True)
+    error = await refused(audit.verify("prod-eu-77", "kafka"))
+    assert (error.kind, error.code) == ("not_found", "unknown_cluster")
+    for asking in (audit.verify(""), audit.verify("", "both"), audit.query("freezes", {})):
+        error = await refused(asking)
+        assert (error.kind, error.code, error.field) == ("unavailable", "no_audit", "clickhouse")
+
+
+async def test_both_are_held_against_each_other(table: Table) -> None:
+    said = await AuditAnswers(table, (CLUSTER,), Evidence(Topics)).verify("", "both")  # type: ignore[arg-type]
+    assert said["ok"]  # a table that has everything still to come: that is lag
+    assert said["counts"]["lag"] == len(the_main_story().all())
+    assert said["source"] == "kafka and clickhouse"
+
+
+async def test_topics_that_are_not_reached_are_named_and_the_reader_is_closed() -> None:
+    reader = Topics(silent=True)
+    error = await refused(AuditAnswers(None, (), Evidence(lambda: reader)).verify("", "kafka"))
+    assert (error.kind, error.code, "kafka:9092" in error.reason) == ("unavailable", "kafka_unreachable", True)
+    assert reader.closed
+
+
+async def test_checkpoints_are_those_that_are_configured(tmp_path: Path) -> None:
+    audit = AuditAnswers(None, (CLUSTER,), Evidence(Topics, tmp_path, 3600))
+    said = await audit.verify("", "kafka")
+    assert [b["topic"] for b in said["breaks"]] == ["checkpoints"]  # none is there
+    (tmp_path / "checkpoints-2026-11.jsonl").mkdir()
+    error = await refused(audit.verify("", "kafka"))
+    assert (error.kind, error.code, error.field) == ("unavailable", "checkpoints_unreadable", "audit.checkpoints")

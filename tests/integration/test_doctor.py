@@ -9,6 +9,8 @@ import pytest
 
 from bootstrap.commands import doctor
 from infra import health
+from infra.clickhouse.checkpoints import Checkpoints, files_in
+from infra.clickhouse.rows import row_of
 from infra.embedded import EmbeddedBroker
 from infra.runners.kafka import KafkaSettings
 from infra.settings import Settings, parse
@@ -20,6 +22,7 @@ from schemas.events import DeadLetter
 from schemas.wire import frame
 from streams.pipeline import dead_letters
 from tests.agents.messages_api import fails, messages_api, raw
+from tests.integration.audit_fixtures import the_main_story
 
 pytestmark = pytest.mark.local
 
@@ -130,6 +133,27 @@ def test_each_cluster_is_looked_at_by_itself() -> None:
 
 
 # -- Kafka
+
+
+async def test_checkpoints_are_read_and_a_file_that_was_touched_is_wrong(tmp_path: Path) -> None:
+    given = {"environment": "test", "audit": {"checkpoints": "file:kept"}}
+    settings = parse(given, base=tmp_path)
+    kept = Checkpoints(tmp_path / "kept")
+    ((_, well, text, do),) = health.checkpoints(settings)
+    assert (well, text.endswith("kept: none"), bool(do)) == (True, True, True)
+    kept.take([row_of(r, 1) for r in the_main_story().all()])
+    await kept.write()
+    ((_, well, text, do),) = health.checkpoints(settings)
+    assert (well, "up to n 10 of" in text, do) == (True, True, "")
+    (path,) = files_in(kept.directory)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    ((_, well, text, do),) = health.checkpoints(settings)
+    assert (well, "n 1 not there before it" in text, bool(do)) == (False, True, True)
+
+    assert [*health.checkpoints(parse({"environment": "test"}))] == []
+    table = parse({"environment": "test", "clickhouse": {"url": "chdb:x"}}, base=tmp_path)
+    ((_, well, text, do),) = health.checkpoints(table)
+    assert (well, "shows nowhere" in text, "[audit] checkpoints" in do) == (True, True, True)
 
 
 def test_topics_that_are_missing_are_one_line_and_those_that_differ_a_line_each() -> None:
