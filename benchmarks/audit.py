@@ -1,8 +1,8 @@
 """An audit of any size: one recorded run of the whole pipeline, told again as so many incidents of many clusters.
 
-The engine multiplies it: each copy has a cluster, ids, times, offsets and seqs of its own, in the typed columns and, where
-the length allows, in the bytes; its hashes are those of its bytes, and each follows its predecessor's. What people and
-the model would have said is the same in all of them, so the table packs better here than in life.
+The engine multiplies it: each copy has a cluster, ids, times, offsets and seqs of its own, in the typed columns and,
+where the length allows, in the bytes; its hashes are those of its bytes, and each follows its predecessor's. What
+people and the model would have said is the same in all of them, so the table packs better here than in life.
 """
 
 from __future__ import annotations

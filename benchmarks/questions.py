@@ -37,7 +37,7 @@ def run_questions(broker: Broker, size: Size, say: Say) -> list[Row]:
                     LINEAR,
                     "lower",
                     note=f"rows read: {ten.rows:,} for {one.rows:,}; MB: {ten.bytes / MB:,.1f} for"
-                    f" {one.bytes / MB:,.1f}, and {at_hundred(one, ten):,.0f} of a hundred times as many, by a straight line",
+                    f" {one.bytes / MB:,.1f}, and {at_hundred(one, ten):,.0f} of 100 times as many, by a line",
                 )
             )
     return rows
