@@ -20,7 +20,7 @@ from infra.clickhouse.rows import NAMES, row_of
 from infra.clickhouse.store import Place, Store, connect
 from infra.runners.books import Raw
 from schemas import events as e
-from tests.spec.world import CLUSTER, SMALL, World, live
+from tests.spec.world import CLUSTER, PD_ID, SMALL, World, live
 
 CLUSTERS = 200
 PARTITIONS = 8
@@ -178,7 +178,7 @@ class Audits:
             f" cause_offset + cited_rows * intDiv(k, {PARTITIONS}))",
             "cause_sha": "if(cause_sha = '', '', lower(hex(SHA256(concat(cause_sha, toString(k))))))",
             "digest": "if(digest = '', '', lower(hex(SHA256(concat(digest, toString(k))))))",
-            "payload": self._renaming("payload"),
+            "payload": f"replaceAll({self._renaming('payload')}, '{PD_ID}', toString({PD_ID} + k % {CLUSTERS}))",
             "raw": self._bytes("raw", "event_id", "k"),
             **{
                 name: f"{name} + toIntervalMillisecond({later})"
