@@ -214,7 +214,7 @@ def _id(event_id: str, k: str) -> str:
     return f"if(length({event_id}) = 36, toString(reinterpretAsUUID(sipHash128({k}, {event_id}))), {event_id})"
 
 
-def asked_of(audits: Audits, story: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def asked_of(audits: Audits, story: int) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Every named question as it is asked of one story: name, SQL, bound parameters."""
     about = {**audits.of_story(story), "store": "4"}
     for name, question in questions().items():
