@@ -817,6 +817,31 @@ def audit_migrate(as_json: Json = False) -> None:
     _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
 
 
+@audit_app.command("render", epilog="Example: steward audit render --sharded --cluster prod > audit.sql")
+def audit_render(
+    replicated: Annotated[bool, typer.Option("--replicated", help="Tables that are kept by several servers.")] = False,
+    sharded: Annotated[
+        bool, typer.Option("--sharded", help="Spread by topic and partition; implies --replicated.")
+    ] = False,
+    cluster: Annotated[
+        str, typer.Option(metavar="NAME", help="Of remote_servers: each statement runs on all of it.")
+    ] = "",
+    database: Annotated[str, typer.Option(metavar="NAME", help="Where the tables are made.")] = "steward",
+    as_json: Json = False,
+) -> None:
+    """Print the audit's tables as SQL, for those who make them by hand. Nothing is connected to.
+
+    With none of the options: what `audit migrate` runs on one server."""
+    from infra.clickhouse.migrations import migrations
+    from infra.clickhouse.render import CantRender, Variant, as_text, rendered
+
+    try:
+        statements = rendered(migrations(), Variant(database, replicated, sharded, cluster))
+    except CantRender as error:
+        raise Stopped(WRONG_USE, f"--{error}") from None
+    _print(as_json, {"statements": statements}, as_text(statements))
+
+
 class From(StrEnum):
     clickhouse = "clickhouse"
     kafka = "kafka"

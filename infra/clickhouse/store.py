@@ -28,6 +28,11 @@ DATABASE = "steward"
 # One block, one part, or an error: what is not so would leave a half-written batch behind a kill.
 INSERT_SETTINGS: Mapping[str, Any] = {
     "async_insert": 0,  # 1 by default nowadays: acknowledged before it is kept
+    # Of replicated and distributed tables; others take no notice. Acknowledged means: on most replicas of its shard.
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": 0,  # else select_sequential_consistency promises nothing
+    "insert_quorum_timeout": INSERT_S_MAX * 1000,
+    "distributed_foreground_insert": 1,
     "max_partitions_per_insert_block": 1,
     "throw_on_max_partitions_per_insert_block": 1,
     "min_insert_block_size_rows": 10_000_000,  # the client sends pieces of 2 MB; the engine joins them into one block
@@ -35,7 +40,8 @@ INSERT_SETTINGS: Mapping[str, Any] = {
     "max_execution_time": INSERT_S_MAX,
 }
 _NEVER_SENT = (ProgrammingError, DataError, NotSupportedError)
-_FATE_UNKNOWN = frozenset({159, 209, 210, 236, 394, 999})  # time-outs, network, aborted, cancelled, keeper
+# Time-outs, network, aborted, cancelled, too few replicas for a quorum or no word from them, keeper.
+_FATE_UNKNOWN = frozenset({159, 209, 210, 236, 285, 286, 319, 394, 999})
 
 
 class AuditUnreachable(Exception):
@@ -161,7 +167,10 @@ class Store:
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Where each partition goes on: max(offset) + 1 of what is kept."""
-        sql = "SELECT topic, partition, max(offset) + 1 FROM events GROUP BY topic, partition"
+        sql = (
+            "SELECT topic, partition, max(offset) + 1 FROM events GROUP BY topic, partition"
+            " SETTINGS select_sequential_consistency = 1, skip_unavailable_shards = 0"
+        )
         return {(topic, partition): int(start) for topic, partition, start in self._select(sql, {}, "write").rows}
 
     # reading
