@@ -9,7 +9,7 @@ import pytest
 
 from console.audit import AuditAnswers
 from console.desk import Refusal
-from infra.clickhouse.export import COLUMNS
+from infra.clickhouse.export import COLUMNS, PAGE_BYTES
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Result
 from tests.console.desks import CLUSTER
 
@@ -24,7 +24,9 @@ class Table:
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> Result:
         if self.trouble:
             raise self.trouble
-        if sql.endswith("LIMIT 1"):
+        if "GROUP BY topic, partition" in sql:
+            return Result((), [])
+        if "FROM events " in sql:
             return Result(("cluster_id",), [(c,) for c in (CLUSTER, GONE) if (params or {})["cluster"] == c])
         return Result(("cluster",), [])
 
@@ -100,6 +102,8 @@ class Falling(Table):
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> Result:
         if "GROUP BY topic, partition" in sql:
             return Result((), [("signals", 0, 0, 1)])
+        if "length(raw)" in sql and self.trouble is None:
+            return Result((), [(0, PAGE_BYTES), (1, PAGE_BYTES)])
         found = [0 if name in ("partition", "offset", "seq") else b"" if name == "raw" else "" for name in COLUMNS]
         answer = Result((), [tuple(found)]) if self.trouble is None else super().query(sql, params)
         self.trouble = AuditUnreachable("clickhouse:8443/steward: no answer")

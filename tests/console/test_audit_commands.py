@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from console.cli import app
@@ -52,7 +51,7 @@ class Audit:
         return some()
 
 
-Steward = Callable[..., Result]
+Steward = Callable[..., Any]
 
 
 @pytest.fixture
