@@ -10,8 +10,10 @@ import pytest
 from console.audit import AuditAnswers
 from console.desk import Refusal
 from infra.clickhouse.export import COLUMNS, PAGE_BYTES
+from infra.clickhouse.rows import row_of
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Result
 from tests.console.desks import CLUSTER
+from tests.integration.audit_fixtures import Story
 
 GONE = "prod-us-1"  # on record, and not configured any more
 
@@ -33,7 +35,10 @@ class Table:
     def stream(self, sql: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
         if self.trouble:
             raise self.trouble
-        return iter(())
+        story = Story()
+        for cluster in (CLUSTER, GONE):
+            story.alerted(f"INC-{cluster}", cluster)
+        return (row_of(raw, story.now_ms) for raw in story.all())
 
 
 @pytest.fixture
