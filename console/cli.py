@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
+COLUMNS_MAX = 12  # of a table at a terminal
 VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
 
 
@@ -705,7 +706,9 @@ def audit_query(
 
         print(csv_text(said["columns"], said["rows"]), end="")
     else:
-        _print(as_json, said, _table(said["columns"], said["rows"], "no rows"))
+        wide = sys.stdout.isatty() and len(said["columns"]) > COLUMNS_MAX
+        shown = _records if wide else _table
+        _print(as_json, said, shown(said["columns"], said["rows"], "no rows"))
     if not said.get("ok", True):
         raise typer.Exit(NO)
 
@@ -958,6 +961,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip("\n")
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> str:
+    """Row under row, a line a column, for what is too wide for a table."""
+    width = max(map(len, columns))
+    shown = []
+    for n, row in enumerate(rows, 1):
+        lines = [f"{name:<{width}}  {_clean(str(cell)) or '-'}" for name, cell in zip(columns, row, strict=True)]
+        shown.append("\n".join([f"-- {n} of {len(rows)}", *lines]))
+    return "\n".join(shown) or empty
 
 
 def main() -> None:
