@@ -54,8 +54,8 @@ def export(store: Store, wanted: Wanted, ahead_rows: int = AHEAD_ROWS, page_byte
         topics[f"{topic}/{partition}"] = held
         here = {"topic": topic, "partition": partition, "first": first, "last": last, **wanted.bound()}
         while ahead := store.query(_AHEAD, {**here, "rows": ahead_rows}).rows:
-            for start, end in pages(ahead, page_bytes):
-                rows = store.query(_PAGE, {**here, "first": start, "last": end}).rows
+            for start, stop in pages(ahead, page_bytes):
+                rows = store.query(_PAGE, {**here, "first": start, "last": stop}).rows
                 held["records"] += len(rows)
                 page = b"".join(_line(_record(dict(zip(COLUMNS, row, strict=True)))) for row in rows)
                 digest.update(page)
