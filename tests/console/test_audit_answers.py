@@ -35,10 +35,7 @@ class Table:
     def stream(self, sql: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
         if self.trouble:
             raise self.trouble
-        story = Story()
-        for cluster in (CLUSTER, GONE):
-            story.alerted(f"INC-{cluster}", cluster)
-        return (row_of(raw, story.now_ms) for raw in story.all())
+        return iter(())
 
 
 @pytest.fixture
@@ -65,8 +62,19 @@ async def test_a_cluster_that_is_neither_configured_nor_on_record_is_not_whole(a
         assert f"did you mean {CLUSTER}?" in error.reason
 
 
+class Holding(Table):
+    """Holds an alert of each, and what came of it."""
+
+    def stream(self, sql: str, params: Mapping[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
+        story = Story()
+        for cluster in (CLUSTER, GONE):
+            story.alerted(f"INC-{cluster}", cluster)
+        return (row_of(raw, story.now_ms) for raw in story.all())
+
+
 @pytest.mark.parametrize("cluster", ["", CLUSTER, GONE, "prod-new"])
-async def test_what_is_configured_or_on_record_is_judged(audit: AuditAnswers, cluster: str) -> None:
+async def test_what_is_configured_or_on_record_is_judged(cluster: str) -> None:
+    audit = AuditAnswers(Holding(), (CLUSTER, "prod-new"))  # type: ignore[arg-type]
     assert (await audit.verify(cluster))["ok"]
     assert (await audit.query("freezes", {"cluster": cluster}))["rows"] == []
 
