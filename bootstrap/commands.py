@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit,
 from infra.settings import ConfigError, Problem, Settings
 
 if TYPE_CHECKING:
+    from console.audit import AuditAnswers
     from infra.clickhouse.store import Store
     from infra.clickhouse.verify import Source
     from infra.runners.kafka import KafkaSettings
@@ -195,6 +197,37 @@ def verify_audit(settings: Settings, cluster: str | None, source: Source, direct
     if asked.knows_nobody(verdict) and cluster not in settings.clusters:
         raise ConfigError(Problem("CLUSTER", "text", f"{cluster!r} is neither configured nor on record"))
     return {**verdict.to_dict(), "text": verdict.to_text()}
+
+
+def ask_audit(settings: Settings, name: str, params: Mapping[str, str]) -> dict[str, Any]:
+    """`steward audit query --direct`: in this process, as `auditor`. Raises Refusal, ConfigError."""
+    with _auditors(settings) as answers:
+        return dict(asyncio.run(answers.query(name, params)))
+
+
+def export_audit(settings: Settings, cluster: str, since: str, until: str) -> Iterator[bytes]:
+    """`steward audit export --direct`: some lines at a time, the last by itself. Raises as `ask_audit`, and
+    AuditUnreachable or AuditRefused where the store falls silent on the way."""
+    with _auditors(settings) as answers, asyncio.Runner() as runner:
+        pages = runner.run(answers.export(cluster, since, until))
+
+        async def following() -> bytes:
+            return await anext(pages, b"")
+
+        while page := runner.run(following()):
+            yield page
+
+
+@contextlib.contextmanager
+def _auditors(settings: Settings) -> Iterator[AuditAnswers]:
+    from console.audit import AuditAnswers
+    from infra.topics import AUDITOR
+
+    store = open_audit(settings, AUDITOR, "audit")
+    try:
+        yield AuditAnswers(store, tuple(settings.clusters))
+    finally:
+        store.close()
 
 
 def migrate_audit(settings: Settings) -> list[str]:

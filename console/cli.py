@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
+COLUMNS_MAX = 12  # of a table at a terminal
 VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
 REPLAY_WITHIN_S = 600.0  # from Kafka, all that is there is read
 
@@ -77,6 +78,9 @@ SomeCluster = Annotated[str | None, typer.Argument(metavar="[CLUSTER]", show_def
 OneCluster = Annotated[str, typer.Argument(metavar="CLUSTER")]
 SomeQuestion = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A named question.", show_default=False)]
 Params = Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeat it for more.")]
+Direct = Annotated[
+    bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
+]
 NOT_SAID = "(no reason given)"
 THEIR_MISTAKE = ("unknown_cluster", "no_reason", "too_long", "invalid", "which")  # else a freeze goes round the console
 
@@ -693,6 +697,7 @@ def audit_query(
     param: Params = None,
     listed: Annotated[bool, typer.Option("--list", help="Every question, and what it is for.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180) for spreadsheets.")] = False,
+    direct: Direct = False,
     as_json: Json = False,
 ) -> None:
     """Ask a named question of the record. Without a name: which there are. Exit 1 if a check finds rows."""
@@ -700,13 +705,19 @@ def audit_query(
         return _questions(as_json)
     if as_csv and as_json:
         raise Stopped(WRONG_USE, "--csv or --json: it can't be both")
-    said = _client().post("/api/v1/audit/query", {"name": name, "params": _params(param)})
+    params = _params(param)
+    if direct:
+        said = _commands().ask_audit(_settings(), name, params)
+    else:
+        said = _client().post("/api/v1/audit/query", {"name": name, "params": params})
     if as_csv:
         from console.spreadsheet import csv_text
 
         print(csv_text(said["columns"], said["rows"]), end="")
     else:
-        _print(as_json, said, _table(said["columns"], said["rows"], "no rows"))
+        wide = sys.stdout.isatty() and len(said["columns"]) > COLUMNS_MAX
+        shown = _records if wide else _table
+        _print(as_json, said, shown(said["columns"], said["rows"], "no rows"))
     if not said.get("ok", True):
         raise typer.Exit(NO)
 
@@ -764,12 +775,16 @@ def audit_export(
     since: Annotated[str, typer.Option(help="Appended then or later, in UTC: 2027-01-31, or with its hour.")] = "",
     until: Annotated[str, typer.Option(help="Appended before then.")] = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")] = None,
+    direct: Direct = False,
     as_json: Json = False,
 ) -> None:
     """Write the record as JSON lines: the bytes of every event in base64, with its place in the chain.
 
     The last line has the counts. An export without it is cut off: then FILE is not made, and the exit code is 3."""
-    lines = _client().lines("/api/v1/audit/export", cluster=cluster or "", since=since, until=until)
+    if direct:
+        lines = _commands().export_audit(_settings(), cluster or "", since, until)
+    else:
+        lines = _client().lines("/api/v1/audit/export", cluster=cluster or "", since=since, until=until)
     if output is None:
         _whole(_copied(lines, sys.stdout.buffer))
         return
@@ -857,9 +872,7 @@ def audit_verify(
     source: Annotated[
         From, typer.Option("--from", help="What is judged; both: each, and that they hold the same.")
     ] = From.clickhouse,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
-    ] = False,
+    direct: Direct = False,
     checkpoints: Annotated[
         Path | None,
         typer.Option(
@@ -954,6 +967,9 @@ def _exit_code(error: Exception) -> int | None:
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(error, kind):
             return code
+    refusal = getattr(sys.modules.get("console.desk"), "Refusal", None)  # of a desk in this process
+    if refusal is not None and isinstance(error, refusal):
+        return {"wrong_use": WRONG_USE, "invalid": WRONG_USE, "unavailable": UNREACHED}.get(error.kind, NO)
     return None
 
 
@@ -1006,6 +1022,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip("\n")
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> str:
+    """Row under row, a line a column, for what is too wide for a table."""
+    width = max(map(len, columns))
+    shown = []
+    for n, row in enumerate(rows, 1):
+        lines = [f"{name:<{width}}  {_clean(str(cell)) or '-'}" for name, cell in zip(columns, row, strict=True)]
+        shown.append("\n".join([f"-- {n} of {len(rows)}", *lines]))
+    return "\n".join(shown) or empty
 
 
 def main() -> None:
