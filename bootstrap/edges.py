@@ -29,8 +29,9 @@ class Edges:
     publisher: Callable[[str], Publisher]
     metrics: Metrics
     process: Process
-    store: Store | None = None
+    stores: dict[str, Store] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)  # by role: what is wrong with it now, for `steward status`
+    audit_lag: dict[str, int] | None = None  # by topic; None: the audit runs elsewhere, or has not measured yet
 
     async def make(self, role: str) -> Role:
         make = {"gateway": self._gateway, "console": self._console, "audit": self._audit}[role]
@@ -117,8 +118,9 @@ class Edges:
             take_in=take_in,
             known_actions=frozenset(CATALOGUE),
             troubles=self.troubles,
+            audit_lag=lambda: self.audit_lag,
         )
-        audit = AuditAnswers(self._store(), tuple(settings.clusters)) if settings.clickhouse else None
+        audit = AuditAnswers(self._store("auditor"), tuple(settings.clusters)) if settings.clickhouse else None
         web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
         return http_role("console", web, settings.console.listen)
 
@@ -128,7 +130,7 @@ class Edges:
         from infra.clickhouse.sink import Sink
         from infra.process import Role
 
-        store = self._store()
+        store = self._store("audit")
 
         def prepare() -> None:
             if store.place.embedded:  # its only user; a server is migrated by a role that isn't there at run time
@@ -139,6 +141,7 @@ class Edges:
         self.process.closing.append(reader.close)
 
         def measured(lag: Mapping[str, int]) -> None:
+            self.audit_lag = dict(lag)
             for topic, records in lag.items():
                 self.metrics.lag.labels(topic).set(records)
 
@@ -155,12 +158,14 @@ class Edges:
 
         return Role("audit", lambda: sink.keep_at_it(reader, prepare), stop)
 
-    def _store(self) -> Store:
-        """One for the console and the audit: of a process they share its engine."""
-        if self.store is None:
-            store = self.store = open_audit(self.settings)
+    def _store(self, member: str) -> Store:
+        """With credentials of its own. The embedded engine has one user, and of a process the roles share it."""
+        there = self.settings.clickhouse
+        key = "embedded" if there and there.url.startswith("chdb:") else member
+        if key not in self.stores:
+            store = self.stores[key] = open_audit(self.settings, member)
             self.process.closing.append(lambda: asyncio.to_thread(store.close))
-        return self.store
+        return self.stores[key]
 
 
 async def _publish_alerts(publisher: Publisher, alerts: list[tuple[str, AlertReceived]]) -> None:

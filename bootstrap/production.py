@@ -125,13 +125,14 @@ def production_hands(settings: Settings, roles: Sequence[str], controls: Control
     )
 
 
-def open_audit(settings: Settings) -> Store:
-    """The audit store as configured; it connects when it is first used. Raises ConfigError."""
+def open_audit(settings: Settings, member: str) -> Store:
+    """The audit store as configured, for whom `member` names: `audit` writes, `auditor` reads. It connects when it is
+    first used. Raises ConfigError."""
     from infra.clickhouse.store import open_store
 
     if settings.clickhouse is None:
         raise ConfigError(Problem("clickhouse.url", "nothing", "there is no audit store without it"))
-    return open_store(settings.clickhouse.url, audit_user(settings, "audit"))
+    return open_store(settings.clickhouse.url, audit_user(settings, member))
 
 
 def audit_witness(settings: Settings) -> AuditWitness | None:

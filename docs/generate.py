@@ -29,7 +29,11 @@ WHOLE: Mapping[str, tuple[str, Callable[[], str]]] = {
 # page -> (the name between its markers, what stands there)
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"pipeline": pictures.pipeline},
-    "docs/least-privilege.md": {"kafka": pages.kafka_grants, "pd": pages.pd_calls},
+    "docs/least-privilege.md": {
+        "kafka": pages.kafka_grants,
+        "pd": pages.pd_calls,
+        "clickhouse": pages.clickhouse_grants,
+    },
     "docs/howto/connect-alertmanager.md": {"receiver": pages.receiver},
 }
 
