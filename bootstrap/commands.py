@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from actions.catalogue import CATALOGUE
 from bootstrap.processes import ACTING, APART, OBSERVING, may_listen, run_roles
@@ -19,6 +21,7 @@ from infra.settings import ConfigError, Problem, Settings
 if TYPE_CHECKING:
     from bootstrap.rbac import Row
     from infra.clickhouse.store import Store
+    from infra.clickhouse.verify import Source
     from infra.runners.kafka import KafkaSettings
     from schemas.events import Event
     from schemas.facts import Facts
@@ -79,6 +82,8 @@ def up(settings: Settings, embedded: bool) -> int:
             "STEWARD_KAFKA__BOOTSTRAP": broker.bootstrap,
             "STEWARD_CLICKHOUSE__URL": f"chdb:{kept}",
         }
+        if settings.audit.checkpoints is not None:  # those are of another record
+            environment["STEWARD_AUDIT__CHECKPOINTS"] = f"file:{kept}/checkpoints"
 
         def nearly_full() -> str | None:
             fill = broker.fullest()
@@ -154,7 +159,7 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
     """(what, well, what was found, what to do): everything that the configuration names, reached read-only."""
     from agents.thinking import ThinkingFailed
     from infra import health
-    from infra.topics import DOCTOR, STOP
+    from infra.topics import AUDITOR, DOCTOR, STOP
 
     def kafka() -> KafkaSettings:
         return kafka_settings(settings, DOCTOR)
@@ -173,13 +178,39 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
     of_clickhouse = settings.clickhouse.credentials if settings.clickhouse else None
     return [
         *health.members("clickhouse.credentials", of_clickhouse, ("audit", "auditor", "witness", "migrator")),
-        *health.members("kafka.credentials", settings.kafka.credentials, (*roles, STOP, DOCTOR)),
+        *health.members("kafka.credentials", settings.kafka.credentials, (*roles, STOP, DOCTOR, AUDITOR)),
         *health.kafka(kafka),
         *health.audit(settings, store, kafka),
         *health.clusters(settings, lambda name: pd_reader(settings, name)),
         *health.model(settings, model, ThinkingFailed),
         *health.sinks(settings),
     ]
+
+
+def verify_audit(settings: Settings, cluster: str | None, source: Source, directory: Path | None) -> dict[str, Any]:
+    """`steward audit verify --direct`: in this process, as `auditor`. `directory`: of checkpoints; None: as configured.
+    Raises ConfigError, AuditRefused, AuditUnreachable, Unreachable, or OSError for checkpoints that can't be read."""
+    from bootstrap.roles import folds
+    from infra.clickhouse import checkpoints
+    from infra.clickhouse.kafka_reader import WholeTopics
+    from infra.clickhouse.verify import Examination
+    from infra.topics import AUDITOR
+
+    if directory is not None and not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    place = directory or settings.audit.checkpoints
+    every_s = 0 if directory else settings.audit.checkpoints_every_s  # a copy may be older
+    known = checkpoints.read(place, every_s) if place else checkpoints.Known()
+    asked = Examination(source, cluster, known, folds(settings))
+    store = open_audit(settings, AUDITOR) if source != "kafka" else None
+    try:
+        verdict = asyncio.run(asked.of(store, lambda: WholeTopics(kafka_settings(settings, AUDITOR))))
+    finally:
+        if store is not None:
+            store.close()
+    if asked.knows_nobody(verdict) and cluster not in settings.clusters:
+        raise ConfigError(Problem("CLUSTER", "text", f"{cluster!r} is neither configured nor on record"))
+    return {**verdict.to_dict(), "text": verdict.to_text()}
 
 
 def migrate_audit(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from bootstrap.production import now_ms, open_audit
 from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from infra.clickhouse.checkpoints import Checkpoints
     from infra.clickhouse.store import Store
     from infra.process import Process, Role
     from infra.publisher import Publisher
@@ -61,12 +62,13 @@ class Edges:
         from prometheus_client import generate_latest
 
         from actions.catalogue import CATALOGUE
-        from console.audit import AuditAnswers
+        from bootstrap.roles import folds
+        from console.audit import AuditAnswers, Evidence
         from console.desk import Desk, Place
         from console.journal import Journal
         from console.keys import signing_key
         from console.web import app
-        from infra.clickhouse.kafka_reader import KafkaReader
+        from infra.clickhouse.kafka_reader import KafkaReader, WholeTopics
         from infra.clickhouse.sink import RecordsLost
         from infra.http import http_role
         from schemas.alertmanager import keyed, parse
@@ -120,7 +122,14 @@ class Edges:
             troubles=self.troubles,
             audit_lag=lambda: self.audit_lag,
         )
-        audit = AuditAnswers(self._store("auditor"), tuple(settings.clusters)) if settings.clickhouse else None
+        evidence = Evidence(
+            topics=lambda: WholeTopics(self.kafka["console"]),
+            directory=settings.audit.checkpoints,
+            every_s=settings.audit.checkpoints_every_s,
+            folds=folds(settings),
+        )
+        store = self._store("auditor") if settings.clickhouse else None
+        audit = AuditAnswers(store, tuple(settings.clusters), evidence)
         web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
         return http_role("console", web, settings.console.listen)
 
@@ -151,12 +160,34 @@ class Edges:
             if why:
                 self.troubles["audit"] = why
 
-        sink = Sink(store, on_lag=measured, on_trouble=troubled)
+        kept = self._checkpoints()
+        sink = Sink(store, on_lag=measured, on_trouble=troubled, on_kept=kept.take if kept else lambda block: None)
 
         async def stop() -> None:
             sink.stop()
 
         return Role("audit", lambda: sink.keep_at_it(reader, prepare), stop)
+
+    def _checkpoints(self) -> Checkpoints | None:
+        """How far each chain is, in a second place; None: none is configured."""
+        from infra.clickhouse.checkpoints import Checkpoints
+
+        there = self.settings.audit
+        if there.checkpoints is None:
+            return None
+
+        def troubled(why: str) -> None:
+            self.metrics.checkpoint_trouble.set(bool(why))
+            self.troubles.pop("audit.checkpoints", None)
+            if why:
+                self.troubles["audit.checkpoints"] = why
+
+        kept = Checkpoints(
+            there.checkpoints, there.checkpoints_every_s, on_trouble=troubled, on_written=self.metrics.checkpoint.set
+        )
+        self.process.background.append(kept.keep_at_it)
+        self.process.closing.append(kept.close)
+        return kept
 
     def _store(self, member: str) -> Store:
         """With credentials of its own. The embedded engine has one user, and of a process the roles share it."""

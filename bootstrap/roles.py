@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infra.settings import Settings
-from streams.pipeline import Processor
+from streams.pipeline import PROCESSORS, Processor
 
 if TYPE_CHECKING:
     from executors.execute import Window, Writer
@@ -136,4 +136,16 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
             now_ms=now_ms,
         )
 
-    return MapStage(line.role, settings.kafka.partitions, look, check)
+    return MapStage(line.role, settings.kafka.partitions, look, check, heard=lambda seen: seen[1].offset)
+
+
+def folds(settings: Settings) -> Mapping[str, Decides[Any]]:
+    """By topic, the rules that fold its ledger, without hands: they can decide and do nothing."""
+    none: Any = None
+    handless = Hands(reader=none, writer=none, window=none, controls=none)
+    return {
+        topic: rules(line, settings, handless)
+        for line in PROCESSORS
+        if line.verb in ("decides", "works")
+        for topic in line.writes
+    }

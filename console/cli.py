@@ -12,10 +12,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
+VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
 
 
 class _Steward(TyperGroup):
@@ -74,6 +76,8 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `steward incidents` or
 Everything = Annotated[bool, typer.Option("--all", help="Every cluster.")]
 SomeCluster = Annotated[str | None, typer.Argument(metavar="[CLUSTER]", show_default=False)]
 OneCluster = Annotated[str, typer.Argument(metavar="CLUSTER")]
+SomeQuestion = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A named question.", show_default=False)]
+Params = Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeat it for more.")]
 NOT_SAID = "(no reason given)"
 THEIR_MISTAKE = ("unknown_cluster", "no_reason", "too_long", "invalid", "which")  # else a freeze goes round the console
 
@@ -716,21 +720,125 @@ def leftovers(cluster: OneCluster, as_json: Json = False) -> None:
 
 @audit_app.command("query", epilog="Example: steward audit query owed-undos --param cluster=prod-eu-7")
 def audit_query(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A named question.")],
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeat it for more.")] = None,
+    name: SomeQuestion = None,
+    param: Params = None,
+    listed: Annotated[bool, typer.Option("--list", help="Every question, and what it is for.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180) for spreadsheets.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a named question of the record."""
+    """Ask a named question of the record. Without a name: which there are. Exit 1 if a check finds rows."""
+    if name is None or listed:
+        return _questions(as_json)
+    if as_csv and as_json:
+        raise Stopped(WRONG_USE, "--csv or --json: it can't be both")
+    said = _client().post("/api/v1/audit/query", {"name": name, "params": _params(param)})
+    if as_csv:
+        from console.spreadsheet import csv_text
+
+        print(csv_text(said["columns"], said["rows"]), end="")
+    else:
+        _print(as_json, said, _table(said["columns"], said["rows"], "no rows"))
+    if not said.get("ok", True):
+        raise typer.Exit(NO)
+
+
+@audit_app.command("sql", epilog="Example: steward audit sql owed-undos --param cluster=prod-eu-7 > owed-undos.sql")
+def audit_sql(name: SomeQuestion = None, param: Params = None, as_json: Json = False) -> None:
+    """Print a named question as SQL for ClickHouse's own client, with its parameters. Without a name: which there are.
+
+    Nothing is connected to: run it as any user who may read the table."""
+    from infra.clickhouse.questions import QuestionRefused, question, script
+
+    if name is None:
+        return _questions(as_json)
+    try:
+        asked = question(name)
+        text = script(asked, _params(param))
+    except QuestionRefused as refused:
+        raise Stopped(WRONG_USE, str(refused)) from None
+    _print(as_json, {"name": name, "sql": asked.sql, "script": text}, text)
+
+
+def _questions(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from infra.clickhouse.questions import questions
+
+    rows = [
+        [
+            q.name,
+            ", ".join(p.name if p.default is None else f"[{p.name}]" for p in q.params),
+            "must be none" if q.must_be_empty else "",
+            q.purpose,
+        ]
+        for q in questions().values()
+    ]
+    said = [{k: v for k, v in asdict(q).items() if k != "sql"} for q in questions().values()]
+    _print(as_json, {"questions": said}, _table(["question", "parameters", "rows", "what it answers"], rows))
+
+
+def _params(given: list[str] | None) -> dict[str, str]:
     params = {}
-    for pair in param or ():
+    for pair in given or ():
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise Stopped(WRONG_USE, f"--param: expected K=V, found {_clean(pair)!r}")
+        if key in params:
+            raise Stopped(WRONG_USE, f"--param: {_clean(key)!r} is given twice")
         params[key] = value
-    said = _client().post("/api/v1/audit/query", {"name": name, "params": params})
-    _print(as_json, said, _table(said["columns"], said["rows"], "no rows"))
-    if not said.get("ok", True):
-        raise typer.Exit(NO)
+    return params
+
+
+@audit_app.command("export", epilog="Example: steward audit export prod-eu-7 --since 2027-01-01 -o audit.jsonl")
+def audit_export(
+    cluster: SomeCluster = None,
+    since: Annotated[str, typer.Option(help="Appended then or later, in UTC: 2027-01-31, or with its hour.")] = "",
+    until: Annotated[str, typer.Option(help="Appended before then.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the record as JSON lines: the bytes of every event in base64, with its place in the chain.
+
+    The last line has the counts. An export without it is cut off: then FILE is not made, and the exit code is 3."""
+    lines = _client().lines("/api/v1/audit/export", cluster=cluster or "", since=since, until=until)
+    if output is None:
+        _whole(_copied(lines, sys.stdout.buffer))
+        return
+    part = output.with_name(output.name + ".part")
+    try:
+        with part.open("wb") as file:
+            end = _whole(_copied(lines, file))
+        part.replace(output)
+    except OSError as error:
+        raise Stopped(WRONG_USE, f"--output: can't write {output}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    _print(as_json, {"file": str(output), **end}, f"{end['records']} records, sha256 {end['sha256']}: {output}")
+
+
+def _copied(lines: Iterator[bytes], to: IO[bytes]) -> bytes:
+    """All lines; returns the last."""
+    last = b""
+    for last in lines:
+        to.write(last)
+    to.flush()
+    return last
+
+
+def _whole(last: bytes) -> dict[str, Any]:
+    """What the last line of an export says. Raises Stopped where it is none."""
+    if not (last.startswith(b'{"end":') and last.endswith(b"\n")):
+        raise Stopped(UNREACHED, "the export was cut off: its last line is missing")
+    end: dict[str, Any] = json.loads(last)["end"]
+    return end
+
+
+@audit_app.command("dashboard", epilog="Example: steward audit dashboard > steward-audit.json")
+def audit_dashboard(as_json: Json = False) -> None:
+    """Print a Grafana dashboard over the named questions, to import. Its data source is Grafana's ClickHouse plugin."""
+    from infra.clickhouse.dashboard import FILE
+
+    print(FILE.read_text(), end="")
 
 
 @audit_app.command("migrate", epilog="Example: steward audit migrate")
@@ -740,10 +848,43 @@ def audit_migrate(as_json: Json = False) -> None:
     _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
 
 
-@audit_app.command("verify", epilog="Example: steward audit verify prod-eu-7")
-def audit_verify(cluster: SomeCluster = None, as_json: Json = False) -> None:
-    """Recompute the chain; the first break is named. Exit 1 if there is one."""
-    said = _client().post("/api/v1/audit/verify", {"cluster": cluster or ""})
+class From(StrEnum):
+    clickhouse = "clickhouse"
+    kafka = "kafka"
+    both = "both"
+
+
+@audit_app.command(
+    "verify",
+    epilog="Example: steward audit verify prod-eu-7    or: steward audit verify --from both",
+)
+def audit_verify(
+    cluster: SomeCluster = None,
+    source: Annotated[
+        From, typer.Option("--from", help="What is judged; both: each, and that they hold the same.")
+    ] = From.clickhouse,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints", help="A directory of them, e.g. your own copy; implies --direct.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute every chain from the bytes; the first break of each is named. Exit 1 if there is one."""
+    if direct or checkpoints is not None:
+        try:
+            said = _commands().verify_audit(_settings(), cluster, source.value, checkpoints)
+        except OSError as error:
+            raise Stopped(
+                UNREACHED, f"checkpoints: {error.filename or checkpoints}: {error.strerror or error}"
+            ) from None
+    else:
+        asked = {"cluster": cluster or "", "source": source.value}
+        said = _client().post("/api/v1/audit/verify", asked, within_s=VERIFIED_WITHIN_S)
     _print(as_json, said, said["text"])
     if not said["ok"]:
         raise typer.Exit(NO)

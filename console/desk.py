@@ -7,7 +7,7 @@ either returns what it did, acknowledged by the log, or raises Refusal with a co
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -57,8 +57,14 @@ class AuditPort(Protocol):
         """{"columns": [...], "rows": [[...], ...]}"""
         ...
 
-    async def verify(self, cluster_id: str) -> Mapping[str, Any]:
-        """{"ok": bool, "text": one line, ...}; empty `cluster_id`: all."""
+    async def verify(
+        self, cluster_id: str, source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
+    ) -> Mapping[str, Any]:
+        """{"ok": bool, "text": the headline and what is below it, ...}; empty `cluster_id`: all."""
+        ...
+
+    async def export(self, cluster_id: str, since: str, until: str) -> AsyncIterator[bytes]:
+        """The record as JSON lines, some at a time; what is empty is not asked for."""
         ...
 
 

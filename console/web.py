@@ -9,11 +9,11 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -94,6 +94,7 @@ class Question(Body):
 
 class Verify(Body):
     cluster: str = ""
+    source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
 
 
 def app(
@@ -258,7 +259,12 @@ def app(
 
     @api.post("/api/v1/audit/verify")
     async def audit_verify(body: Verify, who: Person) -> dict[str, Any]:
-        return dict(await _audit(audit).verify(body.cluster))
+        return dict(await _audit(audit).verify(body.cluster, body.source))
+
+    @api.get("/api/v1/audit/export")
+    async def audit_export(who: Person, cluster: str = "", since: str = "", until: str = "") -> StreamingResponse:
+        lines = await _audit(audit).export(cluster, since, until)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     # -- for machines
 

@@ -402,6 +402,41 @@ def _options(command: Any) -> str:
     return table(["argument", "", ""], rows) if rows else "No arguments."
 
 
+def questions() -> str:
+    """Every named question: what for, its parameters, its columns, what to know when reading the answer."""
+    from infra.clickhouse.questions import questions as named
+
+    lines = [
+        "# Questions to the audit",
+        "",
+        "Asked with `steward audit query NAME --param k=v`; `steward audit sql NAME` prints one for ClickHouse's own"
+        " client. How to: [ask the audit](../howto/ask-the-audit.md).",
+        "",
+        table(["question", "what it answers"], [[f"[{q.name}](#{q.name})", q.purpose] for q in named().values()]),
+    ]
+    for asked in named().values():
+        lines += ["", f"## {asked.name}", "", asked.purpose]
+        if asked.must_be_empty:
+            lines += ["", "A check: any row is a finding, and the command exits with 1."]
+        if asked.params:
+            rows = [
+                [f"`{p.name}`", f"`{p.type}`", _question_default(p.default), p.text[:1].upper() + p.text[1:] + "."]
+                for p in asked.params
+            ]
+            lines += ["", table(["parameter", "type", "default", ""], rows)]
+        lines += ["", f"Columns: {_code(asked.columns)}."]
+        lines += ["", *asked.notes] if asked.notes else []
+        lines += ["", f"`{asked.example}`"]
+    return "\n".join(lines)
+
+
+def _question_default(default: str | None) -> str:
+    worked_out = {"@now": "this moment", "@catalogue": "this build's catalogue"}
+    if default is None:
+        return "must be given"
+    return worked_out.get(default) or (f"`{default}`" if default else "empty")
+
+
 def receiver() -> str:
     """What `steward connect prod-eu-7` prints, for a cluster known by one label."""
     from console import onboarding

@@ -307,9 +307,13 @@ class Seen:
         return replace(self, controls=controls, unheard_since_ms=since)
 
 
-def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look | Ask | Send | Rest:
-    """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD."""
-    here = _Here(claim, seen, now_ms, rules, parse(claim.claimed.action, claim.claimed.params))
+def next_move(
+    claim: Claim, seen: Seen, now_ms: int, rules: Rules, action: Action | None = None
+) -> Say | Look | Ask | Send | Rest:
+    """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD.
+
+    `action`: the claim's own, unless somebody answers in its place for looks whose facts are not on record (replay)."""
+    here = _Here(claim, seen, now_ms, rules, action or parse(claim.claimed.action, claim.claimed.params))
     if seen.controls.broken:  # what was done here is not known: the claim stays open, in sight, for a person
         return Rest(now_ms + BROKEN_LOOK_MS)
     if seen.resumed:

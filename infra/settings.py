@@ -322,6 +322,24 @@ class MetricsSettings(Section):
     _listens = field_validator("observe", "act", "execute")(_listen)
 
 
+def _directory(value: Any, info: ValidationInfo) -> Any:
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.startswith("file:") or not value[5:]:
+        raise ValueError("expected file:PATH, a directory; an object store is synced from there")
+    return _base(info) / value[5:]
+
+
+Directory = Annotated[Path | None, BeforeValidator(_directory)]
+
+
+class Audit(Section):
+    """How far each chain is, written to a second place: a tail cut off table and topics shows there alone."""
+
+    checkpoints: Directory = None  # file:PATH, a directory; absent: none are written
+    checkpoints_every_s: float = _seconds(3600, 60, 86_400)  # of what has moved; and when a day's books are closed
+
+
 RESERVED_SINKS = ("log", "all", "none")
 SinkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -344,6 +362,7 @@ class Settings(Section):
     execution: Execution = Execution()
     playbook: Playbook = Playbook()
     metrics: MetricsSettings = MetricsSettings()
+    audit: Audit = Audit()
 
     @property
     def path(self) -> str:

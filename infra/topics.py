@@ -31,6 +31,7 @@ from streams.pipeline import BY_NAME, EDGES, PROCESSORS, TOPICS, Processor, dead
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
 DOCTOR = "doctor"  # the principal of `steward doctor`: it looks and writes nothing
 ADMIN = "admin"  # the principal of `steward topics plan|apply` and `steward rbac audit`; no role
+AUDITOR = "auditor"  # the principal of who verifies the record without asking us: it reads everything
 STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
 ANSWERS_WITHIN_S = 5.0  # a broker that says nothing at all to a first question
 CALL_TIMEOUT_S = 15.0
@@ -222,6 +223,7 @@ def grants(prefix: str) -> tuple[Grant, ...]:
     found |= dict.fromkeys(_topic(STOP, prefix + "controls", "WRITE"))
     found |= dict.fromkeys(_of_doctor(prefix))
     found |= dict.fromkeys(_of_admin(prefix))
+    found |= dict.fromkeys(_of_auditor(prefix))
     return tuple(found)
 
 
@@ -259,6 +261,13 @@ def _of_admin(prefix: str) -> Iterator[Grant]:
         yield from _topic(ADMIN, topic.name, "CREATE")
         yield Grant(ADMIN, "topic", topic.name, "DESCRIBE_CONFIGS")
     yield Grant(ADMIN, "cluster", CLUSTER, "DESCRIBE")
+
+
+def _of_auditor(prefix: str) -> Iterator[Grant]:
+    """Who verifies without asking us: reads everything."""
+    for name in (*(t.name for t in TOPICS), *(dead_letters(p.role) for p in PROCESSORS)):
+        yield from _topic(AUDITOR, prefix + name, "READ")
+    yield Grant(AUDITOR, "group", f"{prefix}unused", "DESCRIBE")
 
 
 def _topic(role: str, name: str, operation: Operation) -> Iterator[Grant]:

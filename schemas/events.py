@@ -268,6 +268,7 @@ class DiagnosisMade(Event):
     reply: str = ""  # the model's own words, bounded
     took_ms: int = 0
     for_people: str = ""  # what remains for a person whatever is done, with the address of what it is about
+    facts: Facts | None = None  # what the evidence was made from; None: not kept (`kept_facts`), or of an older build
 
 
 class DiagnosisAbstained(Event):
@@ -282,6 +283,7 @@ class DiagnosisAbstained(Event):
     prompt_sha256: str = ""
     reply: str = ""
     took_ms: int = 0
+    facts: Facts | None = None  # as of DiagnosisMade; None also where PD gave none
 
 
 # -- tickets and notifications --------------------------------------------------------------------------------------
@@ -412,6 +414,8 @@ class ActionProposed(Event):
     prompt_version: str = ""
     prompt_sha256: str = ""
     synthetic: bool = False
+    facts: Facts | None = None  # what it was chosen by; None: none were needed, or not kept
+    reply: str = ""  # the model's own words, bounded; also where they were no use and the playbook's rule stands
 
 
 class NothingProposed(Event):
@@ -421,6 +425,8 @@ class NothingProposed(Event):
     reason: str
     by: By
     model: str = ""
+    facts: Facts | None = None  # as of ActionProposed; None also where PD gave none
+    reply: str = ""
 
 
 class ProposalValidated(Event):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.clickhouse.fitness import Setting
+from infra.clickhouse.reading import READER_SETTINGS
 from infra.clickhouse.store import INSERT_SETTINGS
 
 HERE = "."  # of a right: the audit's own database as a whole
@@ -78,7 +79,7 @@ AUDITOR = Account(
         Right("SELECT", "system.settings"),
         Right("SELECT", "system.tables"),
     ),
-    {"readonly": 1, "max_execution_time": QUERY_S_MAX, "max_memory_usage": QUERY_BYTES_MAX},
+    {"readonly": 1, **READER_SETTINGS, "max_execution_time": QUERY_S_MAX, "max_memory_usage": QUERY_BYTES_MAX},
 )
 WITNESS = Account(
     "witness",
@@ -88,7 +89,7 @@ WITNESS = Account(
         Right("SELECT", "events", (*_PLACE, "cluster_id", "seq", "hash", "raw", "appended_at", "recorded_at")),
         Right("SELECT", "system.settings"),
     ),
-    {"readonly": 1, "max_execution_time": WITNESS_S_MAX, "max_memory_usage": WITNESS_BYTES_MAX},
+    {"readonly": 1, **READER_SETTINGS, "max_execution_time": WITNESS_S_MAX, "max_memory_usage": WITNESS_BYTES_MAX},
 )
 MIGRATOR = Account(
     "migrator",
@@ -156,6 +157,7 @@ def render(database: str) -> str:
         "-- Users, roles, rights and settings of TiKV Steward's audit, for whoever administers ClickHouse.",
         "-- Put the hash of a password of your own into each CREATE USER (printf %s PASSWORD | sha256sum): as it",
         "-- stands the server refuses it. The files of [clickhouse] credentials then say LOGIN:PASSWORD.",
+        f"-- A server that does not know {', '.join(READER_SETTINGS)} does not need it: leave it out there.",
     ]
     for comment, made in statements(database):
         lines += ["", f"-- {comment}", *(f"{statement};" for statement in made)]
@@ -235,6 +237,8 @@ def unfixed(of: Account, settings: Mapping[str, Setting]) -> list[str]:
     found = []
     for name, wanted in of.settings.items():
         if name not in settings:
+            if name in READER_SETTINGS:  # older servers need it as little as they know it
+                continue
             found.append(f"{name} is not known to this server; it should be {wanted}")
             continue
         there = settings[name]

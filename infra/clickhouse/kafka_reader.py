@@ -15,6 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from infra.clickhouse.sink import Positions, RecordsLost
+from infra.publisher import Unreachable
 from infra.runners.books import Raw
 from infra.runners.kafka import KafkaSettings, raw_of
 from streams.pipeline import BY_NAME
@@ -137,12 +138,15 @@ class KafkaReader:
 
     def _start(self, place: tuple[str, int]) -> int:
         start = self._wanted.get(place, 0)
-        if not may_lose_its_head(place[0]):
+        if not self._may_lack_its_head(place[0]):
             return start
         low, _ = self._ends(place)
         if low > start:
             _log.warning("alerts have gone before they were read", topic=place[0], partition=place[1], lost=low - start)
         return max(start, low)
+
+    def _may_lack_its_head(self, topic: str) -> bool:
+        return may_lose_its_head(topic)
 
     def _ends(self, place: tuple[str, int], cached: bool = False) -> tuple[int, int]:
         topic = TopicPartition(self._settings.topic(place[0]), place[1])
@@ -161,3 +165,38 @@ class KafkaReader:
             return self._lag  # as it was when it was last known
         self._lag = dict(lag)
         return self._lag
+
+
+class WholeTopics(KafkaReader):
+    """infra.clickhouse.verify.WholeReader: what is there is read, from where it begins; what is missing is for who
+    verifies to say. Where Kafka can't be read Unreachable is raised."""
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        try:
+            return await super().poll(max_records, timeout_s)
+        except KafkaException as failure:
+            raise Unreachable(f"{self._settings.where}: {failure.args[0].str()}") from failure
+
+    async def ends(self) -> Positions:
+        """Where each partition ends now, by the broker; what stands behind an open transaction is not there yet."""
+        return await asyncio.to_thread(self._ends_now)
+
+    async def reached(self, ends: Positions) -> bool:
+        """Has everything before these been handed out?"""
+        return all(self._next.get(place, 0) >= end for place, end in ends.items())
+
+    def _may_lack_its_head(self, topic: str) -> bool:
+        return True
+
+    def _ends_now(self) -> dict[tuple[str, int], int]:
+        try:
+            self._consumer.list_topics(timeout=CALL_TIMEOUT_S)
+            self._refresh()
+            found = {place: self._ends(place)[1] for place in self._next}
+        except KafkaException as failure:
+            raise Unreachable(f"{self._settings.where}: {failure.args[0].str()}") from failure
+        if not found:
+            raise Unreachable(f"{self._settings.where}: no topic of ours is there, or none that may be described")
+        if silent := [f"{topic}/{partition}" for (topic, partition), end in found.items() if end < 0]:
+            raise Unreachable(f"{self._settings.where}: where {silent[0]} ends is not said")
+        return found

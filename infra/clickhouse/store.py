@@ -19,6 +19,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Not
 
 from infra.clickhouse.fitness import Finding, Setting, Table, Traces, touched, unfit_settings, unfit_table
 from infra.clickhouse.migrations import unapplied
+from infra.clickhouse.reading import READER_SETTINGS
 from infra.clickhouse.rows import COLUMNS, NAMES, Row
 
 INSERT_S_MAX = 60  # what the server may take for one block
@@ -262,10 +263,14 @@ class Store:
     def _opened(self, readonly: bool) -> Client:
         if self.place.embedded:
             client = connect(self.place, None, database=self.place.database, settings={})
+            for name, value in READER_SETTINGS.items():
+                client.command(f"SET {name} = {value}")
             if readonly:
                 client.command("SET readonly = 1")  # for good: nothing can set it back
             return client
         client = connect(self.place, self._credentials, database=self.place.database, settings={})
+        for name, value in changes(self.place, client.server_settings).items():
+            client.set_client_setting(name, value)
         already = client.server_settings.get("readonly")
         if readonly and (already is None or str(already.value) == "0"):
             client.set_client_setting("readonly", 1)
@@ -273,6 +278,21 @@ class Store:
 
     def _judged(self, error: Exception) -> Exception:
         return judged(error, self.place)
+
+
+def changes(place: Place, found: Mapping[str, Any]) -> dict[str, int]:
+    """Which of READER_SETTINGS have to be set on a server whose settings these are: each with its `value`, and
+    `readonly` where the user may not change it. Raises AuditRefused where one has to be set and can't be."""
+    wrong = {n: v for n, v in READER_SETTINGS.items() if n in found and str(found[n].value) != str(v)}
+    fixed = [
+        f"{place}: {name} is {found[name].value} and this user may not change it: answers may miss rows; put"
+        f" {name} = {value} into its settings profile"
+        for name, value in wrong.items()
+        if found[name].readonly
+    ]
+    if fixed:
+        raise AuditRefused(*fixed)
+    return wrong
 
 
 def open_store(url: str, credentials: tuple[str, str] | None = None, database: str | None = None) -> Store:

@@ -389,14 +389,15 @@ class Books(Generic[S]):
     def _can_load(self, event: BookClosed | DayClosed) -> bool:
         return event.state_schema == self.saved().schema
 
-    def restore(self, raw: Raw) -> None:
-        """Fold one record of the own topic. One that can't be read or folded, or does not continue what stands before
-        it, breaks its cluster's ledger: the fold goes on, but nothing is written to that cluster any more.
+    def restore(self, raw: Raw, known: Decoded | None = None) -> None:
+        """Fold one record of the own topic, decoded already where it is `known`. One that can't be read or folded, or
+        does not continue what stands before it, breaks its cluster's ledger: the fold goes on, but nothing is written
+        to that cluster any more.
 
         Where the fold begins with closed books, what stands before a cluster's own book is in it already."""
         self.ends = raw.offset + 1
         try:
-            decoded = admitted(raw, self.partitions)
+            decoded = known or admitted(raw, self.partitions)
         except Unreadable as error:
             key = (raw.key or b"").decode("utf-8", "replace") or f"~{self.partition}"
             if len(key) > CLUSTER_ID_CHARS_MAX:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import heapq
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from schemas.topics import partition_of
 from schemas.wire import frame
 from streams.pipeline import BY_NAME, dead_letters
 
-SWEPT_ABOVE = 100  # timers: asyncio throws cancelled ones away where there are more
+SWEPT_ABOVE, SWEPT_SHARE = 100, 0.5  # timers: asyncio throws cancelled ones away where there are more, and so many are
 
 
 class _NothingToPoll(selectors.SelectSelector):
@@ -34,31 +35,75 @@ class _NothingToPoll(selectors.SelectSelector):
         return super().select(None) if timeout is None else []
 
 
+class _Call(asyncio.TimerHandle):
+    """A callback that the loop owes. asyncio's own takes twice as long to make, and what they all cost is most of what
+    waiting costs. Two that are due at the same time are in no order: as asyncio has it."""
+
+    __slots__ = ()
+
+    def __init__(self, loop: JumpingLoop, callback: Callable[..., object], args: Any, context: Any) -> None:
+        self._loop, self._callback, self._args = loop, callback, args  # type: ignore[attr-defined]
+        self._context = contextvars.copy_context() if context is None else context  # type: ignore[attr-defined]
+        self._cancelled = self._scheduled = False
+        self._repr = self._source_traceback = None  # type: ignore[attr-defined]
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
 class JumpingLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time: where nothing is ready, it is at once the time of the next timer."""
 
     def __init__(self, start_s: float) -> None:
         super().__init__(_NothingToPoll())
         self._virtual_s = start_s
+        self._timers: list[tuple[float, _Call]] = []  # a heap
 
     def time(self) -> float:
         return self._virtual_s
 
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        call = _Call(self, callback, args, context)
+        self._ready.append(call)  # type: ignore[attr-defined]
+        return call
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        call = _Call(self, callback, args, context)
+        call._when, call._scheduled = when, True
+        heapq.heappush(self._timers, (when, call))
+        return call
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        return self.call_at(self._virtual_s + delay, callback, *args, context=context)
+
     def _run_once(self) -> None:
         """As asyncio's, in its order, without a look for sockets."""
-        timers: Any = self._scheduled  # type: ignore[attr-defined]
         ready: Any = self._ready  # type: ignore[attr-defined]
-        while timers and timers[0]._cancelled:  # asyncio drops them later, and would sleep for real until the next one
-            heapq.heappop(timers)._scheduled = False
-            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
-        if not ready and timers:
-            due_s = timers[0]._when
-            self._virtual_s = max(self._virtual_s, due_s + 1e-6)  # beyond it by more than a float of this size loses
-        if self._debug or len(timers) > SWEPT_ABOVE or not (ready or timers):  # type: ignore[attr-defined]
-            return super()._run_once()  # type: ignore[misc, no-any-return]
+        timers = self._timers
+        while timers and timers[0][1]._cancelled:  # asyncio drops them later, and would sleep for real until the next
+            heapq.heappop(timers)[1]._scheduled = False
+            self._timer_cancelled_count -= 1
+        if len(timers) > SWEPT_ABOVE and self._timer_cancelled_count / len(timers) > SWEPT_SHARE:
+            for _, call in timers:
+                call._scheduled = not call._cancelled
+            timers = self._timers = [timer for timer in timers if timer[1]._scheduled]
+            heapq.heapify(timers)
+            self._timer_cancelled_count = 0
+        if not ready:
+            if timers:
+                self._virtual_s = max(self._virtual_s, timers[0][0] + 1e-6)  # more than a float of this size loses
+            elif not self._stopping:  # type: ignore[attr-defined]
+                self._process_events(self._selector.select(None))  # type: ignore[attr-defined]
         ends_s = self._virtual_s + self._clock_resolution  # type: ignore[attr-defined]
-        while timers and timers[0]._when < ends_s:
-            due = heapq.heappop(timers)
+        while timers and timers[0][0] < ends_s:
+            due = heapq.heappop(timers)[1]
             due._scheduled = False
             ready.append(due)
         for _ in range(len(ready)):

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from infra.clickhouse.grants import Account, account, beyond, grants_of, held, short, unfixed
 from infra.clickhouse.migrate import migrate
-from infra.clickhouse.questions import questions
+from infra.clickhouse.questions import bind, questions
 from infra.clickhouse.rows import row_of
 from infra.clickhouse.store import DATABASE, AuditRefused, Store, open_store
 from infra.clickhouse.verify import verify_store
@@ -114,8 +114,8 @@ def does(store: Store, member: str) -> list[str]:
     verdict = verify_store(store)
     assert verdict.ok, verdict.breaks
     for asked in questions().values():
-        params = {p.name: p.default if p.default is not None else EXAMPLES[p.type] for p in asked.params}
-        store.query(asked.sql, params)
+        given = {p.name: EXAMPLES[p.type] for p in asked.params if p.default is None}
+        store.query(asked.sql, bind(asked, given))
     assert store.is_there()
     assert store.touched() == []
     return [f"{verdict.counts['records']} records, {len(questions())} questions"]

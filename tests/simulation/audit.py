@@ -21,6 +21,7 @@ from tests.simulation.clients import End, Link
 from tests.simulation.partitions import Place
 
 Where = tuple[str, int, int]  # a record's topic, partition and offset
+Part = tuple[Row, ...]
 AWAY_S = 20.0  # an insert whose answer doesn't come is given up after so long; by then it is kept or never
 
 
@@ -32,6 +33,7 @@ class ModelTable:
         self.fails = 0.0
         self.rows: list[Where] = []
         self.ends: dict[Place, dict[str, Row]] = {}  # by cluster: the last row of its chain
+        self.raws: list[bytes] = []  # of each row: the bytes that it says stand there
         self._parts: set[str] = set()
 
     @property
@@ -54,21 +56,19 @@ class ModelTable:
 
     def insert(self, batch: Sequence[Row]) -> None:
         self._may_be_away()
-        months: dict[int, list[Row]] = {}
-        for row in batch:
-            months.setdefault(month_of(row[AT["appended_at"]]), []).append(row)
-        parts = [tuple(rows) for _, rows in sorted(months.items())]
+        parts = parts_of(batch)
         if not self._chance.happens(self.fails):
             return self._keep(parts)
         kept = self._chance.some_of(parts)
         self._call_later(self._chance.between(0, AWAY_S - 1), self._keep, kept)
         raise AuditUnreachable("no answer came")
 
-    def _keep(self, parts: Sequence[tuple[Row, ...]]) -> None:
+    def _keep(self, parts: Sequence[Part]) -> None:
         for part in parts:
             if (block := repr(part)) not in self._parts:
                 self._parts.add(block)
                 self.rows += [(row[AT["topic"]], row[AT["partition"]], row[AT["offset"]]) for row in part]
+                self.raws += [row[AT["raw"]] for row in part]
                 for row in part:
                     self._ends(row)
 
@@ -109,6 +109,14 @@ class ModelWitness:
 def _witnessed(row: Row) -> Witnessed:
     own = bytes.fromhex(row[AT["hash"]])
     return Witnessed(row[AT["seq"]], own, row[AT["offset"]], sha256(row[AT["raw"]]))
+
+
+def parts_of(batch: Sequence[Row]) -> list[Part]:
+    """What the engine makes of one insert: a part a month, each kept whole or not at all."""
+    months: dict[int, list[Row]] = {}
+    for row in batch:
+        months.setdefault(month_of(row[AT["appended_at"]]), []).append(row)
+    return [tuple(rows) for _, rows in sorted(months.items())]
 
 
 class ModelTopics:

@@ -349,19 +349,27 @@ class ModelClients:
         return ModelReader(self, committed_only, says_end)
 
     async def on(self, thread: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        lock = self._threads.setdefault(thread, asyncio.Lock())
+        lock, loop = self._threads.setdefault(thread, asyncio.Lock()), asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
 
-        async def run() -> T:
-            async with lock:
-                self.queued -= 1
-                return await call()
+        async def run() -> None:
+            try:
+                async with lock:
+                    self.queued -= 1
+                    found = await call()
+            except Exception as error:
+                loop.call_soon(_raise, answer, error)
+            except asyncio.CancelledError:
+                loop.call_soon(answer.cancel)
+                raise
+            else:
+                loop.call_soon(_tell, answer, found)
 
         if lock.locked():
             self.process.brokers.wake(self)  # a poll that waits returns, for who comes after it
         self.queued += 1
-        task = asyncio.ensure_future(run())
-        task.add_done_callback(_heard)
-        return await asyncio.shield(task)
+        loop.create_task(run())
+        return await answer
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -373,7 +381,13 @@ class ModelClients:
         return None
 
 
-def _heard(task: asyncio.Task[Any]) -> None:
+def _tell(answer: asyncio.Future[T], found: T) -> None:
+    """Unless nobody waits any more."""
+    if not answer.done():
+        answer.set_result(found)
+
+
+def _raise(answer: asyncio.Future[Any], error: Exception) -> None:
     """What it has raised is nobody's business where nobody waits any more."""
-    if not task.cancelled():
-        task.exception()
+    if not answer.done():
+        answer.set_exception(error)

@@ -13,6 +13,7 @@ from schemas.lifecycle import TRANSITIONS
 from tests.simulation.__main__ import main
 from tests.simulation.histories import Told, planned, tell
 from tests.simulation.plants import PLANTS
+from tests.simulation.world import hours_of
 
 QUICK = (  # within 40 histories
     "intent-after-request",
@@ -41,6 +42,17 @@ def test_a_history_breaks_nothing(seed: int) -> None:
 def test_histories_go_through_the_lifecycle() -> None:
     taken = {row for seed in SEEDS for row in lived(seed).transitions}
     assert len(taken) >= ROWS_LEAST, set(TRANSITIONS) - taken
+
+
+def test_what_is_agreed_to_at_a_wrong_hour_is_put_off_whether_or_not_it_was_blocked_before() -> None:
+    wanted, taken = {("asked", "ProposalDeferred"), ("approved", "ProposalDeferred")}, set[object]()
+    for seed in (42, 83, *filter(hours_of, range(200))):  # as it was found; should these change, the others too
+        told = tell(seed)
+        assert told.wrong == (), seed
+        taken |= wanted & {*told.transitions}
+        if taken == wanted:
+            return
+    raise AssertionError(f"never taken: {wanted - taken}")
 
 
 def test_without_a_happening_the_others_stay_as_they_are() -> None:

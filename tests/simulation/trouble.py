@@ -458,7 +458,23 @@ class Trouble:
     def _next_policy(self, chance: Chance) -> None:
         version = len(self.world.found(e.PolicyAdopted)) + 1
         modes = {name: {"mode": chance.one_of(("on", "on", "dry_run"))} for name in ACTING_POLICY["actions"]}
-        self.world.adopt({**ACTING_POLICY, "actions": modes}, version)
+        self.world.adopt({**self.world.policy, "actions": modes}, version)
+
+    async def agreed_to_at_a_wrong_hour(self, chance: Chance) -> None:
+        """They are asked in time. By when the last of them has agreed, or a freeze is lifted, it may not start."""
+        hours = self.world.hours
+        if hours is None or not await self._moment(e.ApprovalAsked, max(0.0, hours.begins_s - self.world.now_s())):
+            return
+        ask, is_frozen = self.world.found(e.ApprovalAsked)[-1], chance.happens(0.5)
+        if is_frozen:
+            self.world.freeze()
+        else:
+            self.answered.add(ask.digest)
+        await asyncio.sleep(max(0.0, hours.begins_s - self.world.now_s()) + chance.between(1, 60))
+        if is_frozen:
+            return self.world.lift()
+        for person in ("anna", "bo")[: max(1, ask.needed)]:
+            self.world.approve(ask, person)
 
     async def a_word_that_nobody_can_read(self, chance: Chance) -> None:
         """It could be a person's no."""

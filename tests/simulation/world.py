@@ -14,6 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -30,7 +31,7 @@ from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import History, MeantStop, left_on, put_there_by
 from tests.simulation.processes import Process, ProcessWindow, of_processes
-from tests.spec.world import CLUSTER, START_S, E, World
+from tests.spec.world import ACTING_POLICY, CLUSTER, START_S, E, World
 
 PLOTS = ("slow_store", "tombstones_left", "hot_region")  # what there is to mend: MEDIUM, HIGH, LOW
 LINES = (*OBSERVE, *ACT)
@@ -102,6 +103,8 @@ class Simulated(World):
         self.brokers = Brokers(self.log.partitions, self.now_ms)
         self.log = ModelledLog(self.brokers)
         self.key = key_of(seed)
+        self.hours = hours_of(seed)
+        self.policy = ACTING_POLICY if self.hours is None else {**ACTING_POLICY, "windows": {"some": self.hours.window}}
         self.meant: list[MeantStop] = []
         self.led_since_ms: list[float] = []
         self.unheard_ms: list[tuple[int, int]] = []
@@ -307,6 +310,30 @@ def starts_s(seed: int) -> float:
     """At any time of a month; where it is audited, mostly when one ends and another begins."""
     chance = Chance(f"{seed}/begins")
     return NEXT_MONTH_S - chance.between(20, 150) if is_audited(seed) and chance.happens(0.8) else START_S
+
+
+@dataclass(frozen=True)
+class Hours:
+    """In which the policy lets nothing start. Windows know of whole minutes."""
+
+    begins_s: float
+    ends_s: float
+    kind: str  # quiet: these; maintenance: all others are the window
+
+    @property
+    def window(self) -> dict[str, str]:
+        begins, ends = (f"{datetime.fromtimestamp(at_s, UTC):%H:%M}" for at_s in (self.begins_s, self.ends_s))
+        start, end = (begins, ends) if self.kind == "quiet" else (ends, begins)
+        return {"kind": self.kind, "start": start, "end": end}
+
+
+def hours_of(seed: int) -> Hours | None:
+    """Of some histories: they begin or end while there is something to start."""
+    chance = Chance(f"{seed}/hours")
+    if not chance.happens(0.15):
+        return None
+    first = starts_s(seed) // 60 + int(chance.between(-1, 5))
+    return Hours(60 * first, 60 * (first + int(chance.between(2, 15))), chance.one_of(("quiet", "maintenance")))
 
 
 def key_of(seed: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.clickhouse.rows import AT, row_of
-from infra.clickhouse.verify import Break, Kept, Verdict, compare, verify, verify_topics
+from infra.clickhouse.verify import AHEAD_MS_MAX, Break, Kept, Verdict, compare, verify, verify_topics
 from infra.runners.books import Books, Raw
 from schemas import events as e
 from schemas.chain import Link, edge
@@ -321,10 +321,29 @@ def test_two_sources_are_compared_and_the_poorer_one_is_named(
 
 def test_on_a_live_log_what_came_after_the_earlier_look_is_not_held_against_it() -> None:
     raws = the_main_story().all()
-    later, earlier = verify(map(Kept, raws), source="clickhouse"), verify(map(Kept, cut_tail(raws)), source="kafka")
+    later = verify(map(Kept, raws), source="kafka")
+    earlier = verify((Kept(r, row_of(r, START_MS)) for r in cut_tail(raws)), source="clickhouse")
     assert not compare(later, earlier).ok
     assert compare(later, earlier, live=True).ok
+    assert compare(later, earlier, live=True).counts["lag"] == 2
+    assert "2 records not yet in the table" in compare(later, earlier, live=True).headline
     assert not compare(earlier, later, live=True).ok
+
+
+def test_an_answer_whose_input_is_not_there_yet_is_a_cut_once_the_sink_has_had_time() -> None:
+    """It reads topics side by side; in the log an input stands before its answer, whoever looks."""
+    raws = cut_tail(the_main_story().all())
+
+    def rows(later_ms: int) -> list[Kept]:
+        return [Kept(r, row_of(r, START_MS + (later_ms if r.topic == "tickets" else 0))) for r in [*raws, note]]
+
+    note = junk(the_main_story(), "tickets")
+    fresh, late = verify(rows(0)), verify(rows(AHEAD_MS_MAX + 1))
+    assert fresh.ok
+    assert fresh.counts["inputs_ahead"] == 1
+    assert first(late, "remediations").kind == "cut"
+    assert "where that topic ends at offset" in first(late, "remediations").text
+    assert first(verify(map(Kept, raws)), "remediations").kind == "cut"
 
 
 def test_one_cluster_alone_can_be_judged() -> None:

@@ -135,6 +135,8 @@ def test_a_setting_that_whoever_logs_in_can_lift_is_named() -> None:
     assert unfixed(AUDITOR, {**fixed, "readonly": Setting("1", True)}) == [
         "readonly is 1, and can be changed by whoever logs in"
     ]
+    older = {name: there for name, there in fixed.items() if name != "use_query_condition_cache"}
+    assert unfixed(AUDITOR, older) == []
     del fixed["readonly"]
     assert unfixed(AUDITOR, fixed) == ["readonly is not known to this server; it should be 1"]
 

@@ -1,6 +1,7 @@
 -- purpose: Why nothing was done, or not yet: every reason on record for an incident, in order, with its code.
 -- param incident String: the incident
 -- rows: any
+-- columns: at, remediation, what, code, reason, outcome, until
 -- example: steward audit query why-nothing --param incident=INC-2f81
 SELECT
     occurred_at AS at,
