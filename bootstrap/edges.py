@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from bootstrap.production import now_ms, open_audit
 from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from console.desk import ReplayPort
     from infra.clickhouse.checkpoints import Checkpoints
     from infra.clickhouse.store import Store
     from infra.process import Process, Role
@@ -130,8 +132,38 @@ class Edges:
         )
         store = self._store("auditor") if settings.clickhouse else None
         audit = AuditAnswers(store, tuple(settings.clusters), evidence)
-        web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
+        web = app(
+            desk,
+            settings.console.users,
+            audit=audit,
+            replays=self._replays(),
+            metrics=lambda: generate_latest(self.metrics.registry),
+        )
         return http_role("console", web, settings.console.listen)
+
+    def _replays(self) -> ReplayPort:
+        from bootstrap.processes import BUILD
+        from bootstrap.replay import rules_of
+        from console.keys import public_keys
+        from console.replay import Replays
+        from infra.clickhouse.kafka_reader import KafkaReader
+
+        @contextlib.asynccontextmanager
+        async def reading() -> AsyncIterator[KafkaReader]:
+            reader = KafkaReader(self.kafka["console"])
+            try:
+                yield reader
+            finally:
+                await reader.close()
+
+        settings = self.settings
+        return Replays(
+            rules=lambda mode_max: rules_of(settings, public_keys(settings))(mode_max),  # read when it is asked
+            partitions=settings.kafka.partitions,
+            build=BUILD,
+            store=self._store("auditor") if settings.clickhouse else None,
+            reader=reading,
+        )
 
     async def _audit(self) -> Role:
         from infra.clickhouse.kafka_reader import KafkaReader

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
 VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
+REPLAY_WITHIN_S = 600.0  # from Kafka, all that is there is read
 
 
 class _Steward(TyperGroup):
@@ -885,6 +886,28 @@ def audit_verify(
     else:
         asked = {"cluster": cluster or "", "source": source.value}
         said = _client().post("/api/v1/audit/verify", asked, within_s=VERIFIED_WITHIN_S)
+    _print(as_json, said, said["text"])
+    if not said["ok"]:
+        raise typer.Exit(NO)
+
+
+@app.command(epilog="Example: steward replay INC-c88a7a65")
+def replay(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT", help="As `steward incidents --all` shows it.")],
+    source: Annotated[
+        str, typer.Option("--from", help="clickhouse or kafka. Default: ClickHouse, where there is one.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Decide a past incident again from the record: every decision has to come out the same. Exit 1 if one does not.
+
+    What came from outside is taken as recorded, and counted. Exit 2 for an incident that nobody knows."""
+    try:
+        said = _client().post("/api/v1/replay", {"incident": incident, "source": source}, REPLAY_WITHIN_S)
+    except Stopped as stopped:
+        if stopped.code == "unknown_incident":
+            raise Stopped(WRONG_USE, stopped.text, stopped.code) from None
+        raise
     _print(as_json, said, said["text"])
     if not said["ok"]:
         raise typer.Exit(NO)

@@ -68,6 +68,14 @@ class AuditPort(Protocol):
         ...
 
 
+class ReplayPort(Protocol):
+    """Past incidents decided again. Raises Refusal: `not_found` for an incident that the source does not know."""
+
+    async def replay(self, incident: str, source: str) -> Mapping[str, Any]:
+        """{"ok": bool, "text": for people, "differing": [...], ...}; `source`: clickhouse, kafka, or empty."""
+        ...
+
+
 @dataclass(frozen=True)
 class Place:
     """What the desk must know of a configured cluster."""

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console import card
-from console.desk import AuditPort, Desk, Done, Kind, Refusal, Who
+from console.desk import AuditPort, Desk, Done, Kind, Refusal, ReplayPort, Who
 from console.journal import IncidentStory, RemediationStory, headline, standing
 from infra.settings import ConfigError, Secret
 from schemas.alertmanager import BODY_BYTES_MAX
@@ -97,11 +97,17 @@ class Verify(Body):
     source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
 
 
+class Again(Body):
+    incident: Text
+    source: str = ""
+
+
 def app(
     desk: Desk,
     users: Mapping[str, Secret],
     *,
     audit: AuditPort | None = None,
+    replays: ReplayPort | None = None,
     metrics: Callable[[], bytes] = lambda: b"",
     answer_s: float = ANSWER_S,
 ) -> FastAPI:
@@ -265,6 +271,12 @@ def app(
     async def audit_export(who: Person, cluster: str = "", since: str = "", until: str = "") -> StreamingResponse:
         lines = await _audit(audit).export(cluster, since, until)
         return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @api.post("/api/v1/replay")
+    async def replay(body: Again, who: Person) -> dict[str, Any]:
+        if replays is None:
+            raise Refusal("unavailable", "not_here", "this console replays nothing")
+        return dict(await replays.replay(body.incident, body.source))
 
     # -- for machines
 

@@ -73,6 +73,8 @@ def _lines(value: object, margin: str) -> str:
     if isinstance(value, list) and value:
         items = [_lines(item, inner) for item in value]
         return f"[{inner}{f',{inner}'.join(items)}{margin}]"
+    if type(value) is int:  # as most are
+        return str(value)
     return _compact(value)
 
 

@@ -71,7 +71,7 @@ def _troubled(world: World) -> list[Region]:
 
 
 def _is_leaving(store: Store, now: float, max_down_s: float) -> bool:
-    return store.state is State.Offline or store.state_name(now, max_down_s) == "Down"
+    return store.state is State.Offline or store.is_down(now, max_down_s)
 
 
 def _repair(world: World, region: Region) -> Operator | None:

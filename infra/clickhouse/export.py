@@ -17,7 +17,7 @@ from infra.clickhouse.questions import plain
 from infra.clickhouse.store import Store
 
 PAGE_ROWS = 500  # of at most a megabyte each: what is held at once
-_COLUMNS = (
+COLUMNS = (
     "topic", "partition", "offset", "appended_at", "recorded_at", "kind", "cluster_id", "event_id", "occurred_at",
     "seq", "prev_hash", "hash", "fingerprint", "cause_topic", "cause_partition", "cause_offset", "cause_sha", "raw",
 )  # fmt: skip
@@ -26,7 +26,7 @@ _WANTED = """({cluster:String} = '' OR cluster_id = {cluster:String})
 _PLACES = f"""SELECT topic, partition, min(offset), max(offset)
 FROM events WHERE {_WANTED} GROUP BY topic, partition ORDER BY topic, partition"""
 # Not from the view: a row that is there twice is there twice. With ties, so that no page ends between the two.
-_PAGE = f"""SELECT {", ".join(_COLUMNS)}
+_PAGE = f"""SELECT {", ".join(COLUMNS)}
 FROM events
 WHERE topic = {{topic:String}} AND partition = {{partition:Int32}}
     AND offset >= {{first:Int64}} AND offset <= {{last:Int64}} AND {_WANTED}
@@ -55,7 +55,7 @@ def export(store: Store, wanted: Wanted, page_rows: int = PAGE_ROWS) -> Iterator
         while at <= last:
             place = {"topic": topic, "partition": partition, "first": at, "last": last, "rows": page_rows}
             rows = [
-                dict(zip(_COLUMNS, row, strict=True)) for row in store.query(_PAGE, {**place, **wanted.bound()}).rows
+                dict(zip(COLUMNS, row, strict=True)) for row in store.query(_PAGE, {**place, **wanted.bound()}).rows
             ]
             if not rows:
                 break

@@ -14,7 +14,7 @@ from infra.replay.ledger import Ledger
 from infra.replay.maps import taken_in, validated
 from infra.replay.record import Chosen, Heard, Recorded
 from infra.replay.report import Report
-from infra.runners.books import Raw
+from infra.runners.books import Books, Raw
 from schemas.topics import partition_of
 from streams.pipeline import PROCESSORS
 
@@ -28,8 +28,8 @@ CONFIGURED = {  # what a role goes by that stands in the configuration, and not 
     "notify": "sinks",
     "propose": "playbook",
     "validate": "environment, clusters.*.pd_cluster_id, clusters.*.tier",
-    "remediations": "environment, clusters.*.tier, console.signing_key",
-    "execute": "environment, execution, clusters.*.pd_cluster_id, clusters.*.tier, console.signing_key",
+    "remediations": "environment, clusters.*.tier, approvals.keys",
+    "execute": "environment, execution, clusters.*.pd_cluster_id, clusters.*.tier, approvals.keys",
 }
 
 
@@ -75,6 +75,18 @@ def replay(
             builds[line.role] = ledger.builds
     _say_what_may_differ(report, builds, build)
     return report
+
+
+def begins_of(rules: Rules, partitions: int) -> Callable[[str, Raw], int | None]:
+    """Of a record of a ledger, where to begin to fold, if it ends a closing of the books that this build can read."""
+    held = rules("on")
+    roles = {line.writes[0]: line.role for line in PROCESSORS if line.verb != "maps"}
+
+    def begins(topic: str, raw: Raw) -> int | None:
+        books: Books[Any] = Books(roles[topic], topic, raw.partition, partitions, held[roles[topic]])
+        return books.begins(raw)
+
+    return begins
 
 
 def _say_what_may_differ(report: Report, builds: Mapping[str, set[str]], build: str) -> None:

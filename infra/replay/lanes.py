@@ -127,7 +127,7 @@ def _choices(
     failed = ThinkingFailed(event.reason if isinstance(event, NothingProposed) else "", event.reply)
     failed.code = code or failed.code
     without = (proposing.unless_by_playbook(started, failed, event.model, facts, times), FAILURES)
-    return [by_reply, without, by_rule] if event.by == "model" or event.reply else [by_rule, without]
+    return [by_reply, without] if event.by == "model" or event.reply else [without, by_rule]
 
 
 def notified(rules: notify.Notify, past: Past) -> Judged:

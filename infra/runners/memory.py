@@ -47,6 +47,12 @@ class _Call(asyncio.TimerHandle):
         self._cancelled = self._scheduled = False
         self._repr = self._source_traceback = None  # type: ignore[attr-defined]
 
+    def cancel(self) -> None:
+        if not self._cancelled:  # type: ignore[has-type]
+            self._cancelled, self._callback, self._args = True, None, None  # type: ignore[attr-defined]
+            if self._scheduled:
+                self._loop._timer_cancelled_count += 1  # type: ignore[attr-defined]
+
     def __lt__(self, other: object) -> bool:
         return False
 

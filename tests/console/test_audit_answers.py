@@ -9,6 +9,7 @@ import pytest
 
 from console.audit import AuditAnswers
 from console.desk import Refusal
+from infra.clickhouse.export import COLUMNS
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Result
 from tests.console.desks import CLUSTER
 
@@ -23,7 +24,7 @@ class Table:
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> Result:
         if self.trouble:
             raise self.trouble
-        if "FROM events " in sql:
+        if sql.endswith("LIMIT 1"):
             return Result(("cluster_id",), [(c,) for c in (CLUSTER, GONE) if (params or {})["cluster"] == c])
         return Result(("cluster",), [])
 
@@ -78,6 +79,39 @@ async def test_a_question_that_is_not_one_is_wrong_use(
     error = await refused(audit.query(name, params))
 
     assert (error.kind, error.code, error.field) == ("wrong_use", code, field)
+
+
+async def test_an_export_is_asked_as_questions_are(audit: AuditAnswers) -> None:
+    for given, code, field in (
+        (("prod-eu-77", "", ""), "unknown_cluster", "cluster"),
+        (("", "yesterday", ""), "bad_params", "since"),
+        (("", "", "2027-02-30"), "bad_params", "until"),
+    ):
+        error = await refused(audit.export(*given))
+        assert (error.code, error.field) == (code, field)
+    pages = [page async for page in await audit.export(CLUSTER, "2027-01-31T08:00:00Z", "")]
+    assert b'"records":0' in pages[-1]
+    assert b'"since":"2027-01-31 08:00:00.000"' in pages[-1]
+
+
+class Falling(Table):
+    """Holds two records of a topic, a page each, and falls silent before the second."""
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> Result:
+        if "GROUP BY topic, partition" in sql:
+            return Result((), [("signals", 0, 0, 1)])
+        found = [0 if name in ("partition", "offset", "seq") else b"" if name == "raw" else "" for name in COLUMNS]
+        answer = Result((), [tuple(found)]) if self.trouble is None else super().query(sql, params)
+        self.trouble = AuditUnreachable("clickhouse:8443/steward: no answer")
+        return answer
+
+
+async def test_an_export_whose_store_falls_silent_has_no_last_line() -> None:
+    pages = await AuditAnswers(Falling(), ()).export("", "", "")  # type: ignore[arg-type]
+    first = await anext(pages)
+    assert b'"topic":""' in first
+    with pytest.raises(AuditUnreachable):
+        await anext(pages)
 
 
 async def test_a_store_that_says_no_is_a_no_and_one_that_says_nothing_is_not_reached(

@@ -60,6 +60,13 @@ class Audit:
         return lines()
 
 
+class Replays:
+    """Every incident comes out the same."""
+
+    async def replay(self, incident: str, source: str) -> Mapping[str, Any]:
+        return {"ok": True, "text": "the same"}
+
+
 @pytest.fixture
 def office() -> Office:
     office = Office()
@@ -83,7 +90,7 @@ def at_console(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "steward.toml").write_text(CONFIGURATION)
     (tmp_path / "alerts.json").write_text("{}")
-    api = web(office.desk, {"anna": Secret.parse("env:TOKEN_OF_ANNA")}, audit=Audit(), answer_s=0.1)
+    api = web(office.desk, {"anna": Secret.parse("env:TOKEN_OF_ANNA")}, audit=Audit(), replays=Replays(), answer_s=0.1)
     with TestClient(api, base_url="http://console") as client:
         watched = itertools.count(1)
 

@@ -89,6 +89,7 @@ EVERY_ROUTE = [
     ("POST", "/api/v1/audit/query"),
     ("POST", "/api/v1/audit/verify"),
     ("GET", "/api/v1/audit/export"),
+    ("POST", "/api/v1/replay"),
 ]
 
 
@@ -349,6 +350,11 @@ async def test_the_audit_is_asked_through_the_process_that_has_it(web: httpx.Asy
     assert (await web.post("/api/v1/audit/verify", json={})).json()["ok"] is True
     exported = await web.get(f"/api/v1/audit/export?cluster={CLUSTER}&since=2027-01-01")
     assert exported.json() == {"cluster": CLUSTER, "since": "2027-01-01", "until": ""}
+
+
+async def test_a_console_without_replays_says_so(web: httpx.AsyncClient, office: Office) -> None:
+    assert said(await web.post("/api/v1/replay", json={"incident": "INC-1"})) == (503, "not_here", "")
+    assert said(await web.post("/api/v1/replay", json={})) == (422, "invalid", "incident")
 
 
 async def test_a_console_that_still_reads_the_log_says_so_but_freezes(web: httpx.AsyncClient, office: Office) -> None:

@@ -7,6 +7,7 @@ which what it looks for has been planted.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from infra.clickhouse import dashboard
 from infra.clickhouse.migrate import migrate
-from infra.clickhouse.questions import ask, question, questions
+from infra.clickhouse.questions import ask, moment, question, questions
 from infra.clickhouse.rows import AT, row_of
 from infra.clickhouse.store import Store, open_store
 from schemas import events as e
@@ -225,10 +227,10 @@ KNOWN = {
     ),
     "why-nothing": Known(
         {"incident": "INC-3"},
-        "at remediation what code reason outcome",
+        "at remediation what code reason outcome until",
         [
-            (at(117), "R-3", "ProposalRefused", "store_busy, too_few_replicas", "", ""),
-            (at(118), "R-3", "RemediationClosed", "too_few_replicas", "2 left", ""),
+            (at(117), "R-3", "ProposalRefused", "store_busy, too_few_replicas", "", "", None),
+            (at(118), "R-3", "RemediationClosed", "too_few_replicas", "2 left", "", None),
         ],
     ),
     "which-policy": Known(
@@ -452,3 +454,60 @@ def test_every_check_finds_what_was_planted(stores: dict[str, Store], name: str)
     assert told(stores["planted"], name, known) == known.rows
     assert known.rows
     assert not ask(stores["planted"], name).ok
+
+
+# -- the dashboard
+
+
+def pasted(sql: str, said: dict[str, str]) -> str:
+    """As Grafana does it: `sqlstring` in quotes, with quotes in it doubled; the rest, and All's own value, as it is."""
+
+    def value(found: re.Match[str]) -> str:
+        name, form = found[1], found[2]
+        if form is None or said[name] == "''":
+            return said[name]
+        assert form == "sqlstring", form
+        return "'" + said[name].replace("'", "''") + "'"
+
+    return re.sub(r"\$\{(\w+)(?::(\w+))?\}", value, sql)
+
+
+VARIABLES = {v["name"]: v for v in dashboard.dashboard()["templating"]["list"]}
+
+
+def variables(params: dict[str, str]) -> dict[str, str]:
+    """What each stands for where somebody has said `params`, and else nothing; times as the dashboard's own."""
+    said = {name: v.get("allValue", v.get("current", {}).get("value", "")) for name, v in VARIABLES.items()}
+    until = moment(params.get("at", "2199-12-31"))
+    ends_ms = round(datetime.fromisoformat(until).replace(tzinfo=UTC).timestamp() * 1000)
+    return {**said, **params, "__from": "0", "__to": str(ends_ms)}
+
+
+@pytest.mark.parametrize("panel", dashboard.dashboard()["panels"], ids=lambda p: f"{p['type']}: {p['title']}")
+def test_every_panel_gives_what_its_question_gives(stores: dict[str, Store], panel: dict[str, Any]) -> None:
+    (target,) = panel["targets"]
+    asked = next(q for q in questions().values() if panel["description"].startswith(q.purpose))
+    said = variables(KNOWN[asked.name].params)
+    for name in ("whole", "planted"):
+        found = stores[name].query(pasted(target["rawSql"], said))
+        expected = ask(stores[name], asked.name, KNOWN[asked.name].params).result.rows
+        assert found.rows == ([(len(expected),)] if panel["type"] == "stat" else expected)
+
+
+def test_every_question_is_a_panel_and_every_variable_is_there() -> None:
+    panels = dashboard.dashboard()["panels"]
+    assert len([p for p in panels if p["type"] == "table"]) == len(questions())
+    assert len([p for p in panels if p["type"] == "stat"]) == len(PLANTED)
+    assert len({p["id"] for p in panels}) == len(panels)
+    used = set(re.findall(r"\$\{(\w+)", json.dumps(panels)))
+    assert used == {*VARIABLES, "__from", "__to"}
+
+
+def test_the_variable_of_clusters_lists_them(stores: dict[str, Store]) -> None:
+    assert stores["whole"].query(VARIABLES["cluster"]["query"]).rows == [(LAB,), (CLUSTER,), (US,)]
+
+
+def test_what_somebody_types_into_a_variable_is_text(stores: dict[str, Store]) -> None:
+    said = variables({"incident": "INC-1' OR 1=1 --"})
+    sql = pasted(dashboard.sql_of(question("incident-story")), said)
+    assert stores["whole"].query(sql).rows == []

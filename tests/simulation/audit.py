@@ -15,7 +15,7 @@ from infra.clickhouse.sink import LINGER_S, Positions, Sink
 from infra.clickhouse.store import AuditUnreachable
 from infra.runners.books import Raw, Witnessed
 from schemas.values import sha256
-from tests.simulation.brokers import ANY_RECORD, Brokers, raw_of
+from tests.simulation.brokers import COMMITTED, Brokers, raw_of
 from tests.simulation.chance import Chance
 from tests.simulation.clients import End, Link
 from tests.simulation.partitions import Place
@@ -136,7 +136,7 @@ class ModelTopics:
         found = self._poll()
         if not found:
             quiet = self._brokers.now_ms() - self._found_ms > 2_000 * LINGER_S
-            await self._brokers.change([ANY_RECORD], 60 if quiet else timeout_s)
+            await self._brokers.change([COMMITTED], 60 if quiet else timeout_s)
             found = self._poll()
         if found:
             self._found_ms = self._brokers.now_ms()

@@ -18,7 +18,6 @@ from schemas.processors import Record
 from schemas.values import Plan
 from schemas.wire import frame
 from streams.pipeline import PROCESSORS
-from tests.simulation.brokers import ANY_RECORD
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import MeantStop
 from tests.simulation.processes import Process
@@ -48,7 +47,7 @@ class Trouble:
         while len(log.of_kind(kind)) == seen:
             if self.world.now_s() >= ends_s:
                 return False
-            await self.world.brokers.change([ANY_RECORD], ends_s - self.world.now_s())
+            await log.news_of(kind, ends_s - self.world.now_s())
         return True
 
     async def _brokers_answer(self) -> None:

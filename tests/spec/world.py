@@ -18,7 +18,7 @@ from executors.tikv import ClusterWriter
 from infra.pd import PdEndpoint, PdReader
 from infra.replay.again import replay
 from infra.replay.report import Report
-from infra.runners.books import Books
+from infra.runners.books import Books, Raw
 from infra.runners.memory import JumpingLoop, MemoryControls, MemoryLog, MemoryOwnLog, run_maps
 from infra.runners.owner import Owner, Rebuild
 from infra.settings import Settings
@@ -448,24 +448,29 @@ class World:
             ended=False,
         )
 
-    def replayed(self, incident: str = "") -> Report:
-        """All that was decided, decided again from the record, by the rules of these hands."""
+    def replayed(
+        self, incident: str = "", *, raws: Sequence[Raw] = (), settings: Settings | None = None, build: str = ""
+    ) -> Report:
+        """All that was decided, or all about an incident, decided again from the record by the rules of these hands.
+
+        `raws`, `settings`: others than those that there are."""
         forged = {r.topic for r in self.log.all() if r.head.seq == 0}
-        hands = self.hands()
+        hands, settings = self.hands(), settings or self.settings
 
         def made(mode_max: str) -> dict[str, Any]:
             held = replace(hands, mode_max=mode_max) if mode_max != "on" else hands
             return {
-                line.role: stage(line, self.settings, held) if line.verb == "maps" else rules(line, self.settings, held)
+                line.role: stage(line, settings, held) if line.verb == "maps" else rules(line, settings, held)
                 for line in self.processors
             }
 
         return replay(
-            (raw for raws in self.log.records.values() for raw in raws if raw.topic in BY_NAME),
+            raws or [raw for held in self.log.records.values() for raw in held if raw.topic in BY_NAME],
             made,
             cluster_id=CLUSTER,
             partitions=self.log.partitions,
             incident=incident,
+            build=build,
             roles=[li.role for li in self.processors if li.verb == "maps" or li.writes[0] not in forged],
         )
 

@@ -22,6 +22,8 @@ WHERE
     incident_id = {incident:String}
     OR (
         remediation_id != ''
-        AND remediation_id IN (SELECT remediation_id FROM events_read WHERE incident_id = {incident:String})
+        AND remediation_id IN (
+            SELECT remediation_id FROM events_read WHERE incident_id = {incident:String} AND remediation_id != ''
+        )
     )
 ORDER BY occurred_at, appended_at, seq, topic, offset

@@ -10,7 +10,7 @@ SELECT
     if(reason_code != '', reason_code, arrayStringConcat(objections, ', ')) AS code,
     text AS reason,
     outcome,
-    valid_until AS until
+    if(toUnixTimestamp64Milli(valid_until) = 0, NULL, valid_until) AS until
 FROM events_read
 WHERE
     kind IN (
