@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from infra.clickhouse.export import Wanted, export
 from infra.clickhouse.grants import Account, account, beyond, grants_of, held, short, unfixed
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.questions import bind, questions
@@ -116,6 +117,7 @@ def does(store: Store, member: str) -> list[str]:
     for asked in questions().values():
         given = {p.name: EXAMPLES[p.type] for p in asked.params if p.default is None}
         store.query(asked.sql, bind(asked, given))
+    assert sum(1 for _ in export(store, Wanted(CLUSTER))) > 0
     assert store.is_there()
     assert store.touched() == []
     return [f"{verdict.counts['records']} records, {len(questions())} questions"]
