@@ -4,9 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra import health
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.rows import row_of
 from infra.clickhouse.store import AuditRefused, Store, open_store
+from infra.runners.kafka import KafkaSettings
+from infra.settings import ConfigError, Problem
 from tests.integration.audit_fixtures import START_MS, keep, the_main_story
 from tests.servers import ClickhouseDatabase
 
@@ -97,3 +100,35 @@ def test_an_insert_that_may_not_be_as_it_has_to_be_is_named_before_it_is_tried(s
     reader = store._client("write")
     reader.command("SET async_insert = 1, readonly = 1")
     assert next(f.what for f in store.unfit()) == "async_insert is 1 and may not be changed; it must be 0"
+
+
+def test_doctor_says_what_is_wrong_with_it_and_what_to_do(store: Store, clickhouse: ClickhouseDatabase) -> None:
+    def no_kafka() -> KafkaSettings:
+        raise ConfigError(Problem("kafka", "nothing", "another line says it"))
+
+    place = str(store.place)
+    fit = ("clickhouse", True, f"{place}; nobody asks", "")
+    assert list(health._written(store, no_kafka, "; nobody asks")) == [fit]
+    untouched = ("clickhouse", True, f"{place}: the engine shows no row that was changed or hidden", "")
+    assert list(health._read(store)) == [untouched]
+
+    keep(store, [row_of(r, START_MS) for r in the_main_story().all()])
+    admin = clickhouse.client()
+    admin.command("ALTER TABLE events MODIFY TTL toDateTime(appended_at) + INTERVAL 9 YEAR")
+    admin.command("ALTER TABLE events DELETE WHERE topic = 'alerts' SETTINGS mutations_sync = 2")
+    (line,) = health._written(store, no_kafka, "")
+    assert line == (
+        "clickhouse",
+        False,
+        f"{place}: events has a TTL: an audit does not forget",
+        "ALTER TABLE events REMOVE TTL",
+    )
+    lines = list(health._read(store))
+    assert ["MATERIALIZE TTL" in lines[0][2], "DELETE WHERE" in lines[1][2]] == [True, True]
+    assert [(ok, "audit verify" in do) for _, ok, _, do in lines] == [(False, True)] * 2
+
+    admin.command("DROP TABLE events")
+    lines = list(health._written(store, no_kafka, ""))
+    assert [(text, do) for _, _, text, do in lines] == [
+        (f"{place}: the table events is not there", "`steward audit migrate`")
+    ]
