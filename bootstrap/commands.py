@@ -20,6 +20,7 @@ from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit,
 from infra.settings import ConfigError, Problem, Settings
 
 if TYPE_CHECKING:
+    from bootstrap.rbac import Row
     from console.audit import AuditAnswers
     from infra.clickhouse.store import Store
     from infra.clickhouse.verify import Source
@@ -99,17 +100,32 @@ def topics(settings: Settings, verb: str) -> tuple[list[str], list[str]]:
 
     from infra import topics as shape
 
-    kafka = kafka_settings(settings, "admin")
+    kafka = kafka_settings(settings, shape.ADMIN)
     admin = AdminClient(dict(kafka.client))
     made, differs = ([], shape.plan(admin, kafka)) if verb == "plan" else shape.apply(admin, kafka)
     return [f"made {name}" for name in made], [str(d) for d in differs]
 
 
 def topics_rendered(settings: Settings) -> str:
-    """`steward topics render`: topics and ACLs as commands for a platform team."""
+    """`steward topics render`: topics and ACLs as commands for a platform team. It needs no credentials."""
     from infra import topics as shape
+    from infra.runners.kafka import KafkaSettings
 
-    return shape.render(kafka_settings(settings, "admin"))
+    return shape.render(KafkaSettings({}, settings.kafka.topic_prefix, settings.kafka.partitions))
+
+
+def rbac_rendered(settings: Settings, system: str) -> str:
+    """`steward rbac render`. Raises KeyError for a system that we keep no rights for."""
+    from bootstrap import rbac
+
+    return rbac.render(settings, system)
+
+
+def rbac_audit(settings: Settings) -> list[Row]:
+    """`steward rbac audit`."""
+    from bootstrap import rbac
+
+    return rbac.audit(settings)
 
 
 def publish_control(settings: Settings, event: Event) -> None:
@@ -150,9 +166,8 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
     def kafka() -> KafkaSettings:
         return kafka_settings(settings, DOCTOR)
 
-    def store() -> Store | None:
-        there = settings.clickhouse
-        return open_audit(settings) if there and not there.url.startswith("chdb:") else None
+    def store(member: str) -> Store:
+        return open_audit(settings, member)
 
     async def model() -> str:
         claude = thinker(settings)
@@ -162,7 +177,9 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
             await claude.aclose()
 
     roles = (*OBSERVING, *ACTING, *APART)
+    of_clickhouse = settings.clickhouse.credentials if settings.clickhouse else None
     return [
+        *health.members("clickhouse.credentials", of_clickhouse, ("audit", "auditor", "witness", "migrator")),
         *health.members("kafka.credentials", settings.kafka.credentials, (*roles, STOP, DOCTOR, AUDITOR)),
         *health.kafka(kafka),
         *health.audit(settings, store, kafka),
@@ -188,7 +205,7 @@ def verify_audit(settings: Settings, cluster: str | None, source: Source, direct
     every_s = 0 if directory else settings.audit.checkpoints_every_s  # a copy may be older
     known = checkpoints.read(place, every_s) if place else checkpoints.Known()
     asked = Examination(source, cluster, known, folds(settings))
-    store = open_audit(settings, AUDITOR, "audit") if source != "kafka" else None
+    store = open_audit(settings, AUDITOR) if source != "kafka" else None
     try:
         verdict = asyncio.run(asked.of(store, lambda: WholeTopics(kafka_settings(settings, AUDITOR))))
     finally:

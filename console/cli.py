@@ -63,10 +63,12 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, help="The policy in force, and the draft in the file.")
 topics_app = typer.Typer(no_args_is_help=True, help="Topics and ACLs, derived from the pipeline.")
+rbac_app = typer.Typer(no_args_is_help=True, help="Who may do what, derived from the code and held against reality.")
 actions_app = typer.Typer(no_args_is_help=True, help="The catalogue, as an approver reads it.")
 audit_app = typer.Typer(no_args_is_help=True, help="What is on record, asked and checked.")
 app.add_typer(policy_app, name="policy")
 app.add_typer(topics_app, name="topics")
+app.add_typer(rbac_app, name="rbac")
 app.add_typer(actions_app, name="actions")
 app.add_typer(audit_app, name="audit")
 
@@ -303,6 +305,33 @@ def _topics(verb: str, as_json: bool) -> None:
         raise typer.Exit(NO)
 
 
+@rbac_app.command("render", epilog="Example: steward rbac render clickhouse > for-the-database-team.sql")
+def rbac_render(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="kafka, clickhouse or kubernetes.")],
+    as_json: Json = False,
+) -> None:
+    """Write the rights of every role out for whoever grants them. Passwords are never made up."""
+    try:
+        text = _commands().rbac_rendered(_settings(), system)
+    except KeyError as error:
+        raise Stopped(WRONG_USE, _clean(str(error.args[0]))) from None
+    _print(as_json, {"system": system, "text": text}, text.rstrip("\n"))
+
+
+@rbac_app.command("audit", epilog="Example: steward rbac audit")
+def rbac_audit(as_json: Json = False) -> None:
+    """What Kafka and ClickHouse grant beyond what the code needs, or short of it. Exit 1 if anything.
+
+    Asks as every user whose credentials are here, and Kafka as `admin`."""
+    rows = _commands().rbac_audit(_settings())
+    keys = ("system", "principal", "verdict", "text")
+    said = [{key: getattr(row, key) for key in keys} for row in rows]
+    _print(as_json, {"rows": said}, _table(keys, [list(row.values()) for row in said]))
+    wrong = [row for row in rows if row.verdict != "ok"]
+    if wrong:
+        raise typer.Exit(UNREACHED if all(row.unreached for row in wrong) else NO)
+
+
 @app.command(epilog="Example: steward ingest alerts.json    or: ... | steward ingest -")
 def ingest(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="An Alertmanager webhook body; - is stdin.")],
@@ -329,6 +358,9 @@ def status(as_json: Json = False) -> None:
     if not said["caught_up"]:
         lines.append("STILL READING THE LOG: what follows is not all")
     lines += [f"TROUBLE {role}: {_clean(trouble)}" for role, trouble in said["troubles"].items()]
+    if (lag := said.get("audit_lag")) is not None:
+        most = ", ".join(f"{_clean(topic)} {n}" for topic, n in sorted(lag.items(), key=lambda of: -of[1])[:3])
+        lines.append(f"audit behind by {sum(lag.values())} records: {most}" if lag else "audit up to date")
     if policy["draft_differs"]:
         lines.append("the console's draft is not what is in force: steward policy diff")
     lines += [
