@@ -240,7 +240,7 @@ def _auditors(settings: Settings) -> Iterator[AuditAnswers]:
     from console.audit import AuditAnswers
     from infra.topics import AUDITOR
 
-    store = open_audit(settings, AUDITOR, "audit")
+    store = open_audit(settings, AUDITOR)
     try:
         yield AuditAnswers(store, tuple(settings.clusters))
     finally:

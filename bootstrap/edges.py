@@ -141,8 +141,8 @@ class Edges:
         return http_role("console", web, settings.console.listen)
 
     def _replays(self) -> ReplayPort:
-        from bootstrap.processes import BUILD
         from bootstrap.replay import rules_of
+        from bootstrap.roles import BUILD
         from console.keys import public_keys
         from console.replay import Replays
         from infra.clickhouse.kafka_reader import WholeTopics
