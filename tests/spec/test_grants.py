@@ -144,7 +144,15 @@ def test_a_setting_that_whoever_logs_in_can_lift_is_named() -> None:
 _SQL = re.compile(r"\s*(SELECT|WITH|INSERT|ALTER|DELETE|UPDATE|TRUNCATE|DROP|OPTIMIZE|CREATE|GRANT|SYSTEM|KILL)\s")
 
 
-WRITE = ("store", "sink", "migrate", "grants", "fitness")  # of the sink, the migrator, and of people
+WRITE = (
+    "store",
+    "sink",
+    "migrate",
+    "migrations",
+    "render",
+    "grants",
+    "fitness",
+)  # of the sink, the migrator, and of people
 ASKS = [
     *(p for p in (ROOT / "infra/clickhouse").glob("*.py") if p.stem not in WRITE),
     *(ROOT / "console").glob("*.py"),
