@@ -1,4 +1,4 @@
-"""`steward audit query` and `export` with `--direct`, as an auditor runs them: in a process of their own, no console there."""
+"""`steward audit query` and `export` with `--direct`, as an auditor runs them: in a process of their own, no console."""
 
 from __future__ import annotations
 
