@@ -1,4 +1,4 @@
-"""`steward audit query` and `export` with `--direct`, as an auditor runs them: in a process of their own, no console."""
+"""`steward audit query` and `export` with `--direct`, as auditors run them: in processes of their own, no console."""
 
 from __future__ import annotations
 
