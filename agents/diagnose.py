@@ -15,7 +15,7 @@ from agents.looking import facts_soon
 from agents.playbook import Abstention, Case, Finding, diagnose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import REPLY_KEPT_MAX, diagnosis_reply
-from agents.thinking import LOOK_AGAIN_MS, ModelTimedOut, Thinker, ThinkingFailed, Thought, conclude
+from agents.thinking import LOOK_AGAIN_MS, ModelTimedOut, Reply, Request, Thinker, ThinkingFailed, Thought, conclude
 from schemas.controls import Controls
 from schemas.events import (
     DiagnosisAbstained,
@@ -25,13 +25,14 @@ from schemas.events import (
     Event,
     RuledOut,
 )
-from schemas.facts import Facts, FactsReader, NoFacts
+from schemas.facts import Facts, FactsReader, NoFacts, kept_facts
 from schemas.processors import Lane, Record, Tick
 from schemas.values import Head
 
 ANSWERED_KEPT = 256  # ask ids remembered per cluster, so that an ask told twice is answered once
 AT_ONCE_MAX = 4  # thoughts of one cluster at the same time
 LOOK_ENDS_MS = 5000  # before its deadline: what was seen, or not, is said in time
+NO_FACTS = "PD gives no facts: "
 TO_ANSWER_MS = 1000  # kept from a model's deadline for checking and committing its reply
 
 
@@ -57,8 +58,7 @@ class UnderWay:
     ask: DiagnosisStarted
     facts: Facts
     seen: Collected
-    version: str
-    sha256: str
+    request: Request
     thought: Thought
     started_ms: int
 
@@ -122,13 +122,7 @@ class Diagnose:
     async def _by_playbook(self, lane: Lane[Diagnosing], ask: DiagnosisStarted) -> None:
         started_ms = lane.now_ms()
         facts, seen = await self._look(lane, ask)
-        found = diagnose(Case(ask.family, ask.alerts, facts, seen)) if isinstance(facts, Facts) else facts
-        took_ms = max(0, lane.now_ms() - started_ms)
-        if isinstance(found, Abstention):
-            await lane.commit(abstained(ask, found.code, found.reason, seen, took_ms=took_ms))
-        else:
-            assert isinstance(facts, Facts)
-            await lane.commit(made(ask, left_to_people(found, facts, seen), seen, took_ms=took_ms))
+        await lane.commit(by_playbook(ask, facts, seen, max(0, lane.now_ms() - started_ms)))
 
     async def _by_model(self, lane: Lane[Diagnosing]) -> None:
         """Several thoughts side by side, and the playbook's asks between them, until no thought is left."""
@@ -169,33 +163,32 @@ class Diagnose:
         left_s = (_until_ms(ask) - lane.now_ms()) / 1000
         if left_s <= 0:
             text = "the deadline had passed before the model could be asked"
-            await lane.commit(abstained(ask, "too_late", text, seen, model=self.thinker.model))
+            await lane.commit(abstained(ask, "too_late", text, seen, model=self.thinker.model, facts=facts))
             return None
         request = diagnosis_request(self.prompt, ask.cluster_id, ask.alerts, seen.evidence(), left_s)
-        return UnderWay(ask, facts, seen, request.version, request.sha256(), self.thinker.begin(request), started_ms)
+        return UnderWay(ask, facts, seen, request, self.thinker.begin(request), started_ms)
 
     async def _answer(self, lane: Lane[Diagnosing], ended: UnderWay) -> None:
         """What the model made of it, checked; whatever went wrong is an abstention."""
-        ask, seen, took_ms = ended.ask, ended.seen, max(0, lane.now_ms() - ended.started_ms)
-        model, text = self.thinker.model if self.thinker else "", ""
+        took_ms = max(0, lane.now_ms() - ended.started_ms)
         answer: Event
         try:
             if not ended.thought.done():
                 ended.thought.cancel()
                 raise ModelTimedOut("no reply before the deadline of this ask")
-            reply = conclude(ended.thought)
-            model, text = reply.model, reply.text[:REPLY_KEPT_MAX]
-            said = diagnosis_reply(reply.text, seen.evidence())
-            if said.cause == "unknown":
-                answer = abstained(ask, "model_unsure", said.summary, seen, model, ended, text, took_ms)
-            else:
-                ruled_out = tuple(RuledOut(what=quoted(r.what, 120), evidence=r.evidence) for r in said.ruled_out)
-                found = Finding(said.cause, said.confidence, said.summary, said.cited, ruled_out)
-                found = left_to_people(found, ended.facts, seen)
-                answer = made(ask, found, seen, model, ended, text, took_ms)
+            answer = by_model(ended.ask, conclude(ended.thought), ended.facts, ended.seen, ended.request, took_ms)
         except ThinkingFailed as failed:
-            said_so_far = text or failed.reply[:REPLY_KEPT_MAX]
-            answer = abstained(ask, failed.code, failed.text, seen, model, ended, said_so_far, took_ms)
+            answer = abstained(
+                ended.ask,
+                failed.code,
+                failed.text,
+                ended.seen,
+                self.thinker.model if self.thinker else "",
+                ended.request,
+                failed.reply[:REPLY_KEPT_MAX],
+                took_ms,
+                ended.facts,
+            )
         await lane.commit(answer)
 
     async def _look(self, lane: Lane[Diagnosing], ask: DiagnosisStarted) -> tuple[Facts | Abstention, Collected]:
@@ -209,11 +202,46 @@ class Diagnose:
         else:
             return facts, collect(ask.alerts, facts)
         seen = collect_without_facts(ask.alerts, error, lane.now_ms())
-        return Abstention(error.code, f"PD gives no facts: {quoted(error.text)}"), seen
+        return without_facts(error), seen
 
 
 def _until_ms(ask: DiagnosisStarted) -> int:
     return ask.deadline_ms - TO_ANSWER_MS
+
+
+# -- what is concluded: pure, and asked again by `steward replay` ------------------------------------------------------
+
+
+def without_facts(missing: NoFacts) -> Abstention:
+    return Abstention(missing.code, f"{NO_FACTS}{quoted(missing.text)}")
+
+
+def by_playbook(
+    ask: DiagnosisStarted, facts: Facts | Abstention, seen: Collected, took_ms: int = 0
+) -> DiagnosisMade | DiagnosisAbstained:
+    """The playbook's answer by these facts; or why there are none."""
+    if isinstance(facts, Abstention):
+        return abstained(ask, facts.code, facts.reason, seen, took_ms=took_ms)
+    found = diagnose(Case(ask.family, ask.alerts, facts, seen))
+    if isinstance(found, Abstention):
+        return abstained(ask, found.code, found.reason, seen, took_ms=took_ms, facts=facts)
+    return made(ask, left_to_people(found, facts, seen), seen, took_ms=took_ms, facts=facts)
+
+
+def by_model(
+    ask: DiagnosisStarted, reply: Reply, facts: Facts, seen: Collected, request: Request, took_ms: int = 0
+) -> DiagnosisMade | DiagnosisAbstained:
+    """What a whole reply comes to."""
+    text = reply.text[:REPLY_KEPT_MAX]
+    try:
+        said = diagnosis_reply(reply.text, seen.evidence())
+    except ThinkingFailed as bad:
+        return abstained(ask, bad.code, bad.text, seen, reply.model, request, text, took_ms, facts)
+    if said.cause == "unknown":
+        return abstained(ask, "model_unsure", said.summary, seen, reply.model, request, text, took_ms, facts)
+    ruled_out = tuple(RuledOut(what=quoted(r.what, 120), evidence=r.evidence) for r in said.ruled_out)
+    found = left_to_people(Finding(said.cause, said.confidence, said.summary, said.cited, ruled_out), facts, seen)
+    return made(ask, found, seen, reply.model, request, text, took_ms, facts)
 
 
 def left_to_people(found: Finding, facts: Facts, seen: Collected) -> Finding:
@@ -228,9 +256,10 @@ def made(
     found: Finding,
     seen: Collected,
     model: str = "",
-    asked: UnderWay | None = None,
+    asked: Request | None = None,
     reply: str = "",
     took_ms: int = 0,
+    facts: Facts | None = None,
 ) -> DiagnosisMade:
     return DiagnosisMade(
         cluster_id=ask.cluster_id,
@@ -245,10 +274,11 @@ def made(
         ruled_out=found.ruled_out,
         model=model,
         prompt_version=asked.version if asked else "",
-        prompt_sha256=asked.sha256 if asked else "",
+        prompt_sha256=asked.sha256() if asked else "",
         reply=reply,
         took_ms=took_ms,
         for_people=found.for_people,
+        facts=kept_facts(facts),
     )
 
 
@@ -258,9 +288,10 @@ def abstained(
     reason: str,
     seen: Collected | None = None,
     model: str = "",
-    asked: UnderWay | None = None,
+    asked: Request | None = None,
     reply: str = "",
     took_ms: int = 0,
+    facts: Facts | None = None,
 ) -> DiagnosisAbstained:
     return DiagnosisAbstained(
         cluster_id=ask.cluster_id,
@@ -272,7 +303,8 @@ def abstained(
         evidence=seen.evidence() if seen else (),
         model=model,
         prompt_version=asked.version if asked else "",
-        prompt_sha256=asked.sha256 if asked else "",
+        prompt_sha256=asked.sha256() if asked else "",
         reply=reply,
         took_ms=took_ms,
+        facts=kept_facts(facts),
     )

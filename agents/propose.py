@@ -16,7 +16,8 @@ from agents.looking import facts_soon
 from agents.offers import offered, proposal_reply, proposal_request
 from agents.remedies import Nothing, Proposed, Times, hopeless, propose
 from agents.rendering import prompt_named
-from agents.thinking import Request, Thinker, ThinkingFailed, think
+from agents.replies import REPLY_KEPT_MAX
+from agents.thinking import Reply, Request, Thinker, ThinkingFailed, think
 from schemas.controls import Controls
 from schemas.events import (
     ActionProposed,
@@ -27,10 +28,11 @@ from schemas.events import (
     ProposalAskedAgain,
     ProposalStarted,
 )
-from schemas.facts import FactsReader, Look, NoFacts
+from schemas.facts import Facts, FactsReader, Look, NoFacts, kept_facts
 from schemas.processors import Lane, Record, Tick
 from schemas.values import Evidence, Head, canonical_json, sha256
 
+NO_FACTS = "PD gives no facts: "
 STARTED_KEPT = 256  # attempts remembered per cluster, so that a diagnosis told twice is proposed for once
 
 
@@ -101,32 +103,29 @@ class Propose:
         try:
             facts = await facts_soon(self.reader, lane, look_for(diagnosis))
         except NoFacts as missing:
-            return nothing(started, Nothing(missing.code, f"PD gives no facts: {quoted(missing.text)}"))
+            return nothing(started, without_facts(missing))
         except Exception as defect:  # of the reader: a diagnosis is answered all the same
             return nothing(started, Nothing("facts_failed", f"PD gives no facts: {type(defect).__name__}"))
-        rule = propose(diagnosis, facts, self.times)
         if self.thinker is None or diagnosis.by != "model":  # one that failed or abstained is not asked again
-            return by_playbook(started, rule)
-        return await self._by_model(lane, started, rule, self.thinker)
+            return by_playbook(started, facts, self.times)
+        return await self._by_model(lane, started, facts, self.thinker)
 
     async def _by_model(
-        self, lane: Lane[Proposing], started: ProposalStarted, rule: Proposed | Nothing, thinker: Thinker
+        self, lane: Lane[Proposing], started: ProposalStarted, facts: Facts, thinker: Thinker
     ) -> ActionProposed | NothingProposed:
         """The model's choice among what the cause admits; a bad reply leaves the playbook's rule, if that has one."""
-        diagnosis = started.diagnosis
-        offer = offered(diagnosis.cause)
-        request = proposal_request(self.prompt, diagnosis, offer, self.times.keep_s, self.model_deadline_s)
+        request = self.request(started)
         try:
             reply = await think(thinker, request, lane)
-            said, action = proposal_reply(reply.text, diagnosis.evidence, offer)
         except ThinkingFailed as failed:
-            if isinstance(rule, Proposed):
-                return by_playbook(started, rule)
-            return nothing(started, Nothing(failed.code, failed.text), "model", thinker.model)
-        if action is None:
-            return nothing(started, Nothing("model_proposes_nothing", said.why), "model", reply.model)
-        cited = tuple(e for e in diagnosis.evidence if e.id in said.cited)
-        return proposed(started, action, said.why, cited, "model", reply.model, request)
+            return unless_by_playbook(started, failed, thinker.model, facts, self.times)
+        return by_model(started, reply, thinker.model, facts, self.times, request)
+
+    def request(self, started: ProposalStarted) -> Request:
+        """The question to the model; pure."""
+        diagnosis = started.diagnosis
+        offer = offered(diagnosis.cause)
+        return proposal_request(self.prompt, diagnosis, offer, self.times.keep_s, self.model_deadline_s)
 
 
 # -- what needs nobody's thinking -----------------------------------------------------------------------------------
@@ -180,16 +179,51 @@ def at_once(started: ProposalStarted) -> ActionProposed | NothingProposed | None
     return proposed(started, action, again.why, again.evidence, again.by)
 
 
-def by_playbook(started: ProposalStarted, rule: Proposed | Nothing) -> ActionProposed | NothingProposed:
+# -- what is concluded: pure, and asked again by `steward replay` ------------------------------------------------------
+
+
+def without_facts(missing: NoFacts) -> Nothing:
+    return Nothing(missing.code, f"{NO_FACTS}{quoted(missing.text)}")
+
+
+def by_playbook(
+    started: ProposalStarted, facts: Facts, times: Times, reply: str = ""
+) -> ActionProposed | NothingProposed:
+    """The playbook's rule by these facts. `reply`: what a model said before, and was no use."""
+    rule = propose(started.diagnosis, facts, times)
     if isinstance(rule, Nothing):
-        return nothing(started, rule)
+        return nothing(started, rule, facts=facts, reply=reply)
     try:
         action = parse(rule.action, canonical_json(rule.params))
     except (UnknownAction, BadParameters) as error:  # not installed, or the configured keep_s is out of its range
-        return nothing(started, Nothing("not_in_catalogue", quoted(str(error))))
-    return proposed(
-        started, action, rule.why, tuple(e for e in started.diagnosis.evidence if e.id in rule.cited), "playbook"
-    )
+        return nothing(started, Nothing("not_in_catalogue", quoted(str(error))), facts=facts, reply=reply)
+    cited = tuple(e for e in started.diagnosis.evidence if e.id in rule.cited)
+    return proposed(started, action, rule.why, cited, "playbook", facts=facts, reply=reply)
+
+
+def unless_by_playbook(
+    started: ProposalStarted, failed: ThinkingFailed, model: str, facts: Facts, times: Times
+) -> ActionProposed | NothingProposed:
+    """Where the model is no use: the playbook's rule, if that has one; else why nothing."""
+    said = failed.reply[:REPLY_KEPT_MAX]
+    if isinstance(propose(started.diagnosis, facts, times), Proposed):
+        return by_playbook(started, facts, times, said)
+    return nothing(started, Nothing(failed.code, failed.text), "model", model, facts, said)
+
+
+def by_model(
+    started: ProposalStarted, reply: Reply, asked: str, facts: Facts, times: Times, request: Request
+) -> ActionProposed | NothingProposed:
+    """What a whole reply comes to. `asked`: the model that was asked; the reply names the one that answered."""
+    diagnosis, text = started.diagnosis, reply.text[:REPLY_KEPT_MAX]
+    try:
+        said, action = proposal_reply(reply.text, diagnosis.evidence, offered(diagnosis.cause))
+    except ThinkingFailed as bad:
+        return unless_by_playbook(started, bad, asked, facts, times)
+    if action is None:
+        return nothing(started, Nothing("model_proposes_nothing", said.why), "model", reply.model, facts, text)
+    cited = tuple(e for e in diagnosis.evidence if e.id in said.cited)
+    return proposed(started, action, said.why, cited, "model", reply.model, request, facts, text)
 
 
 def look_for(diagnosis: DiagnosisAdopted) -> Look:
@@ -212,6 +246,8 @@ def proposed(
     by: By,
     model: str = "",
     request: Request | None = None,
+    facts: Facts | None = None,
+    reply: str = "",
 ) -> ActionProposed:
     diagnosis = started.diagnosis
     return ActionProposed(
@@ -232,10 +268,19 @@ def proposed(
         prompt_version=request.version if request else "",
         prompt_sha256=request.sha256() if request else "",
         synthetic=diagnosis.synthetic,
+        facts=kept_facts(facts),
+        reply=reply,
     )
 
 
-def nothing(started: ProposalStarted, why_not: Nothing, by: By = "playbook", model: str = "") -> NothingProposed:
+def nothing(
+    started: ProposalStarted,
+    why_not: Nothing,
+    by: By = "playbook",
+    model: str = "",
+    facts: Facts | None = None,
+    reply: str = "",
+) -> NothingProposed:
     return NothingProposed(
         cluster_id=started.cluster_id,
         incident_id=started.incident_id,
@@ -244,6 +289,8 @@ def nothing(started: ProposalStarted, why_not: Nothing, by: By = "playbook", mod
         reason=why_not.reason[:500],
         by=by,
         model=model,
+        facts=kept_facts(facts),
+        reply=reply,
     )
 
 

@@ -16,15 +16,17 @@ from rich.table import Table
 from benchmarks.clusters import run_clusters, run_idle
 from benchmarks.lanes import run_lanes, run_turns
 from benchmarks.latency import run_latency
+from benchmarks.questions import run_questions
 from benchmarks.restart import run_restart
 from benchmarks.rows import Broker, Row, Say, Size
+from benchmarks.sink import run_sink
 from benchmarks.start import run_help
 from benchmarks.storm import run_restore, run_storm
 from infra.garbage import look_seldom
 from infra.local.kafka import LocalKafka
 from infra.local.process import DidNotStart, NotAvailable
 
-ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
+ROWS: dict[str, Callable[[Broker, Size, Say], Row | list[Row]]] = {
     "storm": run_storm,
     "latency": run_latency,
     "lanes": run_lanes,
@@ -34,6 +36,8 @@ ROWS: dict[str, Callable[[Broker, Size, Say], Row]] = {
     "clusters": run_clusters,
     "idle": run_idle,
     "help": run_help,
+    "sink": run_sink,
+    "questions": run_questions,
 }
 EXAMPLE = """example:
   python -m benchmarks --rows storm --rows lanes      two rows, on a Kafka of their own
@@ -56,10 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with kafka() as bootstrap:
             broker = Broker({"bootstrap.servers": bootstrap, "log_level": 2}, f"bench-{secrets.token_hex(3)}.")
-            rows = []
+            rows: list[Row] = []
             for name in given.rows or ROWS:
                 progress.print(f"{name} ...")
-                rows.append(ROWS[name](broker, Size(given.quick), progress.print))
+                found = ROWS[name](broker, Size(given.quick), progress.print)
+                rows += found if isinstance(found, list) else [found]
     except (DidNotStart, NotAvailable) as error:
         progress.print(str(error))
         return 3

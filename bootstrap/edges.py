@@ -12,6 +12,8 @@ from bootstrap.production import now_ms, open_audit
 from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from console.desk import ReplayPort
+    from infra.clickhouse.checkpoints import Checkpoints
     from infra.clickhouse.store import Store
     from infra.process import Process, Role
     from infra.publisher import Publisher
@@ -29,8 +31,9 @@ class Edges:
     publisher: Callable[[str], Publisher]
     metrics: Metrics
     process: Process
-    store: Store | None = None
+    stores: dict[str, Store] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)  # by role: what is wrong with it now, for `steward status`
+    audit_lag: dict[str, int] | None = None  # by topic; None: the audit runs elsewhere, or has not measured yet
 
     async def make(self, role: str) -> Role:
         make = {"gateway": self._gateway, "console": self._console, "audit": self._audit}[role]
@@ -60,12 +63,13 @@ class Edges:
         from prometheus_client import generate_latest
 
         from actions.catalogue import CATALOGUE
-        from console.audit import AuditAnswers
+        from bootstrap.roles import folds
+        from console.audit import AuditAnswers, Evidence
         from console.desk import Desk, Place
         from console.journal import Journal
         from console.keys import signing_key
         from console.web import app
-        from infra.clickhouse.kafka_reader import KafkaReader
+        from infra.clickhouse.kafka_reader import KafkaReader, WholeTopics
         from infra.clickhouse.sink import RecordsLost
         from infra.http import http_role
         from schemas.alertmanager import keyed, parse
@@ -117,10 +121,40 @@ class Edges:
             take_in=take_in,
             known_actions=frozenset(CATALOGUE),
             troubles=self.troubles,
+            audit_lag=lambda: self.audit_lag,
         )
-        audit = AuditAnswers(self._store(), tuple(settings.clusters)) if settings.clickhouse else None
-        web = app(desk, settings.console.users, audit=audit, metrics=lambda: generate_latest(self.metrics.registry))
+        evidence = Evidence(
+            topics=lambda: WholeTopics(self.kafka["console"]),
+            directory=settings.audit.checkpoints,
+            every_s=settings.audit.checkpoints_every_s,
+            folds=folds(settings),
+        )
+        store = self._store("auditor") if settings.clickhouse else None
+        audit = AuditAnswers(store, tuple(settings.clusters), evidence)
+        web = app(
+            desk,
+            settings.console.users,
+            audit=audit,
+            replays=self._replays(),
+            metrics=lambda: generate_latest(self.metrics.registry),
+        )
         return http_role("console", web, settings.console.listen)
+
+    def _replays(self) -> ReplayPort:
+        from bootstrap.replay import rules_of
+        from bootstrap.roles import BUILD
+        from console.keys import public_keys
+        from console.replay import Replays
+        from infra.clickhouse.kafka_reader import WholeTopics
+
+        settings = self.settings
+        return Replays(
+            rules=lambda mode_max: rules_of(settings, public_keys(settings))(mode_max),  # read when it is asked
+            partitions=settings.kafka.partitions,
+            build=BUILD,
+            store=self._store("auditor") if settings.clickhouse else None,
+            topics=lambda: WholeTopics(self.kafka["console"]),
+        )
 
     async def _audit(self) -> Role:
         from infra.clickhouse.kafka_reader import KafkaReader
@@ -128,7 +162,7 @@ class Edges:
         from infra.clickhouse.sink import Sink
         from infra.process import Role
 
-        store = self._store()
+        store = self._store("audit")
 
         def prepare() -> None:
             if store.place.embedded:  # its only user; a server is migrated by a role that isn't there at run time
@@ -139,6 +173,7 @@ class Edges:
         self.process.closing.append(reader.close)
 
         def measured(lag: Mapping[str, int]) -> None:
+            self.audit_lag = dict(lag)
             for topic, records in lag.items():
                 self.metrics.lag.labels(topic).set(records)
 
@@ -148,19 +183,43 @@ class Edges:
             if why:
                 self.troubles["audit"] = why
 
-        sink = Sink(store, on_lag=measured, on_trouble=troubled)
+        kept = self._checkpoints()
+        sink = Sink(store, on_lag=measured, on_trouble=troubled, on_kept=kept.take if kept else lambda block: None)
 
         async def stop() -> None:
             sink.stop()
 
         return Role("audit", lambda: sink.keep_at_it(reader, prepare), stop)
 
-    def _store(self) -> Store:
-        """One for the console and the audit: of a process they share its engine."""
-        if self.store is None:
-            store = self.store = open_audit(self.settings)
+    def _checkpoints(self) -> Checkpoints | None:
+        """How far each chain is, in a second place; None: none is configured."""
+        from infra.clickhouse.checkpoints import Checkpoints
+
+        there = self.settings.audit
+        if there.checkpoints is None:
+            return None
+
+        def troubled(why: str) -> None:
+            self.metrics.checkpoint_trouble.set(bool(why))
+            self.troubles.pop("audit.checkpoints", None)
+            if why:
+                self.troubles["audit.checkpoints"] = why
+
+        kept = Checkpoints(
+            there.checkpoints, there.checkpoints_every_s, on_trouble=troubled, on_written=self.metrics.checkpoint.set
+        )
+        self.process.background.append(kept.keep_at_it)
+        self.process.closing.append(kept.close)
+        return kept
+
+    def _store(self, member: str) -> Store:
+        """With credentials of its own. The embedded engine has one user, and of a process the roles share it."""
+        there = self.settings.clickhouse
+        key = "embedded" if there and there.url.startswith("chdb:") else member
+        if key not in self.stores:
+            store = self.stores[key] = open_audit(self.settings, member)
             self.process.closing.append(lambda: asyncio.to_thread(store.close))
-        return self.store
+        return self.stores[key]
 
 
 async def _publish_alerts(publisher: Publisher, alerts: list[tuple[str, AlertReceived]]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from executors.execute import Writer
     from infra.clickhouse.store import Store
+    from infra.clickhouse.witness import AuditWitness
     from infra.pd import PdReader
     from infra.runners.kafka import KafkaSettings
     from infra.runners.owner import ControlsPort
@@ -118,18 +119,32 @@ def production_hands(settings: Settings, roles: Sequence[str], controls: Control
         deliver=Sinks({name: s.url.read() for name, s in settings.sinks.items()} if "notify" in roles else {}),
         sinks=tuple(settings.sinks),
         keys=public_keys(settings) if {"remediations", "execute"} & set(roles) else {},
+        witness=audit_witness(settings) if {"remediations", "execute"} & set(roles) else None,
         mode_max=mode_max,
         owner=f"{socket.gethostname()}/{os.getpid()}",
     )
 
 
-def open_audit(settings: Settings) -> Store:
-    """The audit store as configured; it connects when it is first used. Raises ConfigError."""
+def open_audit(settings: Settings, member: str) -> Store:
+    """The audit store as configured, for whom `member` names: `audit` writes, `auditor` reads. It connects when it is
+    first used. Raises ConfigError."""
     from infra.clickhouse.store import open_store
 
     if settings.clickhouse is None:
         raise ConfigError(Problem("clickhouse.url", "nothing", "there is no audit store without it"))
-    return open_store(settings.clickhouse.url, audit_user(settings, "audit"))
+    return open_store(settings.clickhouse.url, audit_user(settings, member))
+
+
+def audit_witness(settings: Settings) -> AuditWitness | None:
+    """Who acts may ask the audit, with `witness` among its credentials; an embedded engine belongs to the process that
+    runs `audit`. Raises ConfigError."""
+    there = settings.clickhouse
+    if there is None or there.url.startswith("chdb:") or (there.credentials and not there.credentials.has("witness")):
+        return None
+    from infra.clickhouse.store import open_store
+    from infra.clickhouse.witness import AuditWitness
+
+    return AuditWitness(open_store(there.url, audit_user(settings, "witness")))
 
 
 def audit_user(settings: Settings, role: str) -> tuple[str, str] | None:

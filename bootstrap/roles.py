@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infra.settings import Settings
-from streams.pipeline import Processor
+from streams.pipeline import PROCESSORS, Processor
 
 if TYPE_CHECKING:
     from executors.execute import Window, Writer
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from schemas.controls import Controls
     from schemas.facts import FactsReader
     from schemas.processors import Decides, Record
+
+BUILD = "0.1.0"
+WITNESSED = frozenset({"remediations", "execute"})  # what their ledgers lose, somebody could do again
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Hands:
     deliver: Any = None  # streams.notify.Deliver
     sinks: tuple[str, ...] = ()  # their names, beside `log`
     keys: Mapping[str, Mapping[str, str]] | None = None  # whose signatures count, by kid
+    witness: Any = None  # infra.clickhouse.witness.AuditWitness, where who acts may ask the audit
     mode_max: str = "on"  # `dry_run` where the broker can't keep what acting relies on
     owner: str = "steward"
 
@@ -69,7 +73,7 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
 
             return Remediations(RemediationSettings(settings.environment, hands.keys or {}, settings.cluster_tiers()))
         case "execute":
-            from executors.execute import Execute
+            from executors.execute import Execute, nobody_audits
             from executors.protocol import Rules
 
             margins = settings.execution
@@ -90,6 +94,7 @@ def rules(line: Processor, settings: Settings, hands: Hands) -> Decides[Any]:
                 hands.reader,
                 hands.writer,
                 hands.window,
+                hands.witness.audited if hands.witness else nobody_audits,
             )
     raise KeyError(f"{line.role} is no decides or works line")
 
@@ -132,4 +137,16 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
             now_ms=now_ms,
         )
 
-    return MapStage(line.role, settings.kafka.partitions, look, check)
+    return MapStage(line.role, settings.kafka.partitions, look, check, heard=lambda seen: seen[1].offset)
+
+
+def folds(settings: Settings) -> Mapping[str, Decides[Any]]:
+    """By topic, the rules that fold its ledger, without hands: they can decide and do nothing."""
+    none: Any = None
+    handless = Hands(reader=none, writer=none, window=none, controls=none)
+    return {
+        topic: rules(line, settings, handless)
+        for line in PROCESSORS
+        if line.verb in ("decides", "works")
+        for topic in line.writes
+    }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
 
 NO, WRONG_USE, UNREACHED = 1, 2, 3
 _CODES = {400: WRONG_USE, 401: WRONG_USE, 413: WRONG_USE, 422: WRONG_USE, 503: UNREACHED}
@@ -44,25 +48,59 @@ class Client:
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         return self._call("GET", path, params={k: v for k, v in params.items() if v not in (None, "")})
 
-    def post(self, path: str, body: Any) -> dict[str, Any]:
-        return self._call("POST", path, json=body)
+    def post(self, path: str, body: Any, within_s: float = ANSWER_WITHIN_S) -> dict[str, Any]:
+        return self._call("POST", path, within_s, json=body)
 
     def post_bytes(self, path: str, body: bytes) -> dict[str, Any]:
         return self._call("POST", path, content=body)
 
-    def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+    def lines(self, path: str, **params: Any) -> Iterator[bytes]:
+        """Of an answer that is too long to be held: a line at a time, with its end."""
         import httpx
 
-        headers = {"Authorization": f"Bearer {self._token}", "X-Steward-Via": "cli"}
+        kept = b""
+        try:
+            with httpx.stream(
+                "GET",
+                self._url + path,
+                headers=self._headers(),
+                params={k: v for k, v in params.items() if v},
+                timeout=ANSWER_WITHIN_S,
+                trust_env=False,
+            ) as reply:
+                if not reply.is_success:
+                    reply.read()
+                    self._judged(reply)
+                for piece in reply.iter_bytes():
+                    *whole, kept = (kept + piece).split(b"\n")
+                    yield from (line + b"\n" for line in whole)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise Stopped(WRONG_USE, f"{self._url} is no address of a console") from None
+        except httpx.HTTPError as error:
+            text = f"the console at {self._url} can't be reached: {error or type(error).__name__}"
+            raise Stopped(UNREACHED, text) from None
+        if kept:
+            yield kept
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}", "X-Steward-Via": "cli"}
+
+    def _call(self, method: str, path: str, within_s: float = ANSWER_WITHIN_S, **what: Any) -> dict[str, Any]:
+        import httpx
+
         try:
             reply = httpx.request(
-                method, self._url + path, headers=headers, timeout=ANSWER_WITHIN_S, trust_env=False, **what
+                method, self._url + path, headers=self._headers(), timeout=within_s, trust_env=False, **what
             )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise Stopped(WRONG_USE, f"{self._url} is no address of a console") from None
         except httpx.HTTPError as error:
             text = f"the console at {self._url} can't be reached: {error or type(error).__name__}"
             raise Stopped(UNREACHED, text) from None
+        return self._judged(reply)
+
+    def _judged(self, reply: httpx.Response) -> dict[str, Any]:
+        """What it says, unless it is a no. Raises Stopped."""
         try:
             said = reply.json()
         except ValueError:

@@ -7,7 +7,7 @@ either returns what it did, acknowledged by the log, or raises Refusal with a co
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -57,8 +57,22 @@ class AuditPort(Protocol):
         """{"columns": [...], "rows": [[...], ...]}"""
         ...
 
-    async def verify(self, cluster_id: str) -> Mapping[str, Any]:
-        """{"ok": bool, "text": one line, ...}; empty `cluster_id`: all."""
+    async def verify(
+        self, cluster_id: str, source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
+    ) -> Mapping[str, Any]:
+        """{"ok": bool, "text": the headline and what is below it, ...}; empty `cluster_id`: all."""
+        ...
+
+    async def export(self, cluster_id: str, since: str, until: str) -> AsyncIterator[bytes]:
+        """The record as JSON lines, some at a time; what is empty is not asked for."""
+        ...
+
+
+class ReplayPort(Protocol):
+    """Past incidents decided again. Raises Refusal: `not_found` for an incident that the source does not know."""
+
+    async def replay(self, incident: str, source: str) -> Mapping[str, Any]:
+        """{"ok": bool, "text": for people, "differing": [...], ...}; `source`: clickhouse, kafka, or empty."""
         ...
 
 
@@ -102,6 +116,7 @@ class Desk:
     take_in: Callable[[bytes], Awaitable[str]] | None = None  # a webhook body, as the gateway would take it
     known_actions: frozenset[str] | None = None  # None: names of actions are not checked
     troubles: Mapping[str, str] = field(default_factory=dict)  # by role of this process: what is wrong with it now
+    audit_lag: Callable[[], Mapping[str, int] | None] = lambda: None  # records by topic; None: nobody here knows
 
     # -- about a remediation: signed ------------------------------------------------------------------------------
 
@@ -415,6 +430,7 @@ class Desk:
             "controls_unreadable": "; ".join(f"{p.place}: {p.text}" for p in controls.poisoned.values()),
             "stopped_by_inputs": [_poison(p) for p in journal.poisoned()],
             "troubles": dict(sorted(self.troubles.items())),
+            "audit_lag": None if (lag := self.audit_lag()) is None else {t: n for t, n in sorted(lag.items()) if n},
             "heard": dict(sorted(journal.heard_ms.items())),
         }
 

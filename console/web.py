@@ -9,17 +9,17 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console import card
-from console.desk import AuditPort, Desk, Done, Kind, Refusal, Who
+from console.desk import AuditPort, Desk, Done, Kind, Refusal, ReplayPort, Who
 from console.journal import IncidentStory, RemediationStory, headline, standing
 from infra.settings import ConfigError, Secret
 from schemas.alertmanager import BODY_BYTES_MAX
@@ -94,6 +94,12 @@ class Question(Body):
 
 class Verify(Body):
     cluster: str = ""
+    source: Literal["clickhouse", "kafka", "both"] = "clickhouse"
+
+
+class Again(Body):
+    incident: Text
+    source: str = ""
 
 
 def app(
@@ -101,6 +107,7 @@ def app(
     users: Mapping[str, Secret],
     *,
     audit: AuditPort | None = None,
+    replays: ReplayPort | None = None,
     metrics: Callable[[], bytes] = lambda: b"",
     answer_s: float = ANSWER_S,
 ) -> FastAPI:
@@ -258,7 +265,18 @@ def app(
 
     @api.post("/api/v1/audit/verify")
     async def audit_verify(body: Verify, who: Person) -> dict[str, Any]:
-        return dict(await _audit(audit).verify(body.cluster))
+        return dict(await _audit(audit).verify(body.cluster, body.source))
+
+    @api.get("/api/v1/audit/export")
+    async def audit_export(who: Person, cluster: str = "", since: str = "", until: str = "") -> StreamingResponse:
+        lines = await _audit(audit).export(cluster, since, until)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @api.post("/api/v1/replay")
+    async def replay(body: Again, who: Person) -> dict[str, Any]:
+        if replays is None:
+            raise Refusal("unavailable", "not_here", "this console replays nothing")
+        return dict(await replays.replay(body.incident, body.source))
 
     # -- for machines
 

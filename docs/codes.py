@@ -34,7 +34,8 @@ GROUPS = (
         " look of a maps stage, that raises makes a dead letter of code `impossible`: the type and text of what it"
         " raised. `ledger_lost_events`: it came of an event of the reader's own that is not there any more. A broker"
         " has lost what it had acknowledged, so nobody knows what was done: acting waits until a person has looked at"
-        " the cluster and lifts it. `steward dead-letters` lists them.",
+        " the cluster and lifts it. A ledger says the same of what the audit holds of it and it has no more."
+        " `steward dead-letters` lists them.",
         ("Unreadable",),
     ),
     Group(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docs import codes, pages, pictures
+from infra.clickhouse import dashboard
 
 ROOT = Path(__file__).resolve().parent.parent
 DO_NOT_EDIT = "<!-- Written by `python -m docs.generate` from {source}. Change it there. -->\n\n"
@@ -24,12 +25,19 @@ WHOLE: Mapping[str, tuple[str, Callable[[], str]]] = {
     "docs/reference/configuration.md": ("infra/settings.py and schemas/policy.py", pages.configuration),
     "docs/reference/alert-rules.md": ("schemas/alert_rules.py", pages.alert_rules),
     "docs/reference/command-line.md": ("console/cli.py", pages.command_line),
+    "docs/reference/questions.md": ("infra/clickhouse/questions/", pages.questions),
     "docs/reference/codes.md": ("the source, read as text", codes.page),
 }
+# file that is no page -> what it says
+FILES: Mapping[str, Callable[[], str]] = {"infra/clickhouse/steward-audit.json": dashboard.text}
 # page -> (the name between its markers, what stands there)
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"pipeline": pictures.pipeline},
-    "docs/least-privilege.md": {"kafka": pages.kafka_grants, "pd": pages.pd_calls},
+    "docs/least-privilege.md": {
+        "kafka": pages.kafka_grants,
+        "pd": pages.pd_calls,
+        "clickhouse": pages.clickhouse_grants,
+    },
     "docs/howto/connect-alertmanager.md": {"receiver": pages.receiver},
 }
 
@@ -39,6 +47,8 @@ def expected(root: Path = ROOT) -> dict[Path, str]:
     found = {}
     for name, (source, made) in WHOLE.items():
         found[root / name] = DO_NOT_EDIT.format(source=source) + made().rstrip("\n") + "\n"
+    for name, written in FILES.items():
+        found[root / name] = written()
     for name, parts in PARTS.items():
         text = (root / name).read_text()
         for part, made in parts.items():
@@ -75,7 +85,7 @@ def main() -> int:
             path.write_text(texts[path])
             print(f"wrote {name}")
     if not found:
-        print(f"{len(WHOLE) + len(PARTS)} pages are fresh")
+        print(f"{len(WHOLE) + len(FILES) + len(PARTS)} pages are fresh")
     return 1 if check and found else 0
 
 

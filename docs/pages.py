@@ -18,6 +18,7 @@ from actions.catalogue import CATALOGUE, FORBIDDEN
 from docs import pictures
 from docs.source import comments
 from infra import pd_parse
+from infra.clickhouse.grants import ACCOUNTS, HERE
 from infra.settings import Secret, Settings
 from infra.topics import Grant, grants, wanted
 from schemas.alert_rules import ALIASES, RULES
@@ -401,6 +402,41 @@ def _options(command: Any) -> str:
     return table(["argument", "", ""], rows) if rows else "No arguments."
 
 
+def questions() -> str:
+    """Every named question: what for, its parameters, its columns, what to know when reading the answer."""
+    from infra.clickhouse.questions import questions as named
+
+    lines = [
+        "# Questions to the audit",
+        "",
+        "Asked with `steward audit query NAME --param k=v`; `steward audit sql NAME` prints one for ClickHouse's own"
+        " client. How to: [ask the audit](../howto/ask-the-audit.md).",
+        "",
+        table(["question", "what it answers"], [[f"[{q.name}](#{q.name})", q.purpose] for q in named().values()]),
+    ]
+    for asked in named().values():
+        lines += ["", f"## {asked.name}", "", asked.purpose]
+        if asked.must_be_empty:
+            lines += ["", "A check: any row is a finding, and the command exits with 1."]
+        if asked.params:
+            rows = [
+                [f"`{p.name}`", f"`{p.type}`", _question_default(p.default), p.text[:1].upper() + p.text[1:] + "."]
+                for p in asked.params
+            ]
+            lines += ["", table(["parameter", "type", "default", ""], rows)]
+        lines += ["", f"Columns: {_code(asked.columns)}."]
+        lines += ["", *asked.notes] if asked.notes else []
+        lines += ["", f"`{asked.example}`"]
+    return "\n".join(lines)
+
+
+def _question_default(default: str | None) -> str:
+    worked_out = {"@now": "this moment", "@catalogue": "this build's catalogue"}
+    if default is None:
+        return "must be given"
+    return worked_out.get(default) or (f"`{default}`" if default else "empty")
+
+
 def receiver() -> str:
     """What `steward connect prod-eu-7` prints, for a cluster known by one label."""
     from console import onboarding
@@ -432,8 +468,11 @@ def kafka_grants() -> str:
             return [g.name + ("*" if g.prefixed else "") for g in found if g.kind == kind and g.operation == operation]
 
         also = []
-        if names("topic", "DESCRIBE_CONFIGS"):
-            also.append("DescribeConfigs on every topic")
+        for operation, spoken in (("CREATE", "Create"), ("DESCRIBE_CONFIGS", "DescribeConfigs")):
+            if names("topic", operation):
+                also.append(f"{spoken} on every topic")
+        if names("cluster", "DESCRIBE"):
+            also.append("Describe on the cluster")
         rows.append(
             [
                 f"`{role}`",
@@ -446,6 +485,25 @@ def kafka_grants() -> str:
         )
     columns = ["principal", "reads", "writes", "its group", "its transactional ids", "also"]
     return table(columns, rows)
+
+
+def clickhouse_grants() -> str:
+    """The table of infra.clickhouse.grants, a line an account."""
+    rows = []
+    for of in ACCOUNTS:
+        of_ours = [r for r in of.rights if not r.on.startswith("system.")]
+        of_system = sorted(r.on for r in of.rights if r.on.startswith("system."))
+        rights = [str(r).replace(f" ON {HERE}", " ON the database") for r in of_ours]
+        rows.append(
+            [
+                f"`{of.member}`",
+                of.what_for,
+                "; ".join(f"`{right}`" for right in rights),
+                _code(of_system),
+                ", ".join(f"`{name} = {value}`" for name, value in of.settings.items()) or "-",
+            ]
+        )
+    return table(["file", "who", "may", "SELECT of the system's", "`CONST`"], rows)
 
 
 def _shortened(names: Sequence[str], dead: set[str]) -> str:

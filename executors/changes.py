@@ -50,6 +50,8 @@ class Claim:
 
     claimed: Claimed
     attempt: int
+    seq: int = 0  # of `Claimed`, in this cluster's chain
+    claimed_at_ms: int = 0
     facts: Facts | None = None  # what it looked at before its first step
     before: Sample | None = None
     looked_at_ms: int = 0  # when that was said

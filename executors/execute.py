@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actions.catalogue import CATALOGUE, parse
-from executors.protocol import Cluster, Look, Rest, Rules, Say, Seen, Send, claim_or_refuse, evolve, next_move
+from executors.protocol import Ask, Cluster, Look, Rest, Rules, Say, Seen, Send, claim_or_refuse, evolve, next_move
 from schemas.controls import Controls
 from schemas.events import (
     Answer,
@@ -63,6 +63,11 @@ class WindowPassed(Exception):
     """Too late to send; nothing was sent."""
 
 
+async def nobody_audits(cluster_id: str) -> int:
+    """Without an audit nothing is known to be in it."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Execute:
     """Works: reads `remediations`, consults `controls`, writes `outcomes`."""
@@ -71,6 +76,7 @@ class Execute:
     reader: FactsReader
     writer: Callable[[str, frozenset[str]], Writer]  # (cluster, may_call) -> a client that has no other calls
     window: Callable[[float], Window]
+    audited: Callable[[str], Awaitable[int]] = nobody_audits  # how far, by seq, a cluster's `outcomes` are in the audit
 
     def initial(self, cluster_id: str) -> Cluster:
         return Cluster(cluster_id)
@@ -131,6 +137,9 @@ class Execute:
                         seen = replace(seen, resumed=False)
                 case Look():
                     seen = await self._look(lane, seen)
+                case Ask():
+                    audited = await self.audited(lane.cluster_id)
+                    seen = replace(seen, audited=audited, asked_at_ms=lane.now_ms())
                 case Send(intended):
                     await self._send(lane, intended)
                 case Rest(until_ms):

@@ -25,6 +25,7 @@ from schemas.events import (
     Event,
     ExecutionAborting,
     ExecutionAuthorized,
+    Finding,
     Looked,
     Outcome,
     QuarantineLifted,
@@ -188,7 +189,7 @@ def evolve(cluster: Cluster, event: Event, head: Head) -> Cluster:
     match event:
         case Claimed():
             answered = dict(list(cluster.answered.items())[-ANSWERED_KEPT:]) | {event.remediation_id: "claimed"}
-            return replace(cluster, claim=Claim(event, event.attempt), answered=answered)
+            return replace(cluster, claim=Claim(event, event.attempt, head.seq, at), answered=answered)
         case ClaimRefused():
             return replace(cluster, answered={**cluster.answered, event.remediation_id: event.code})
         case QuarantineLifted():
@@ -269,6 +270,11 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """Ask the audit how far it holds this cluster's `outcomes`, then ask again."""
+
+
+@dataclass(frozen=True)
 class Send:
     """Read the controls, commit `intended`, send its one call inside its window, commit the answer."""
 
@@ -293,15 +299,21 @@ class Seen:
     unheard_since_ms: int = 0  # since when the controls could not be read to their live end; 0: they are
     owner_since_ms: int = 0  # when this process came to own the partition
     resumed: bool = False  # the claim was open already, and this process has not said yet that it takes it over
+    audited: int = 0  # the last seq of this cluster's `outcomes` that the audit holds, as it was last asked
+    asked_at_ms: int = 0  # when that was
 
     def hearing(self, controls: Controls, now_ms: int) -> Seen:
         since = 0 if controls.live else self.unheard_since_ms or now_ms
         return replace(self, controls=controls, unheard_since_ms=since)
 
 
-def next_move(claim: Claim, seen: Seen, now_ms: int, rules: Rules) -> Say | Look | Send | Rest:
-    """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD."""
-    here = _Here(claim, seen, now_ms, rules, parse(claim.claimed.action, claim.claimed.params))
+def next_move(
+    claim: Claim, seen: Seen, now_ms: int, rules: Rules, action: Action | None = None
+) -> Say | Look | Ask | Send | Rest:
+    """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD.
+
+    `action`: the claim's own, unless somebody answers in its place for looks whose facts are not on record (replay)."""
+    here = _Here(claim, seen, now_ms, rules, action or parse(claim.claimed.action, claim.claimed.params))
     if seen.controls.broken:  # what was done here is not known: the claim stays open, in sight, for a person
         return Rest(now_ms + BROKEN_LOOK_MS)
     if seen.resumed:
@@ -344,13 +356,15 @@ class _Here:
             return Rest(until)
         return Say((TakenOver(**self._ids(), attempt=self.claim.attempt + 1, owner=self.rules.owner),))
 
-    def look_again(self) -> Say | Look | Rest:
+    def look_again(self) -> Say | Look | Ask | Rest:
         """The same preflight and plan over fresh facts; anything else than what was approved is never re-planned."""
         facts = self._fresh()
         if stop := self._told_to_stop():
             return self.conclude("not_started", *stop)
         if not self.seen.controls.live:
             return Rest(self.now_ms + int(self.rules.poll_s * 1000))
+        if wait := self._on_record_first():
+            return wait
         if facts is None:
             if self.seen.no_facts and self.now_ms - self.seen.no_facts_since_ms > self.rules.look_for_s * 1000:
                 return self.conclude("not_started", *self.seen.no_facts)
@@ -368,9 +382,20 @@ class _Here:
             return self.conclude("not_started", "bound_exceeded", "; ".join(over))
         return Say((Looked(**self._ids(), attempt=self.claim.attempt, facts=facts, before=self._sample(facts)),))
 
+    def _on_record_first(self) -> Ask | Say | Look | Rest | None:
+        """Where the policy asks for it, HIGH begins only when its claim, with who approved it, is in the audit."""
+        within_s = self._limits().audit_within_s
+        if not within_s or self.claim.claimed.tier != "HIGH" or self.seen.audited >= self.claim.seq:
+            return None
+        if self.seen.asked_at_ms and self.now_ms > self.claim.claimed_at_ms + within_s * 1000:
+            text = f"{within_s} s after the claim the audit does not show it, or could not be asked"
+            return self.conclude("not_started", "audit_behind", text)
+        due_ms = self.seen.asked_at_ms + int(self.rules.poll_s * 1000)
+        return Ask() if self.now_ms >= due_ms else Rest(due_ms)
+
     # one step
 
-    def next_step(self) -> Send | Say | Look | Rest | None:
+    def next_step(self) -> Send | Say | Look | Ask | Rest | None:
         """The first change that has not been made; refused, or out of attempts: abort. What was seen before the first
         step must still be young when that is decided."""
         for index in range(len(self.claim.changes())):
@@ -453,12 +478,16 @@ class _Here:
         finding = self.action.probe(step.call, facts)
         if finding in ("applied", "not_started"):
             return Say((StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding=finding),))
-        # A PD new to us has to settle first.
-        if self.now_ms <= max(ends_ms, self._led_since_ms(facts)) + int(self.rules.probe_for_s * 1000):
+        return self._told_or_unknown(step, finding, ends_ms, facts)
+
+    def _told_or_unknown(self, step: Step, finding: Finding, since_ms: int, facts: Facts) -> Say | Look | Rest:
+        """Looked for again and again, and in the end a person's matter. A PD new to us has to settle first."""
+        if self.now_ms <= max(since_ms, self._led_since_ms(facts)) + int(self.rules.probe_for_s * 1000):
             return self._rest_then_look()
         text = f"PD answers, but it can't be told whether {step.call.name} was applied ({finding})"
         probed = StepProbed(**self._ids(), attempt=self.claim.attempt, step=step.number, finding="cant_tell", text=text)
-        return Say((probed, self._concluded("unknown", "cant_tell", text)))
+        known = replace(self, claim=_further(self.claim, probed, self.now_ms))
+        return Say((probed, known._concluded("unknown", "cant_tell", text)))
 
     # watching
 
@@ -679,7 +708,7 @@ class _Here:
                 )
                 return Say((probed,))
             if finding != "not_started":
-                return self._rest_then_look()
+                return self._told_or_unknown(step, finding, settled_ms, facts)
         return None
 
     def _concluded(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Concluded:

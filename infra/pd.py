@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ AGAIN_S = 0.25  # which takes 0.1 s where the old one steps down, and 12 s where
 BETWEEN_LEADERS = frozenset({"pd_no_leader", "pd_leader_changed"})
 REGIONS_MAX = 100  # regions that one action may ask for
 WATCH_S = 10.0
+HEADERS = {"X-Caller-ID": "steward/read", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,8 @@ class PdReader:
             share_s = max(0.05, (ends_s - self.monotonic_s()) / (count - tried % count))
             try:
                 url = endpoint.urls[index]
-                async with asyncio.timeout(share_s), self._client(cluster_id, endpoint, url, share_s) as client:
-                    found = await read(_Ask(client, url))
+                async with asyncio.timeout(share_s), self._connections(cluster_id, endpoint, url) as transport:
+                    found = await read(_Ask(transport, url, httpx.Timeout(share_s).as_dict()))
             except (TimeoutError, httpx.TimeoutException):
                 failed.append(NoFacts("pd_timeout", f"{endpoint.urls[index]} gave no answer within {share_s:.1f} s"))
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
@@ -176,20 +178,21 @@ class PdReader:
             watched.closed_until_s = self.monotonic_s() + self.breaker_s
         raise NoFacts(failed[0].code, "; ".join(dict.fromkeys(f.text for f in failed)))
 
-    def _client(self, cluster_id: str, endpoint: PdEndpoint, url: str, share_s: float) -> httpx.AsyncClient:
+    def _connections(self, cluster_id: str, endpoint: PdEndpoint, url: str) -> httpx.AsyncBaseTransport:
         """Fresh for each pass; deaf to proxies and credentials in the environment; follows no redirect."""
         if self.transport:
-            transport = self.transport(cluster_id)
-        else:
-            limits = httpx.Limits(max_connections=CONNECTIONS_MAX)
-            verify = self._context(cluster_id, endpoint) if url.startswith("https") else False
-            transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, retries=0)
+            return self.transport(cluster_id)
+        limits = httpx.Limits(max_connections=CONNECTIONS_MAX)
+        verify = self._context(cluster_id, endpoint) if url.startswith("https") else False
+        return httpx.AsyncHTTPTransport(verify=verify, limits=limits, retries=0)
+
+    def _client(self, cluster_id: str, endpoint: PdEndpoint, url: str, share_s: float) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            transport=transport,
+            transport=self._connections(cluster_id, endpoint, url),
             timeout=httpx.Timeout(share_s),
             follow_redirects=False,
             trust_env=False,
-            headers={"X-Caller-ID": "steward/read", "Accept-Encoding": "identity"},
+            headers=HEADERS,
         )
 
     def _context(self, cluster_id: str, endpoint: PdEndpoint) -> ssl.SSLContext:
@@ -207,10 +210,12 @@ def _url(endpoint: str, path: str) -> httpx.URL:
 
 @dataclass(frozen=True)
 class _Ask:
-    """GETs to one endpoint."""
+    """GETs to one endpoint. Straight to its connections: cookies, redirects and credentials, which a client would see
+    to, are not wanted, and take as long as all the rest."""
 
-    client: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport
     endpoint: str
+    timeout: dict[str, float | None]
 
     async def each(self, paths: Iterable[str]) -> dict[str, Said]:
         """All of them, side by side. Raises for the first that fails, and lets none go on."""
@@ -228,7 +233,10 @@ class _Ask:
         """One answer: 200, or that there is no such thing. Raises NotOnTheList, NoFacts, httpx's errors."""
         if not pd_parse.may_read(path):
             raise NotOnTheList(path)
-        async with self.client.stream("GET", _url(self.endpoint, path)) as response:
+        url = _url(self.endpoint, path)
+        request = httpx.Request("GET", url, headers=HEADERS, extensions={"timeout": self.timeout})
+        response = await self.transport.handle_async_request(request)
+        async with contextlib.aclosing(response):
             if "content-encoding" in response.headers:  # not asked for: it could unpack to any size
                 raise NoFacts("pd_unexpected", f"GET {path}: the answer is compressed")
             body: bytes | None = b""

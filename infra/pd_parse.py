@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from actions.schedule_keys import KEYS
 from schemas.facts import (
@@ -530,8 +530,7 @@ def _no_constant(name: str) -> Any:
 _REQUIRED: Final = object()
 
 
-@dataclass(frozen=True)
-class _At:
+class _At(NamedTuple):
     """A value inside an answer, which knows its place in it."""
 
     path: str

@@ -33,6 +33,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from schemas.policy import Policy
+from schemas.privacy import Secretive
 from schemas.values import ClusterId
 
 PREFIX = "STEWARD_"
@@ -67,7 +68,7 @@ class ConfigError(Exception):
 # -- secrets --------------------------------------------------------------------------------------------------------
 
 
-class Secret:
+class Secret(Secretive):
     """Where a secret is: read at each use, so that a rotated one is taken up; neither kept nor shown."""
 
     def __init__(self, kind: str, where: str, field: str = "") -> None:
@@ -102,6 +103,10 @@ class Secret:
             return self
         found = next((n for n in names if (Path(self.where) / n).exists()), names[0])
         return Secret("file", str(Path(self.where) / found), self.field)
+
+    def has(self, name: str) -> bool:
+        """Is there this file in a `dir:` secret? Any other secret is the same for all."""
+        return self.kind != "dir" or (Path(self.where) / name).exists()
 
     def read(self) -> str:
         """The secret itself, without the line end that editors add. Raises ConfigError naming where it should be."""
@@ -317,6 +322,24 @@ class MetricsSettings(Section):
     _listens = field_validator("observe", "act", "execute")(_listen)
 
 
+def _directory(value: Any, info: ValidationInfo) -> Any:
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.startswith("file:") or not value[5:]:
+        raise ValueError("expected file:PATH, a directory; an object store is synced from there")
+    return _base(info) / value[5:]
+
+
+Directory = Annotated[Path | None, BeforeValidator(_directory)]
+
+
+class Audit(Section):
+    """How far each chain is, written to a second place: a tail cut off table and topics shows there alone."""
+
+    checkpoints: Directory = None  # file:PATH, a directory; absent: none are written
+    checkpoints_every_s: float = _seconds(3600, 60, 86_400)  # of what has moved; and when a day's books are closed
+
+
 RESERVED_SINKS = ("log", "all", "none")
 SinkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -339,6 +362,7 @@ class Settings(Section):
     execution: Execution = Execution()
     playbook: Playbook = Playbook()
     metrics: MetricsSettings = MetricsSettings()
+    audit: Audit = Audit()
 
     @property
     def path(self) -> str:

@@ -27,6 +27,10 @@ class Metrics:
         self.audit_trouble = Gauge(
             "steward_audit_trouble", "1 while the audit is not written, or has lost records", registry=self.registry
         )
+        self.checkpoint = Gauge("steward_audit_checkpoint", "Number of the last checkpoint", registry=self.registry)
+        self.checkpoint_trouble = Gauge(
+            "steward_audit_checkpoint_trouble", "1 while no checkpoint can be written", registry=self.registry
+        )
         self._server: tuple[WSGIServer, Thread] | None = None
 
     def committed(self, role: str, events: int, inputs: int) -> None:

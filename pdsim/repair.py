@@ -31,7 +31,7 @@ def run_patrol(world: World) -> bool:
 def _merge_split(world: World) -> int:
     """Regions that were split a while ago, are small and not hot go back into the smaller neighbour that may take
     them. Nothing else makes a region small here."""
-    if world.schedulers.checker_is_paused("merge", world.now):
+    if not world.split_at or world.schedulers.checker_is_paused("merge", world.now):
         return 0
     since = world.now - world.config.duration_s("split-merge-interval")
     made = 0
@@ -71,7 +71,7 @@ def _troubled(world: World) -> list[Region]:
 
 
 def _is_leaving(store: Store, now: float, max_down_s: float) -> bool:
-    return store.state is State.Offline or store.state_name(now, max_down_s) == "Down"
+    return store.state is State.Offline or store.is_down(now, max_down_s)
 
 
 def _repair(world: World, region: Region) -> Operator | None:

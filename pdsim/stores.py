@@ -104,10 +104,12 @@ class Store:
         """`state_name` as PD computes it: only an Up store can read Down or Disconnected."""
         if self.state is not State.Up:
             return self.state.name
-        silent_s = now - self.last_heartbeat
-        if silent_s > max_down_s:
+        if self.is_down(now, max_down_s):
             return "Down"
-        return "Disconnected" if silent_s > DISCONNECTED_AFTER_S else "Up"
+        return "Disconnected" if self.is_disconnected(now) else "Up"
+
+    def is_down(self, now: float, max_down_s: float) -> bool:
+        return self.state is State.Up and now - self.last_heartbeat > max_down_s
 
     def is_disconnected(self, now: float) -> bool:
         return now - self.last_heartbeat > DISCONNECTED_AFTER_S

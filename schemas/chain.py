@@ -73,9 +73,9 @@ def follow(link: Link, decoded: Decoded) -> Link:
     return Link(head.seq, sha256(decoded.body))
 
 
-def identified(identity: str, event: Event, cause: Cause, now_ms: int) -> Stamped:
+def identified(identity: str, event: Event, cause: Cause, now_ms: int, controls_offset: int = -1) -> Stamped:
     """The head of what a stateless stage makes: the same input gives the same id, so repeats are seen as such."""
-    head = Head(event_id=id_of(identity), at_ms=now_ms, cause=cause)
+    head = Head(event_id=id_of(identity), at_ms=now_ms, cause=cause, controls_offset=controls_offset)
     return Stamped(event, head, body_of(event, head))
 
 

@@ -10,6 +10,7 @@ StoreState = Literal["Up", "Disconnected", "Down", "Offline", "Tombstone"]
 RECOVERY_OVER = ("no on-going recovery", "unsafe recovery finished", "unsafe recovery failed")
 REGION_HEARTBEAT_S = 60  # normally: PD shows what a region took in its last interval, and not how long that was
 SLOW_SCORE = 80  # from here PD counts a store as slow; it evicts by itself at 100 only
+KEPT_CHARS_MAX = 400_000  # of facts as JSON in an event that has to be said whatever PD shows
 UP_HEARTBEAT_S_MAX = 20  # PD itself calls a store Disconnected after 20 s of silence
 
 
@@ -235,6 +236,12 @@ class Facts(Model):
         if self.regions_total and self.leaders_total() == 0:
             return "PD counts no leaders at all: no region heartbeats yet"
         return None
+
+
+def kept_facts(facts: Facts | None) -> Facts | None:
+    """The facts as they go on record with what is concluded from them; None where there are none, or so many that no
+    broker would take the event: an answer is worth more than its grounds."""
+    return facts if facts is not None and len(facts.model_dump_json()) <= KEPT_CHARS_MAX else None
 
 
 class Look(Model):

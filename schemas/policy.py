@@ -127,6 +127,7 @@ class LimitsPolicy(Model):
     settling_s: int = Field(600, ge=5, le=86_400)  # an undone change is watched for so long
     cooldown_s: int = Field(900, ge=0, le=86_400)  # between two executions on one cluster
     execution_s_max: int = Field(3600, ge=30, le=86_400)
+    audit_within_s: int = Field(0, ge=0, le=3600)  # HIGH begins once the audit holds its claim; 0: not asked
 
 
 class TierLimits(LimitsPolicy):

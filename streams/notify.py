@@ -119,9 +119,8 @@ class Notify:
             return
         policy = lane.controls().policy.notify
         wanted = route(policy, started.tier, self.settings.sinks)
-        if newer := _overtaken(lane.state, started):
-            text = f"version {newer.version} says `{newer.status}`"
-            await lane.commit(_not_delivered(started, wanted, "superseded", text))
+        if overtaken := superseded(lane.state, started, wanted):
+            await lane.commit(overtaken)
             return
         taken, failed = await self._send(lane, started, wanted)
         answers: list[Event] = []
@@ -183,6 +182,14 @@ def route(policy: NotifyPolicy, tier: str, sinks: Sequence[str]) -> tuple[str, .
     """Where a notification of this loudness goes. A tier that nobody knows goes everywhere."""
     named = str(getattr(policy, tier)) if tier in TIERS else ALL
     return (LOG, *sinks) if named == ALL else (named,)
+
+
+def superseded(state: Outbox, started: NotificationStarted, wanted: tuple[str, ...]) -> NotDelivered | None:
+    """What is said of a notification that need not be sent any more; None: it has to be."""
+    newer = _overtaken(state, started)
+    if newer is None:
+        return None
+    return _not_delivered(started, wanted, "superseded", f"version {newer.version} says `{newer.status}`")
 
 
 def _overtaken(state: Outbox, started: NotificationStarted) -> NotificationStarted | None:

@@ -21,6 +21,7 @@ FIXTURES = {
     "kafka": "kafka",
     "own_kafka": "kafka",
     "clickhouse": "clickhouse",
+    "clickhouse_engine": "clickhouse",
     "alertmanager": "alertmanager",
     "console": "local",  # tests/console/test_cli.py
 }

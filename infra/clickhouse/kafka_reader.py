@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not re-export
 
 from infra.clickhouse.sink import Positions, RecordsLost
+from infra.publisher import Unreachable
 from infra.runners.books import Raw
 from infra.runners.kafka import KafkaSettings, raw_of
 from streams.pipeline import BY_NAME
 
 REFRESH_S = 10.0
 CALL_TIMEOUT_S = 5.0  # the sink is told to stop within that, whatever the broker does
+ASKED_TIMEOUT_S = 10.0  # where all partitions begin and end
 _GONE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 _NO_USE_WAITING = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION}
@@ -161,3 +164,53 @@ class KafkaReader:
             return self._lag  # as it was when it was last known
         self._lag = dict(lag)
         return self._lag
+
+
+class WholeTopics(KafkaReader):
+    """infra.clickhouse.verify.WholeReader: what is there is read, from where it begins; what is missing is for who
+    verifies to say. Where Kafka can't be read Unreachable is raised."""
+
+    _begins: Mapping[tuple[str, int], int] = {}
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Raw]:
+        try:
+            return await super().poll(max_records, timeout_s)
+        except KafkaException as failure:
+            raise Unreachable(f"{self._settings.where}: {failure.args[0].str()}") from failure
+
+    async def ends(self) -> Positions:
+        """Where each partition ends now, by the broker; what stands behind an open transaction is not there yet."""
+        return await asyncio.to_thread(self._ends_now)
+
+    async def reached(self, ends: Positions) -> bool:
+        """Has everything before these been handed out?"""
+        return all(self._next.get(place, 0) >= end for place, end in ends.items())
+
+    def _start(self, place: tuple[str, int]) -> int:
+        return self._begins.get(place, 0)
+
+    def _ends_now(self) -> dict[tuple[str, int], int]:
+        try:
+            there = self._consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
+            names = {full: self._settings.name_of(full) for full in there if full.startswith(self._settings.prefix)}
+            places = [(name, p) for full, name in names.items() if is_ours(name) for p in there[full].partitions]
+            if not places:
+                raise Unreachable(f"{self._settings.where}: no topic of ours is there, or none that may be described")
+            self._begins = self._asked(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+            self._refresh()
+            return self._asked(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        except KafkaException as failure:
+            raise Unreachable(f"{self._settings.where}: {failure.args[0].str()}") from failure
+
+    def _asked(self, places: Sequence[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+        """In one request a broker: asked one by one, as a consumer does, a partition takes a fifth of a second."""
+        asked = {place: TopicPartition(self._settings.topic(place[0]), place[1]) for place in places}
+        admin = AdminClient(dict(self._settings.client))
+        committed = IsolationLevel.READ_COMMITTED
+        found = admin.list_offsets(
+            dict.fromkeys(asked.values(), spec), isolation_level=committed, request_timeout=ASKED_TIMEOUT_S
+        )
+        try:
+            return {place: found[at].result(ASKED_TIMEOUT_S + 5).offset for place, at in asked.items()}
+        except TimeoutError as late:
+            raise Unreachable(f"{self._settings.where}: no answer in time") from late

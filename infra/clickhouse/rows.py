@@ -134,6 +134,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(c.name for c in COLUMNS)
 AT: dict[str, int] = {name: index for index, name in enumerate(NAMES)}
+_DEFAULTS: Row = tuple(c.default for c in COLUMNS)
 
 
 def row_of(raw: Raw, recorded_ms: int) -> Row:
@@ -178,7 +179,10 @@ def row_of_event(raw: Raw, decoded: Decoded, recorded_ms: int) -> Row:
 
 def payload_of(event: Event) -> str:
     """The event as canonical JSON: bytes as base64, what JSON can't say (NaN) as null."""
-    return canonical_json(json.loads(event.model_dump_json()))
+    try:
+        return canonical_json(event.model_dump(mode="json"))  # the same as below, in half the time
+    except ValueError:  # NaN and infinities, which pydantic makes null in JSON alone
+        return canonical_json(json.loads(event.model_dump_json()))
 
 
 def _unreadable(raw: Raw, error: Unreadable) -> dict[str, Any]:
@@ -217,7 +221,10 @@ def _row(raw: Raw, recorded_ms: int, said: dict[str, Any]) -> Row:
         "recorded_at": clamped_ms(recorded_ms),
         "raw": raw.value or b"",
     }
-    return tuple(said.get(c.name, c.default) for c in COLUMNS)
+    row = list(_DEFAULTS)
+    for name, value in said.items():
+        row[AT[name]] = value
+    return tuple(row)
 
 
 @cache

@@ -114,10 +114,11 @@ class Sink:
         on_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
         on_lag: Callable[[Mapping[str, int]], None] = lambda lag: None,
         on_trouble: Callable[[str], None] = lambda trouble: None,
+        on_kept: Callable[[Sequence[Row]], None] = lambda block: None,  # is quick, and raises nothing
     ) -> None:
         self._store, self._now_s, self._on_lag, self._on_trouble = store, now_s, on_lag, on_trouble
         self._owner_wait_s = store.insert_ends_within_s if owner_wait_s is None else owner_wait_s
-        self._elapsed_s, self._on_thread = elapsed_s, on_thread
+        self._elapsed_s, self._on_thread, self._on_kept = elapsed_s, on_thread, on_kept
         self._batch = Batch(rows_max, bytes_max, linger_s)
         self._backoff_s = backoff_s
         self._stopping = asyncio.Event()
@@ -185,6 +186,7 @@ class Sink:
             if not await self._until_done(lambda block=block: self._store.insert(block), log=log):  # type: ignore[misc]
                 return
             self.rows += len(block)
+            self._on_kept(block)
             self._unkept.subtract(r.topic for r in raws)
 
     def _rows(self, raws: Sequence[Raw]) -> list[Row]:

@@ -8,7 +8,7 @@ books.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -61,6 +61,17 @@ class Raw:
 
     def cause(self) -> Cause:
         return Cause(topic=self.topic, partition=self.partition, offset=self.offset, sha256=sha256(self.value or b""))
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """The last event of a chain, as somebody else keeps it: SHA-256 of its body (`hash`) and of its bytes on the topic
+    (`sha256`)."""
+
+    seq: int
+    hash: bytes
+    offset: int
+    sha256: bytes
 
 
 def admit(raw: Raw, partitions: int) -> Record:
@@ -184,7 +195,7 @@ class Draft(Generic[S]):
             self.dead.append(dead_letter(self.books.role, raw, error))
             self._reject(whole, error.code, str(error), raw.cause())
             return True
-        if may_wait and self._is_to_come(record.head.cause):
+        if may_wait and self._is_to_come(raw.topic, record.head.cause):
             return False
         self._took(raw)
         if text := self.books.lost.pop((raw.topic, raw.offset), None):
@@ -224,9 +235,12 @@ class Draft(Generic[S]):
         self.positions[raw.topic] = raw.offset + 1
         self.inputs += 1
 
-    def _is_to_come(self, cause: Cause | None) -> bool:
-        """Is this an input of our own partition that has not been answered yet?"""
+    def _is_to_come(self, topic: str, cause: Cause | None) -> bool:
+        """Is this an input of our own partition that has not been answered yet? Nothing has its cause behind it on its
+        own topic: where one is named, it was lost."""
         if cause is None or cause.partition != self.books.partition or cause.topic not in READS[self.books.role]:
+            return False
+        if cause.topic == topic:
             return False
         return cause.offset >= self.positions.get(cause.topic, self.books.positions.get(cause.topic, 0))
 
@@ -248,6 +262,11 @@ class Draft(Generic[S]):
         """What a lane has to say: all of it, or nothing and what folding one of them has raised."""
         self.now_ms = max(self.now_ms, now_ms)
         self._add(events, cause)
+
+    def say_lost(self) -> None:
+        """What the audit holds of this ledger and the ledger does not: once a place, and acting waits for a person."""
+        for cluster_id, cause, text in self.books.contradictions():
+            self._reject(cluster_id, "ledger_lost_events", text, cause)
 
     def seal(self) -> None:
         """Give the ignored inputs their answer too: one event a cluster."""
@@ -333,6 +352,8 @@ class Books(Generic[S]):
     genesis: GenesisMarked | None = None
     ends: int = 0  # the offset after the last record that was folded
     lost: dict[tuple[str, int], str] = field(default_factory=dict)  # (topic, offset) of an input -> what it came of
+    witnessed: Mapping[str, Witnessed] = field(default_factory=dict)  # by cluster, or `~N`: how far the audit holds it
+    _otherwise: set[str] = field(default_factory=set)  # whose ledger has another event at that seq
     _without: dict[str, tuple[Link, bool]] = field(
         default_factory=dict
     )  # before what can't be read: link, was it broken
@@ -368,14 +389,15 @@ class Books(Generic[S]):
     def _can_load(self, event: BookClosed | DayClosed) -> bool:
         return event.state_schema == self.saved().schema
 
-    def restore(self, raw: Raw) -> None:
-        """Fold one record of the own topic. One that can't be read or folded, or does not continue what stands before
-        it, breaks its cluster's ledger: the fold goes on, but nothing is written to that cluster any more.
+    def restore(self, raw: Raw, known: Decoded | None = None) -> None:
+        """Fold one record of the own topic, decoded already where it is `known`. One that can't be read or folded, or
+        does not continue what stands before it, breaks its cluster's ledger: the fold goes on, but nothing is written
+        to that cluster any more.
 
         Where the fold begins with closed books, what stands before a cluster's own book is in it already."""
         self.ends = raw.offset + 1
         try:
-            decoded = admitted(raw, self.partitions)
+            decoded = known or admitted(raw, self.partitions)
         except Unreadable as error:
             key = (raw.key or b"").decode("utf-8", "replace") or f"~{self.partition}"
             if len(key) > CLUSTER_ID_CHARS_MAX:
@@ -403,9 +425,12 @@ class Books(Generic[S]):
             if head.seq <= link.seq:  # again, or from before: it has been folded
                 return
             self.links[key] = Link(head.seq, sha256(decoded.body))
+        held = self.witnessed.get(key)
+        if held and held.seq == head.seq and held.hash != self.links[key].hash:
+            self._otherwise.add(key)
         self.now_ms = max(self.now_ms, head.at_ms, self.heard_ms(raw))
         for cause in _causes(event, head.cause):
-            if cause.topic != "tick" and cause.partition == self.partition:
+            if cause.topic not in ("tick", self.topic) and cause.partition == self.partition:
                 self.positions[cause.topic] = max(self.positions.get(cause.topic, 0), cause.offset + 1)
         if isinstance(event, GenesisMarked):
             self.genesis = self.genesis or event
@@ -430,6 +455,21 @@ class Books(Generic[S]):
         if cause and (cause.topic, cause.partition) == (self.topic, self.partition) and cause.offset >= self.ends:
             text = f"it came of {cause.topic}/{cause.partition}@{cause.offset}, and the ledger ends at {self.ends}"
             self.lost[raw.topic, raw.offset] = f"{text}: the broker has lost acknowledged events"
+
+    def contradictions(self) -> Iterator[tuple[str, Cause, str]]:
+        """Whose ledger is not what `witnessed` says: the event that it lacks, in words too. What was said before is not
+        said again: a person may have lifted it."""
+        for key, held in sorted(self.witnessed.items()):
+            link = self.links.get(key, FIRST)
+            if link.seq >= held.seq and key not in self._otherwise:
+                continue
+            place = f"{self.topic}/{self.partition}@{held.offset}"
+            if place in self.poisoned.get(key, {}):
+                continue
+            there = "has another event there" if link.seq >= held.seq else f"ends at seq {link.seq}"
+            text = f"the audit holds seq {held.seq} of this ledger at {place}, and the ledger {there}"
+            cause = Cause(topic=self.topic, partition=self.partition, offset=held.offset, sha256=held.sha256)
+            yield key, cause, f"{text}: the broker has lost acknowledged events"
 
     def _open(self, raw: Raw, event: Event, head: Head) -> bool:
         """Does what counts of this cluster begin here: with its book, or with its very first event?"""

@@ -32,12 +32,13 @@ class Mapped:
 @dataclass(frozen=True)
 class MapStage:
     """A stage over our own events. `look` is its only contact with the world, and answers for the world's trouble: what
-    it raises is a bug."""
+    it raises is a bug. `heard`: how far the controls had been read, by what it saw."""
 
     role: str
     partitions: int
     look: Callable[[Record], Awaitable[Any]]
     check: Callable[[Record, Any, int], Sequence[Event]]
+    heard: Callable[[Any], int] = lambda seen: -1
 
     async def handle(self, raw: Raw) -> Mapped:
         """Everything that can come of this record. Never raises but when it is cancelled."""
@@ -48,15 +49,18 @@ class MapStage:
         except Exception as error:
             return _impossible(self.role, raw, error)
         try:
-            events = self.check(record, await self.look(record), raw.at_ms)
-            return Mapped(
-                events=tuple(
-                    identified(f"{self.role}/{record.head.event_id}/{index}", event, raw.cause(), raw.at_ms)
-                    for index, event in enumerate(events)
-                )
-            )
+            seen = await self.look(record)
+            return Mapped(events=self.made(record, seen))
         except Exception as error:
             return _impossible(self.role, raw, error, record.event.cluster_id)
+
+    def made(self, record: Record, seen: Any) -> tuple[Stamped, ...]:
+        """What it answers to a record, with what was seen; pure."""
+        heard = self.heard(seen)
+        return tuple(
+            identified(f"{self.role}/{record.head.event_id}/{index}", event, record.cause, record.at_ms, heard)
+            for index, event in enumerate(self.check(record, seen, record.at_ms))
+        )
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from infra.runners.books import Books, Draft, Raw
+from infra.runners.books import Books, Draft, Raw, Witnessed
 from schemas.chain import Stamped
 from schemas.controls import Controls
 from schemas.events import Event, GenesisMarked
@@ -96,6 +96,15 @@ class LogClock:
         self._ahead_ms = ahead_ms if self._ahead_ms is None else max(self._ahead_ms, ahead_ms)
 
 
+class Witness(Protocol):
+    """Somebody else who keeps our ledger: the audit."""
+
+    async def tails(self, topic: str, partition: int, since: int) -> Mapping[str, Witnessed] | None:
+        """By cluster, the last event of its chain at this offset or behind it; None: it can't be asked now. Never
+        raises, and answers within seconds."""
+        ...
+
+
 class ControlsPort(Protocol):
     def current(self) -> Controls: ...
 
@@ -140,11 +149,12 @@ class Owner(Generic[S]):
         name: str = "",
         build: str = "",
         genesis: GenesisMarked | None = None,
+        witness: Witness | None = None,
         on_commit: Callable[[int, int], None] = lambda events, inputs: None,
     ) -> None:
         self._books, self._log, self._clock, self._controls = books, log, LogClock(own_ms), controls
         self._works, self._consults, self._name, self._build = works, consults, name, build
-        self._genesis, self._on_commit = genesis, on_commit
+        self._genesis, self._witness, self._on_commit = genesis, witness, on_commit
         self._inbox: list[Raw] = []
         self._early: list[tuple[Raw, int]] = []  # what was read before its own cause, and since when it waits (ms)
         self._asked: list[_Asked] = []
@@ -165,7 +175,9 @@ class Owner(Generic[S]):
     async def run(self) -> None:
         """Take over, then work. Raises Fenced or Rebuild; whatever else it raises is a bug, and ends the process."""
         await self._log.fence()
-        self._books.since = await self._log.closed(self._books.begins)
+        since = self._books.since = await self._log.closed(self._books.begins)
+        if self._witness:  # asked before the fold, which compares; execution doesn't wait for one that is away
+            self._books.witnessed = await self._witness.tails(self._books.topic, self._books.partition, since) or {}
         async for raws in self._log.history(self._books.since):
             for raw in raws:
                 self._books.restore(raw)
@@ -180,6 +192,7 @@ class Owner(Generic[S]):
                 for raw in raws:
                     self._books.look_ahead(raw)
         await self._log.seek(self._books.positions)
+        draft.say_lost()
         draft.add((self._books.started(self._name, self._build),), None, self._clock.now_ms())
         await self._commit(draft)
         self._books.genesis = self._books.genesis or self._genesis

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from infra.runners.books import Books
-from infra.runners.owner import ControlsPort, Owner, OwnLog, Rebuild
+from infra.runners.owner import ControlsPort, Owner, OwnLog, Rebuild, Witness
 from schemas.events import GenesisMarked
 from schemas.processors import Decides, Works
 from streams.pipeline import Processor
@@ -41,6 +41,7 @@ class Around:
     build: str
     on_commit: Callable[[str, int, int], None] = lambda role, events, inputs: None
     closes_every_ms: int = 0  # see Books
+    witness: Witness | None = None  # who else keeps the ledger
 
 
 class PartitionOwners:
@@ -151,6 +152,7 @@ class PartitionOwners:
             name=around.name,
             build=around.build,
             genesis=around.genesis(partition),
+            witness=around.witness,
             on_commit=lambda events, inputs: around.on_commit(line.role, events, inputs),
         )
 

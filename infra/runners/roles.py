@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from infra.clock import boot_ms
 from infra.runners.kafka import KafkaOwnLog, KafkaSettings
-from infra.runners.owner import ControlsPort, Owner
+from infra.runners.owner import ControlsPort, Owner, Witness
 from infra.runners.owners import REVOKE_WAIT_S, Around, PartitionOwners
 from schemas.events import GenesisMarked
 from schemas.processors import Decides
@@ -41,6 +41,7 @@ class OwnerRole:
         topic_id: Callable[[str], str] = lambda topic: "",
         session_timeout_ms: int = 10_000,
         close_books_every_s: float = 0,
+        witness: Witness | None = None,
         on_commit: Callable[[str, int, int], None] = lambda role, events, inputs: None,
         member: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
@@ -56,6 +57,7 @@ class OwnerRole:
             build,
             on_commit,
             int(close_books_every_s * 1000),
+            witness,
         )
         self._owners: PartitionOwners | None = None
         self._leaving = threading.Event()

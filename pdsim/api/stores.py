@@ -5,6 +5,7 @@ from __future__ import annotations
 from pdsim import go, repair
 from pdsim.api.route import Route
 from pdsim.model import Cluster
+from pdsim.regions import Role
 from pdsim.schedulers import EVICT_LEADER
 from pdsim.stores import State, Store
 from pdsim.wire import Ask, Refusal, Response, bad_input, said, wrong_type
@@ -19,7 +20,7 @@ def view(cluster: Cluster, store: Store) -> dict[str, object]:
     for region in held:
         peer = region.peer_on(store.id)
         assert peer is not None
-        learners += peer not in region.voters
+        learners += peer.role is Role.Learner
         pending += peer.id in region.pending
     leader = (len(led), sum(region.approximate_size for region in led))
     region_totals = (len(held), sum(region.approximate_size for region in held))

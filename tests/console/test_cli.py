@@ -12,7 +12,7 @@ import threading
 import time
 import tomllib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from actions.card import describe
 from actions.catalogue import CATALOGUE, FORBIDDEN
 from console.cli import app
+from console.desk import Refusal
 from console.onboarding import configuration
 from console.web import app as web
 from infra.publisher import Unreachable
@@ -41,6 +42,22 @@ pd_cluster_id = {PD}
 mode = "on"
 """
 Steward = Callable[..., Result]
+SAME = {"ok": True, "text": "9 decisions of INC-1 come out the same; 2 inputs from outside taken as recorded"}
+DIFFERENT = {"ok": False, "text": "DIFFERENT: 1 of 9 decisions of INC-2 come out differently"}
+
+
+class Replays:
+    """Stands for console/replay.py: two incidents, one of them not as it was, and no Kafka."""
+
+    async def replay(self, incident: str, source: str) -> Mapping[str, Any]:
+        if source not in ("", "clickhouse", "kafka"):
+            raise Refusal("wrong_use", "unknown_source", "one of clickhouse, kafka", "source")
+        if source == "kafka":
+            raise Refusal("unavailable", "kafka_unreachable", "Kafka lists no topic of ours")
+        if incident not in ("INC-1", "INC-2"):
+            text = f"clickhouse knows no incident {incident!r}"
+            raise Refusal("not_found", "unknown_incident", text, "incident")
+        return SAME if incident == "INC-1" else DIFFERENT
 
 
 @pytest.fixture
@@ -52,7 +69,7 @@ def office() -> Office:
 def console(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A console on a free port of the loopback; anna's token is in the environment."""
     monkeypatch.setenv("TOKEN_OF_ANNA", "token-of-anna")
-    api = web(office.desk, {"anna": Secret.parse("env:TOKEN_OF_ANNA")}, answer_s=0.2)
+    api = web(office.desk, {"anna": Secret.parse("env:TOKEN_OF_ANNA")}, replays=Replays(), answer_s=0.2)
     server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
@@ -112,6 +129,13 @@ def test_show_then_approve_with_the_digest_that_it_showed(at_console: Steward, o
     assert (approved.approval.person, approved.approval.via) == ("anna", "cli")
 
 
+def test_a_replay_that_differs_exits_1_and_shows_what(at_console: Steward) -> None:
+    same, different = at_console("replay", "INC-1"), at_console("replay", "INC-2")
+    assert (same.exit_code, same.stdout) == (0, f"{SAME['text']}\n")
+    assert (different.exit_code, different.stdout) == (1, f"{DIFFERENT['text']}\n")
+    assert json.loads(at_console("replay", "INC-1", "--from", "clickhouse", "--json").stdout) == SAME
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
@@ -138,6 +162,9 @@ def test_show_then_approve_with_the_digest_that_it_showed(at_console: Steward, o
         (("lift", "--input", "proposals/0@0", "--reason", "x"), 2, "--all"),
         (("audit", "verify"), 3, "no_audit"),
         (("audit", "query", "x", "--param", "novalue"), 2, "K=V"),
+        (("replay", "INC-9"), 2, "clickhouse knows no incident"),
+        (("replay", "INC-1", "--from", "tape"), 2, "source: one of"),
+        (("replay", "INC-1", "--from", "kafka"), 3, "kafka_unreachable"),
         (("ingest", "/nowhere"), 2, "can't read"),
         (("nonsense",), 2, "nonsense"),
         (("connect", "nowhere"), 2, CLUSTER),

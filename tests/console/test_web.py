@@ -29,8 +29,14 @@ class Audit:
             raise Refusal("wrong_use", "unknown_question", f"no question {name!r}", "name")
         return {"columns": ["cluster"], "rows": [[params.get("cluster", "")]]}
 
-    async def verify(self, cluster_id: str) -> Mapping[str, Any]:
+    async def verify(self, cluster_id: str, source: str = "clickhouse") -> Mapping[str, Any]:
         return {"ok": True, "text": "12 events, no gap"}
+
+    async def export(self, cluster_id: str, since: str, until: str) -> AsyncIterator[bytes]:
+        async def lines() -> AsyncIterator[bytes]:
+            yield f'{{"cluster":"{cluster_id}","since":"{since}","until":"{until}"}}\n'.encode()
+
+        return lines()
 
 
 @pytest.fixture
@@ -82,6 +88,8 @@ EVERY_ROUTE = [
     ("GET", "/api/v1/events"),
     ("POST", "/api/v1/audit/query"),
     ("POST", "/api/v1/audit/verify"),
+    ("GET", "/api/v1/audit/export"),
+    ("POST", "/api/v1/replay"),
 ]
 
 
@@ -340,6 +348,13 @@ async def test_the_audit_is_asked_through_the_process_that_has_it(web: httpx.Asy
     assert reply.json()["rows"] == [[CLUSTER]]
     assert said(await web.post("/api/v1/audit/query", json={"name": "x"})) == (400, "unknown_question", "name")
     assert (await web.post("/api/v1/audit/verify", json={})).json()["ok"] is True
+    exported = await web.get(f"/api/v1/audit/export?cluster={CLUSTER}&since=2027-01-01")
+    assert exported.json() == {"cluster": CLUSTER, "since": "2027-01-01", "until": ""}
+
+
+async def test_a_console_without_replays_says_so(web: httpx.AsyncClient, office: Office) -> None:
+    assert said(await web.post("/api/v1/replay", json={"incident": "INC-1"})) == (503, "not_here", "")
+    assert said(await web.post("/api/v1/replay", json={})) == (422, "invalid", "incident")
 
 
 async def test_a_console_that_still_reads_the_log_says_so_but_freezes(web: httpx.AsyncClient, office: Office) -> None:

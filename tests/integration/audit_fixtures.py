@@ -14,11 +14,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from infra.clickhouse.checkpoints import OWNED
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.rows import Row, row_of
 from infra.clickhouse.sink import Positions, Sink
 from infra.clickhouse.store import Store, open_store
-from infra.clickhouse.verify import OWNED, Kept
+from infra.clickhouse.verify import Kept
 from infra.runners.books import Raw
 from schemas import events as e
 from schemas.chain import Link, edge, identified, stamp
@@ -30,14 +31,16 @@ from streams.pipeline import BY_NAME
 START_MS = 1_800_000_000_000  # 2027-01-15 08:00 UTC
 FEBRUARY_MS = 1_801_440_000_000  # 2027-02-01 00:00 UTC
 CLUSTER = "prod-eu-7"
+PD_IDS = {CLUSTER: 7, "lab-3": 8, "prod-us-1": 9}
 PARTITIONS = 3
 
 
 @dataclass
 class Story:
-    """What happened. Each beat comes a second after the one before."""
+    """What happened. Each beat comes a second after the one before. `gaps`: as the markers of transactions leave."""
 
     now_ms: int = START_MS
+    gaps: bool = True
     records: dict[tuple[str, int], list[Raw]] = field(default_factory=dict)
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     beats: int = 0
@@ -63,7 +66,7 @@ class Story:
             alone = topic not in BY_NAME or BY_NAME[topic].partitions == 1
             partition = 0 if alone else int(key[1:]) if key.startswith("~") else partition_of(key, PARTITIONS)
         held = self.records.setdefault((topic, partition), [])
-        offset = held[-1].offset + 1 + (len(held) % 3 == 0) if held else 0  # a transaction's marker takes an offset
+        offset = held[-1].offset + 1 + (self.gaps and len(held) % 3 == 0) if held else 0
         raw = Raw(topic, partition, offset, self.now_ms + 40, key.encode(), value)
         held.append(raw)
         return raw
@@ -133,6 +136,9 @@ class Story:
         undone: bool = True,
         concluded: bool = True,
         store: int = 4,
+        thinks_s: float = 60,
+        lasts_s: float = 0,  # longer than the two seconds that it lasts anyway
+        outcome: e.Outcome = "succeeded",
     ) -> Raw:
         """A proposal is validated, approved, claimed, done, taken back, verified, closed."""
         adopted = next(r for r in reversed(self.all()) if r.topic == "incidents")
@@ -154,13 +160,14 @@ class Story:
         self.says("remediations", opened, proposed)
         asked = e.ApprovalAsked(
             **of, **why, **what, digest=digest, tier="MEDIUM", tier_reasons=(), mode="on", rule="one", needed=1,
-            escalation=(), step=0, expires_at_ms=self.now_ms, plan=plan, reach=reach, facts_taken_at_ms=0, evidence=(),
+            escalation=(), step=0, expires_at_ms=self.now_ms, plan=plan, reach=reach, evidence=(),
+            facts_taken_at_ms=self.now_ms - 8000,
         )  # fmt: skip
         self.says("remediations", asked, proposed)
         heard = proposed
         for approval in approvals:
             word = e.Approved(cluster_id=cluster, remediation_id=remediation, digest=digest, approval=approval)
-            heard = self.says("approvals", word, after_s=60)
+            heard = self.says("approvals", word, after_s=thinks_s)
             counted = e.ApprovalCounted(
                 cluster_id=cluster, remediation_id=remediation, approval=approval, counted=1, needed=1
             )
@@ -187,6 +194,7 @@ class Story:
         ran: dict[str, Any] = {"cluster_id": cluster, "remediation_id": remediation, "attempt": 1}
         self.says("outcomes", e.Sampled(**ran, sample=Sample(at_ms=self.now_ms, figures={"leaders": 0.0})))
         if undone:
+            self.now_ms += int(lasts_s * 1000)
             undo = plan.changes[0].undo
             assert undo
             self.step(remediation, 2, "undo", undo, cluster=cluster)
@@ -195,9 +203,9 @@ class Story:
             return order
         ended = self.says(
             "outcomes",
-            e.Concluded(**ran, incident_id=incident, outcome="succeeded", code="verified", text="leaders 2 -> 0"),
+            e.Concluded(**ran, incident_id=incident, outcome=outcome, code="verified", text="leaders 2 -> 0"),
         )
-        return self.says("remediations", e.RemediationClosed(**of, code="succeeded", text="leaders 2 -> 0"), ended)
+        return self.says("remediations", e.RemediationClosed(**of, code=outcome, text="leaders 2 -> 0"), ended)
 
     def step(
         self,
@@ -235,15 +243,16 @@ def plan_of(cluster: str = CLUSTER, store: int = 4) -> Plan:
     call = Call(name="add_evict_leader", args={"store_id": str(store)})
     back = Call(name="remove_evict_leader", args={"store_id": str(store)})
     return Plan(
-        environment="test", cluster_id=cluster, pd_cluster_id=7, action="evict_store_leaders", action_version=1,
+        environment="test", cluster_id=cluster, pd_cluster_id=PD_IDS[cluster], action="evict_store_leaders",
+        action_version=1, policy_version=1, policy_rules=("mode=on", "approval.medium=one"),
         params=canonical_json({"store_id": store}), changes=(Change(do=call, undo=back, keep_s=900),), premises=(),
-        bounds=Bounds(stores_max=1, regions_max=9, leaders_max=9), policy_version=1, policy_rules=(),
+        bounds=Bounds(stores_max=1, regions_max=9, leaders_max=9),
     )  # fmt: skip
 
 
-def the_main_story() -> Story:
+def the_main_story(story: Story | None = None, *, gaps: bool = True) -> Story:
     """A policy is adopted, a store goes slow, leaders are evicted from it and come back."""
-    story = Story()
+    story = story or Story(gaps=gaps)
     story.says("incidents", e.OwnerStarted(cluster_id="~1", role="incidents", owner="host-1", build="b1"))
     story.says(
         "controls",
@@ -333,6 +342,15 @@ class StoryReader:
         if not found:
             self._at_end()
         return found
+
+    async def ends(self) -> Positions:
+        return {place: held[-1].offset + 1 for place, held in self._held.items()}
+
+    async def reached(self, ends: Positions) -> bool:
+        return all(self._next.get(place, 0) >= end for place, end in ends.items())
+
+    async def close(self) -> None:
+        return None
 
     async def lag(self) -> Mapping[str, int]:
         lag: dict[str, int] = {}

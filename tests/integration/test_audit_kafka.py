@@ -8,11 +8,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from infra.clickhouse.kafka_reader import KafkaReader, is_ours
+from infra.clickhouse.kafka_reader import KafkaReader, WholeTopics, is_ours
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.sink import RecordsLost, Sink
 from infra.clickhouse.store import open_store
-from infra.clickhouse.verify import compare, verify_store, verify_topics
+from infra.clickhouse.verify import Verdict, compare, verify_store, verify_topics
 from infra.embedded import EmbeddedBroker
 from infra.runners.books import Raw
 from infra.runners.kafka import KafkaSettings
@@ -53,6 +53,14 @@ async def read(reader: KafkaReader, count: int) -> list[Raw]:
     await until(lambda: len(found) >= count, step)
     await step()
     return found
+
+
+async def whole(settings: KafkaSettings) -> Verdict:
+    reader = WholeTopics(settings)
+    try:
+        return await verify_topics(reader)
+    finally:
+        await reader.close()
 
 
 def values(raws: list[Raw]) -> list[tuple[str, int, bytes | None]]:
@@ -138,8 +146,8 @@ async def test_from_kafka_through_the_sink_into_the_table_and_both_compared(
     await until(lambda: sink.rows == len(story.all()) and not any(sink.lag.values()), lambda: asyncio.sleep(0.05))
     sink.stop()
     await running
-    topics = await verify_topics(reader)
     await reader.close()
+    topics = await whole(embedded)
     assert topics.counts["records"] == len(contents(store)) == len(story.all())
     # The story's causes cite its own offsets, with gaps, and this broker has given others: only differences count here.
     assert [b for b in compare(verify_store(store), topics).breaks if not b.cluster_id] == []
@@ -230,3 +238,33 @@ async def test_a_broker_that_is_away_is_waited_for() -> None:
     assert await asyncio.wait_for(asked, 30) == []
     assert await reader.lag() == {}
     await reader.close()
+
+
+async def test_verified_from_real_kafka_alone_up_to_its_stable_end_and_from_where_it_begins(
+    real: KafkaSettings,
+) -> None:
+    make(real)
+    story = the_main_story(gaps=False)
+    write(real, story)
+    count = len(story.all())
+    verdict = await whole(real)
+    assert verdict.ok, verdict.to_text()
+    assert verdict.counts["records"] == count
+
+    producer = Producer({**real.client, "transactional.id": f"{real.prefix}t", "linger.ms": 0})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    at = next(held[-1] for (topic, _), held in story.records.items() if topic == "outcomes")
+    producer.produce(real.topic("outcomes"), at.value, at.key, at.partition)
+    producer.flush(10)
+    assert (await whole(real)).counts["records"] == count  # what is not committed is not there, and nobody waits for it
+    producer.abort_transaction(30)
+    assert (await whole(real)).ok
+
+    place = TopicPartition(real.topic("outcomes"), at.partition, 3)
+    admin = AdminClient(dict(real.client))
+    for done in admin.delete_records([place]).values():
+        done.result(30)
+    found = [b for b in (await whole(real)).breaks if b.topic == "outcomes"]
+    assert [(b.kind, b.offset, b.seq) for b in found] == [("missing", 3, 4)]
+    assert "seq 1 to 3 not on record before it" in found[0].text

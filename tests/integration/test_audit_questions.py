@@ -1,17 +1,31 @@
 """Each named question has a known answer, over stories written by hand, on the real engine."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from actions.catalogue import CATALOGUE
 from infra.clickhouse.migrate import migrate
-from infra.clickhouse.questions import Answer, QuestionRefused, ask, parse, question, questions
+from infra.clickhouse.questions import (
+    Answer,
+    Question,
+    QuestionRefused,
+    ask,
+    bind,
+    parse,
+    plain,
+    question,
+    questions,
+    script,
+)
 from infra.clickhouse.rows import row_of
 from infra.clickhouse.store import Store, open_store
 from infra.runners.books import Raw
 from schemas import events as e
 from schemas.values import Objection, SignedApproval
+from schemas.wire import decode
 from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, keep, plan_of, the_main_story
 from tests.servers import ClickhouseDatabase
 
@@ -41,7 +55,7 @@ def values(rows: list[dict[str, object]], *names: str) -> list[tuple[object, ...
 
 
 def test_every_question_says_what_it_is_for_and_binds_what_it_declares() -> None:
-    assert len(questions()) >= 12
+    assert len(questions()) >= 17
     for name, found in questions().items():
         assert found.purpose.endswith("."), name
         assert f"steward audit query {name}" in found.example
@@ -57,10 +71,11 @@ def test_the_checks_are_those_that_must_be_empty() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("-- purpose: x\n-- rows: any\nSELECT 1", "says nothing of example"),
-        ("-- purpose: x\n-- rows: some\n-- example: y\nSELECT 1", "neither any nor none"),
-        ("-- purpose: x\n-- param a String: b\n-- rows: any\n-- example: y\nSELECT 1", "declares"),
-        ("-- purpose: x\n-- param a Tuple: b\n-- rows: any\n-- example: y\nSELECT 1", "is no parameter"),
+        ("-- purpose: x\n-- rows: any\nSELECT 1", "says nothing of columns, example"),
+        ("-- purpose: x\n-- rows: some\n-- columns: a\n-- example: y\nSELECT 1", "neither any nor none"),
+        ("-- purpose: x\n-- param a String: b\n-- rows: any\n-- columns: a\n-- example: y\nSELECT 1", "declares"),
+        ("-- purpose: x\n-- param a Tuple: b\n-- rows: any\n-- columns: a\n-- example: y\nSELECT 1", "no parameter"),
+        ("-- purpose: x\n-- param a String = @then: b\n-- rows: any\n-- columns: a\n-- example: y", "none of @now"),
     ],
 )
 def test_a_question_that_does_not_document_itself_is_a_bug(text: str, said: str) -> None:
@@ -74,6 +89,94 @@ def test_wrong_parameters_are_refused_all_at_once(store: Store) -> None:
     assert len(refused.value.problems) == 3
     with pytest.raises(QuestionRefused, match="there are chain-breaks"):
         question("who-did-it")
+
+
+@pytest.mark.parametrize(
+    ("type", "given", "bound"),
+    [
+        ("String", "", ""),
+        ("String", "x' OR 1=1 --", "x' OR 1=1 --"),
+        ("UInt64", "18446744073709551615", "18446744073709551615"),
+        ("DateTime64(3, 'UTC')", "2027-01-31", "2027-01-31 00:00:00.000"),
+        ("DateTime64(3, 'UTC')", "2027-01-31 08:00:01.5", "2027-01-31 08:00:01.500"),
+        ("DateTime64(3, 'UTC')", "2027-01-31T08:00:01.500Z", "2027-01-31 08:00:01.500"),  # as answers write it
+        ("Array(String)", "", []),
+        ("Array(String)", "split_region/split_region,a/b", ["split_region/split_region", "a/b"]),
+    ],
+)
+def test_parameters_are_read(type: str, given: str, bound: object) -> None:
+    assert bind(one_param(type), {"p": given}) == {"p": bound}
+
+
+@pytest.mark.parametrize(
+    ("type", "given", "why"),
+    [
+        ("String", "x" * 1001, "longer than 1000"),
+        ("UInt64", "-1", "whole number"),
+        ("UInt64", "18446744073709551616", "whole number"),
+        ("UInt64", "٤", "whole number"),
+        ("DateTime64(3, 'UTC')", "yesterday", "as in 2027-01-31"),
+        ("DateTime64(3, 'UTC')", "2027-02-30", "day is out of range"),
+        ("DateTime64(3, 'UTC')", "2027-01-31 25:00:00", "hour must be"),
+        ("DateTime64(3, 'UTC')", "1969-12-31", "1970 to 2199"),
+        ("Array(String)", "a,,b", "with a comma between"),
+        ("Array(String)", "a,b'", "with a comma between"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused_with_name_and_reason(type: str, given: str, why: str) -> None:
+    with pytest.raises(QuestionRefused) as refused:
+        bind(one_param(type), {"p": given})
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"q: p is not a {type}: ")
+    assert why in problem
+
+
+def one_param(type: str) -> Question:
+    return parse(
+        "q", f"-- purpose: x\n-- param p {type}: y\n-- rows: any\n-- columns: a\n-- example: z\nSELECT {{p:{type}}}"
+    )
+
+
+def test_defaults_that_are_worked_out_are_this_moment_and_this_builds_catalogue() -> None:
+    now = datetime(2027, 4, 26, 12, 0, 1, tzinfo=UTC)
+    bound = bind(question("unused-grants"), {}, now)
+    assert (bound["days"], bound["at"]) == ("90", "2027-04-26 12:00:01.000")
+    assert {"evict_store_leaders/add_evict_leader", "evict_store_leaders/remove_evict_leader"} <= set(bound["granted"])
+    assert len(bound["granted"]) == sum(len(action.may_call) for action in CATALOGUE.values())
+
+
+TRICKY = "it's \\ a\ttab, a\nline and {incident:String}"
+
+
+def test_what_audit_sql_prints_runs_as_it_stands(store: Store, clickhouse: ClickhouseDatabase) -> None:
+    story = the_main_story()
+    story.alerted(TRICKY, "lab-3")
+    tell(store, story)
+    client = clickhouse.client()
+    for name, given in (
+        ("incident-story", {"incident": TRICKY}),
+        ("what-touched-store", {"cluster": CLUSTER, "store": "4"}),
+        ("unused-grants", {"at": "2027-06-01"}),
+        ("lead-times", {"since": "2027-01-01T00:00:00Z"}),
+    ):
+        printed, sql = script(question(name), given), question(name).sql
+        assert printed.endswith(f"\n{sql};")
+        for line in printed.removesuffix(f"{sql};").splitlines():
+            if line.startswith("SET "):
+                client.command(line.rpartition("; -- ")[0])
+        ran = [[plain(value) for value in row] for row in client.query(sql).result_rows]
+        asked = [[plain(value) for value in row] for row in ask(store, name, given).result.rows]
+        assert json.dumps(ran) == json.dumps(asked).replace('Z"', '"'), name
+    assert len(ask(store, "incident-story", {"incident": TRICKY}).result.rows) == 6
+    client.close()
+
+
+def test_what_must_be_given_and_is_not_stays_a_comment() -> None:
+    printed = script(question("what-touched-store"), {"cluster": "it's"})
+    assert "SET param_cluster = 'it\\'s'; -- the cluster" in printed
+    assert "-- SET param_store = '...'; -- the store, as PD numbers it: UInt64" in printed
+    with pytest.raises(QuestionRefused, match="store is not a UInt64"):
+        script(question("what-touched-store"), {"store": "four"})
 
 
 def test_an_answer_is_plain_json(store: Store) -> None:
@@ -96,26 +199,24 @@ def test_what_touched_store(store: Store) -> None:
     assert answer(store, "what-touched-store", cluster=CLUSTER, store="44") == []
 
 
-def test_who_approved(store: Store) -> None:
+def test_who_approved_shows_each_the_card_that_was_there_when_they_spoke(store: Store) -> None:
     story = the_main_story()
-    late = e.Denied(cluster_id=CLUSTER, remediation_id="R-1", approval=story.word("ben", "R-1"))
-    heard = story.says("approvals", late)
-    rejected = e.ApprovalRejected(
-        cluster_id=CLUSTER,
-        remediation_id="R-1",
-        approval_id="A-R-1-ben",
-        person="ben",
-        code="closed",
-        text="it has ended",
-    )
-    story.says("remediations", rejected, heard)
+    first = next(r for r in story.all() if r.topic == "remediations" and row_of(r, 0)[5] == "ApprovalAsked")
+    asked = decode(first.value).event
+    assert isinstance(asked, e.ApprovalAsked)
+    of = {"cluster_id": CLUSTER, "remediation_id": "R-1"}
+    story.says("approvals", e.Denied(**of, approval=story.word("ben", "R-1")))
+    story.says("remediations", asked.model_copy(update={"digest": "new", "params": '{"store_id":5}', "tier": "HIGH"}))
+    story.says("approvals", e.Denied(**of, approval=story.word("cleo", "R-1")))
+    story.says("approvals", e.Approved(**of, digest=asked.digest, approval=story.word("dan", "R-1")))
     tell(store, story)
     rows = answer(store, "who-approved", remediation="R-1")
-    assert values(rows, "person", "word", "via", "counted", "reason", "tier", "action") == [
-        ("anna", "Approved", "cli", "counted", "disk known bad", "MEDIUM", "evict_store_leaders"),
-        ("ben", "Denied", "cli", "rejected: closed", "disk known bad", "", ""),
+    assert values(rows, "person", "word", "counted", "tier", "params") == [
+        ("anna", "Approved", "counted", "MEDIUM", '{"store_id":4}'),
+        ("ben", "Denied", "not answered", "MEDIUM", '{"store_id":4}'),
+        ("cleo", "Denied", "not answered", "HIGH", '{"store_id":5}'),
+        ("dan", "Approved", "not answered", "MEDIUM", '{"store_id":4}'),  # of the plan that dan named
     ]
-    assert '"add_evict_leader"' in str(rows[0]["changes"])
 
 
 def writes(store: Store) -> list[tuple[object, ...]]:
@@ -177,6 +278,40 @@ def test_writes_without_approval_a_word_that_had_expired(store: Store) -> None:
     story.repaired("R-1", "INC-1")  # it is given 60 s after it was signed
     tell(store, story)
     assert writes(store) == both_steps("only 0 of its approvals are on record and valid")
+
+
+def test_writes_without_approval_a_word_that_the_ledger_did_not_count(store: Store) -> None:
+    story = the_main_story()
+    counted = next(r for r in story.all() if r.topic == "remediations" and row_of(r, 0)[5] == "ApprovalCounted")
+    tell(store, story, without=(counted,))
+    assert writes(store) == both_steps("only 0 of its approvals are on record and valid")
+
+
+def test_writes_without_approval_approvals_that_are_used_twice(store: Store) -> None:
+    story = the_main_story()
+    claim = next(r for r in story.all() if r.topic == "outcomes" and row_of(r, 0)[5] == "Claimed")
+    story.says("outcomes", decode(claim.value).event)
+    story.step("R-1", 3, "do", plan_of().changes[0].do)
+    tell(store, story)
+    assert writes(store) == [("R-1", "add_evict_leader", "its approvals were used by an earlier claim")]
+
+
+def test_overlapping_claims_of_a_cluster_that_was_renamed_and_after_one_that_came_and_went(store: Store) -> None:
+    story = Story()
+    story.alerted("INC-1")
+    story.repaired("R-1", "INC-1", concluded=False)
+    story.repaired("R-2", "INC-1")
+    story.repaired("R-3", "INC-1")
+    claim = next(r for r in story.all() if r.topic == "outcomes" and row_of(r, 0)[5] == "Claimed")
+    renamed = decode(claim.value).event.model_copy(update={"cluster_id": "eu-7", "remediation_id": "R-4"})
+    story.says("outcomes", renamed)
+    tell(store, story)
+    assert values(answer(store, "overlapping-claims"), "cluster", "remediation", "still_open") == [
+        (CLUSTER, "R-2", "R-1"),
+        (CLUSTER, "R-3", "R-1"),
+        ("eu-7", "R-4", "R-1"),
+    ]
+    assert values(answer(store, "overlapping-claims", cluster="eu-7"), "remediation") == [("R-4",)]
 
 
 def test_overlapping_claims(store: Store) -> None:
@@ -272,7 +407,7 @@ def test_freezes(store: Store) -> None:
     tell(store, story)
     rows = answer(store, "freezes", cluster=CLUSTER)
     assert values(rows, "cluster", "what", "by", "lifted_by", "forward_steps_after", "last_effect_after_s") == [
-        (CLUSTER, "Frozen", "ben", "anna", 1, 1.0),
+        (CLUSTER, "Frozen", "ben", "anna", 1, 2.0),
         ("*", "Halted", "ben", "", 0, None),
     ]
     assert rows[1]["lifted_at"] is None

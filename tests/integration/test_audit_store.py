@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.models import SettingDef
 
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.migrations import DIRECTORY, Migration, migrations
+from infra.clickhouse.questions import ask
 from infra.clickhouse.rows import AT, COLUMNS, NAMES, row_of
-from infra.clickhouse.store import AuditRefused, AuditUnreachable, Store, open_store
+from infra.clickhouse.store import AuditRefused, AuditUnreachable, Place, Store, changes, open_store
 from infra.clickhouse.verify import compare, verify_store, verify_topics
 from schemas.values import sha256
 from tests.integration.audit_fixtures import (
@@ -80,10 +82,56 @@ def test_a_migration_may_hold_several_statements() -> None:
 
 def test_the_columns_of_the_table_are_those_that_rows_fill(store: Store) -> None:
     found = store.query(
-        "SELECT name, type FROM system.columns WHERE database = {d:String} AND table = 'events' ORDER BY position",
+        "SELECT name, type FROM system.columns"
+        " WHERE database = {d:String} AND table = 'events' AND default_kind = '' ORDER BY position",
         {"d": store.place.database},
     ).rows
     assert [tuple(r) for r in found] == [(c.name, c.type) for c in COLUMNS]
+
+
+def test_rows_of_before_say_what_caused_them_and_which_change_they_are_about(
+    clickhouse: ClickhouseDatabase, tmp_path: Path
+) -> None:
+    """What 003 adds is made of other columns: it is there for rows that were written by an older build."""
+    for number in ("001", "002"):
+        (found,) = DIRECTORY.glob(f"{number}_*.sql")
+        (tmp_path / found.name).write_text(found.read_text())
+    migrate(clickhouse.url, database=clickhouse.name, directory=tmp_path)
+    store = open_store(clickhouse.url, database=clickhouse.name)
+    raws = the_main_story().all()
+    keep(store, [row_of(r, START_MS) for r in raws])
+    migrate(clickhouse.url, database=clickhouse.name)
+
+    sql = "SELECT caused_by, change_id FROM events_read WHERE topic = 'outcomes' AND kind = {kind:String}"
+    signal = next(r for r in raws if r.topic == "signals")
+    opened = store.query("SELECT caused_by FROM events_read WHERE kind = 'IncidentOpened'").rows
+    assert opened == [(f"signals/{signal.partition}@{signal.offset}",)]
+    order = next(r for r in raws if r.topic == "remediations" and row_of(r, 0)[AT["kind"]] == "ExecutionAuthorized")
+    assert store.query(sql, {"kind": "Claimed"}).rows == [(f"remediations/{order.partition}@{order.offset}", "")]
+    assert store.query(sql, {"kind": "ChangeUndone"}).rows == [("", "R-1/0")]
+    assert verify_store(store).ok
+    store.close()
+
+
+def test_the_read_view_reads_in_order_and_lets_filters_reach_the_table(store: Store) -> None:
+    """Else it would keep a hash of every place there is, or read every row for one story; nothing else shows it."""
+    keep(store, [row_of(r, START_MS) for r in the_main_story().all()])
+
+    def told(sql: str) -> str:
+        return "\n".join(str(line) for (line,) in store.query(sql).rows)
+
+    whole = "SELECT sum(length(raw)) FROM events_read"
+    assert "LimitBySortedStream" in told(f"EXPLAIN PIPELINE {whole}")
+    for filtered in (
+        "incident_id = 'INC-1'",
+        "remediation_id = 'R-1'",
+        f"cluster_id = '{CLUSTER}'",
+        "kind = 'Claimed'",
+    ):
+        plan = told(f"EXPLAIN indexes = 1 {whole} WHERE topic = 'outcomes' AND {filtered}")
+        read = plan[plan.index("ReadFromMergeTree") :]
+        assert f"by_{filtered.partition('_id')[0].partition(' ')[0]}" in read, plan
+        assert "PrimaryKey" in read
 
 
 # -- what the engine must be
@@ -199,6 +247,27 @@ def test_a_reader_can_change_nothing(store: Store) -> None:
         with pytest.raises(AuditRefused):
             store.query(sql)
     assert contents(store) == before
+
+
+def test_what_was_asked_before_changes_no_answer(store: Store) -> None:
+    """The engine remembers what a condition did not find, and takes for that what a join has left out."""
+    story = the_main_story()
+    keep(store, [row_of(raw, story.now_ms) for raw in story.all()])
+    assert ask(store, "unused-grants", {"at": "2020-01-01"}).result.rows == []  # before anything was adopted
+    assert len(ask(store, "policy-history").result.rows) == 1
+
+
+def test_a_server_that_would_miss_rows_is_refused_where_that_can_not_be_set() -> None:
+    place = Place("steward", url="http://clickhouse:8123")
+
+    def server(value: str, readonly: int) -> dict[str, SettingDef]:
+        return {"use_query_condition_cache": SettingDef("use_query_condition_cache", value, readonly)}
+
+    assert changes(place, server("1", 0)) == {"use_query_condition_cache": 0}
+    assert changes(place, server("0", 1)) == {}
+    assert changes(place, {}) == {}  # it has no such cache
+    with pytest.raises(AuditRefused, match="use_query_condition_cache is 1 and this user may not change it"):
+        changes(place, server("1", 1))
 
 
 def test_parameters_are_bound_not_pasted(store: Store) -> None:

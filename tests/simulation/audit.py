@@ -13,13 +13,15 @@ from typing import Any
 from infra.clickhouse.rows import AT, Row, month_of
 from infra.clickhouse.sink import LINGER_S, Positions, Sink
 from infra.clickhouse.store import AuditUnreachable
-from infra.runners.books import Raw
-from tests.simulation.brokers import ANY_RECORD, Brokers, raw_of
+from infra.runners.books import Raw, Witnessed
+from schemas.values import sha256
+from tests.simulation.brokers import COMMITTED, Brokers, raw_of
 from tests.simulation.chance import Chance
 from tests.simulation.clients import End, Link
 from tests.simulation.partitions import Place
 
 Where = tuple[str, int, int]  # a record's topic, partition and offset
+Part = tuple[Row, ...]
 AWAY_S = 20.0  # an insert whose answer doesn't come is given up after so long; by then it is kept or never
 
 
@@ -30,6 +32,8 @@ class ModelTable:
         self._chance, self._call_later = chance, call_later
         self.fails = 0.0
         self.rows: list[Where] = []
+        self.ends: dict[Place, dict[str, Row]] = {}  # by cluster: the last row of its chain
+        self.raws: list[bytes] = []  # of each row: the bytes that it says stand there
         self._parts: set[str] = set()
 
     @property
@@ -52,25 +56,67 @@ class ModelTable:
 
     def insert(self, batch: Sequence[Row]) -> None:
         self._may_be_away()
-        months: dict[int, list[Row]] = {}
-        for row in batch:
-            months.setdefault(month_of(row[AT["appended_at"]]), []).append(row)
-        parts = [tuple(rows) for _, rows in sorted(months.items())]
+        parts = parts_of(batch)
         if not self._chance.happens(self.fails):
             return self._keep(parts)
         kept = self._chance.some_of(parts)
         self._call_later(self._chance.between(0, AWAY_S - 1), self._keep, kept)
         raise AuditUnreachable("no answer came")
 
-    def _keep(self, parts: Sequence[tuple[Row, ...]]) -> None:
+    def _keep(self, parts: Sequence[Part]) -> None:
         for part in parts:
             if (block := repr(part)) not in self._parts:
                 self._parts.add(block)
                 self.rows += [(row[AT["topic"]], row[AT["partition"]], row[AT["offset"]]) for row in part]
+                self.raws += [row[AT["raw"]] for row in part]
+                for row in part:
+                    self._ends(row)
+
+    def _ends(self, row: Row) -> None:
+        ends = self.ends.setdefault((row[AT["topic"]], row[AT["partition"]]), {})
+        last = ends.get(row[AT["cluster_id"]])
+        if row[AT["seq"]] and (last is None or last[AT["offset"]] <= row[AT["offset"]]):
+            ends[row[AT["cluster_id"]]] = row
 
     def _may_be_away(self) -> None:
         if self._chance.happens(self.fails):
             raise AuditUnreachable("nobody answers")
+
+
+class ModelWitness:
+    """As infra.clickhouse.witness.AuditWitness. It is away as often as the table."""
+
+    def __init__(self, table: ModelTable, chance: Chance) -> None:
+        self._table, self._chance = table, chance
+
+    async def tails(self, topic: str, partition: int, since: int) -> Mapping[str, Witnessed] | None:
+        if await self._is_away():
+            return None
+        ends = self._table.ends.get((topic, partition), {}).items()
+        return {cluster: _witnessed(row) for cluster, row in ends if row[AT["offset"]] >= since}
+
+    async def audited(self, cluster_id: str) -> int:
+        if await self._is_away():
+            return 0
+        ends = [ends for (topic, _), ends in self._table.ends.items() if topic == "outcomes"]
+        return max((found[cluster_id][AT["seq"]] for found in ends if cluster_id in found), default=0)
+
+    async def _is_away(self) -> bool:
+        await asyncio.sleep(self._chance.between(0.001, 2))
+        return self._chance.happens(self._table.fails)
+
+
+def _witnessed(row: Row) -> Witnessed:
+    own = bytes.fromhex(row[AT["hash"]])
+    return Witnessed(row[AT["seq"]], own, row[AT["offset"]], sha256(row[AT["raw"]]))
+
+
+def parts_of(batch: Sequence[Row]) -> list[Part]:
+    """What the engine makes of one insert: a part a month, each kept whole or not at all."""
+    months: dict[int, list[Row]] = {}
+    for row in batch:
+        months.setdefault(month_of(row[AT["appended_at"]]), []).append(row)
+    return [tuple(rows) for _, rows in sorted(months.items())]
 
 
 class ModelTopics:
@@ -90,7 +136,7 @@ class ModelTopics:
         found = self._poll()
         if not found:
             quiet = self._brokers.now_ms() - self._found_ms > 2_000 * LINGER_S
-            await self._brokers.change([ANY_RECORD], 60 if quiet else timeout_s)
+            await self._brokers.change([COMMITTED], 60 if quiet else timeout_s)
             found = self._poll()
         if found:
             self._found_ms = self._brokers.now_ms()

@@ -24,13 +24,15 @@ from schemas.wire import frame
 from streams.pipeline import BY_NAME, PROCESSORS, TOPICS, dead_letters
 from tests.simulation import errors, partitions
 from tests.simulation.clients import End
+from tests.simulation.groups import Group
 from tests.simulation.log import Cluster
 
 if TYPE_CHECKING:
     from tests.simulation.processes import Process
 
 T = TypeVar("T")
-ANY_RECORD = "any record"  # to wait for
+ANY_RECORD = "any record"  # to wait for: written anywhere, if only for who reads uncommitted
+COMMITTED = "committed"  # or something that committed readers may see, of any partition
 
 
 def raw_of(record: partitions.Record) -> Raw:
@@ -57,10 +59,12 @@ class Brokers:
         self.skew_ms = 0  # how far their clock has been off, at most
         self.aborting = 0.0  # the share of transactions that a broker does not let commit
         self.changed: dict[partitions.Partition, None] = {}  # since somebody last took it
+        self.on_change: Callable[[], object] = lambda: None  # of a partition
+        self._seen: dict[partitions.Partition, tuple[int, int, int]] = {}  # what committed readers have been told of
         self._waiting: dict[object, dict[asyncio.Future[None], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ms: int | None = None
-        self.cluster.on_change = self.wake
+        self.cluster.on_change = self._changed
         self.advance()
 
     def advance(self) -> None:
@@ -80,10 +84,19 @@ class Brokers:
         self._timer = self._timer_due_ms = None
         self.advance()
 
-    def wake(self, what: object) -> None:
+    def _changed(self, what: partitions.Partition | Group) -> None:
         if isinstance(what, partitions.Partition):
             self.changed[what] = None
             self.wake(ANY_RECORD)
+            seen = (what.start, what.stable, what.leader_epoch)
+            if seen == self._seen.get(what):
+                return  # to committed readers nothing is new
+            self._seen[what] = seen
+            self.on_change()
+            self.wake(COMMITTED)
+        self.wake(what)
+
+    def wake(self, what: object) -> None:
         for future in self._waiting.pop(what, ()):
             _let_go(future)
 
@@ -136,6 +149,8 @@ class ModelledLog(MemoryLog):
         self._ordered: list[tuple[int, Record]] = []  # with the order of appending
         self._all: list[Record] = []  # up to the last time that somebody asked for them
         self._of_kind: dict[type[Event], list[Event]] = {}
+        self._awaited = 0  # so many wait for news of a kind
+        brokers.on_change = lambda: self._take_in() if self._awaited else None
 
     def append(self, topic: str, key: str, value: bytes, partition: int | None = None) -> Raw:
         """Once the brokers are there."""
@@ -166,7 +181,7 @@ class ModelledLog(MemoryLog):
         self.brokers.cluster.cut_head(place, before)
 
     async def changed(self) -> None:
-        await self.brokers.change([ANY_RECORD])
+        await self.brokers.change([COMMITTED])
 
     def all(self) -> list[Record]:
         self._take_in()
@@ -188,6 +203,14 @@ class ModelledLog(MemoryLog):
         self._take_in()
         return self._of_kind.get(kind, ())
 
+    async def news_of(self, kind: type[Event], within_s: float) -> None:
+        """Until there is one more, or anything comes or goes, or so long has passed."""
+        self._awaited += 1
+        try:
+            await self.brokers.change([kind], within_s)
+        finally:
+            self._awaited -= 1
+
     def _take_in(self) -> None:
         """What committed readers may see by now, and could not before."""
         if not self.brokers.changed:
@@ -204,6 +227,7 @@ class ModelledLog(MemoryLog):
                         record = admit(raw_of(entry.record), self.partitions)
                         self._ordered.append((entry.order, record))
                         self._of_kind.setdefault(type(record.event), []).append(record.event)
+                        self.brokers.wake(type(record.event))
 
 
 def _let_go(future: asyncio.Future[None]) -> None:
@@ -234,7 +258,9 @@ class ModelReader:
         raws, at_end = self._poll(records_max)
         if not raws and not at_end and within_s and not self._clients.queued:
             # A poll that finds nothing is made again, by all who call this: it may as well wait for longer.
-            watched = [self._brokers.cluster.partition(place) for place in self._reader.positions]
+            watched: list[object] = [self._brokers.cluster.partition(place) for place in self._reader.positions]
+            if not self._reader.committed_only:
+                watched = [ANY_RECORD]
             await self._brokers.change((*watched, self._clients), None if self._process.link.is_up else within_s)
             await self._process.point()
             raws, at_end = self._poll(records_max)
@@ -349,19 +375,29 @@ class ModelClients:
         return ModelReader(self, committed_only, says_end)
 
     async def on(self, thread: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        lock = self._threads.setdefault(thread, asyncio.Lock())
+        lock, loop = self._threads.setdefault(thread, asyncio.Lock()), asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
 
-        async def run() -> T:
-            async with lock:
-                self.queued -= 1
-                return await call()
+        async def run() -> None:
+            try:
+                async with lock:
+                    self.queued -= 1
+                    found = await call()
+            except Exception as error:
+                if not answer.done():  # otherwise it is nobody's business
+                    answer.set_exception(error)
+            except asyncio.CancelledError:
+                answer.cancel()
+                raise
+            else:
+                if not answer.done():
+                    answer.set_result(found)
 
         if lock.locked():
             self.process.brokers.wake(self)  # a poll that waits returns, for who comes after it
         self.queued += 1
-        task = asyncio.ensure_future(run())
-        task.add_done_callback(_heard)
-        return await asyncio.shield(task)
+        loop.create_task(run())
+        return await answer
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -371,9 +407,3 @@ class ModelClients:
 
     def close(self) -> None:
         return None
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    """What it has raised is nobody's business where nobody waits any more."""
-    if not task.cancelled():
-        task.exception()

@@ -39,8 +39,8 @@ class Belonging:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """`topics`: their partitions, by name. `changed` is told whenever a member, or who asks for offsets, may hear
-    something new."""
+    """`topics`: their partitions, by name. `changed` is told whenever a member may hear something new; of
+    offsets, who asks for them asks again."""
 
     name: str
     topics: Mapping[str, Sequence[object]]
@@ -179,7 +179,6 @@ class Group:
         held = self.pending.pop(transactional_id, {})
         if committed:
             self.commit(held)
-        self.changed(self)
 
     def committed(self, places: Sequence[Place], stable: bool) -> dict[Place, int | None]:
         """`stable`: as a committed reader asks. NotYet while an open transaction holds one of them."""

@@ -77,11 +77,13 @@ def tell(seed: int, *, only: Collection[int] | None = None, keep_story: bool = F
 
 async def _lived(world: Simulated, seed: int, plan: Sequence[Happening], keep_story: bool) -> Told:
     trouble, chance = Trouble(world), Chance(f"{seed}/people")
-    world.adopt()
+    world.adopt(world.policy)
     world.start()
     going = [asyncio.ensure_future(_begin(trouble, Chance(f"{seed}/alert")))]
     if world.is_end_of_month:
         going.append(asyncio.ensure_future(trouble.table_fails(Chance(f"{seed}/month"))))
+    if world.hours is not None:
+        going.append(asyncio.ensure_future(trouble.agreed_to_at_a_wrong_hour(Chance(f"{seed}/wrong-hour"))))
     people = asyncio.ensure_future(_people(trouble, chance))
     number = 0
     for one in planned(seed)[: plan[-1].number + 1 if plan else 0]:

@@ -248,6 +248,36 @@ def _audit_resumes_past_a_partial_batch() -> contextlib.AbstractContextManager[N
     return put(infra.clickhouse.sink, "cut", cut)
 
 
+def _audit_does_not_wait_out_a_running_insert() -> contextlib.AbstractContextManager[None]:
+    """A new owner reads the positions while its predecessor's insert is still under way."""
+    real = infra.clickhouse.sink.Sink.run
+
+    async def run(self: Any, log: Any) -> None:
+        self._owner_wait_s = 0.0
+        await real(self, log)
+
+    return put(infra.clickhouse.sink.Sink, "run", run)
+
+
+def _audit_makes_a_block_anew() -> contextlib.AbstractContextManager[None]:
+    """An insert of unknown fate is repeated with other bytes: the engine can't know them again."""
+    sink = infra.clickhouse.sink.Sink
+    real = sink._until_done
+
+    async def until_done(self: Any, call: Any, **more: Any) -> Any:
+        if more.get("log") is None:
+            return await real(self, call, **more)
+        (block,) = call.__defaults__
+
+        def anew() -> Any:
+            again = int(self._now_s() * 1000)
+            return self._store.insert([(*row[:4], again, *row[5:]) for row in block])
+
+        return await real(self, anew, **more)
+
+    return put(sink, "_until_done", until_done)
+
+
 def _drift_re_planned_silently() -> contextlib.AbstractContextManager[None]:
     """What is done is what the facts of now ask for, not what was approved."""
     approved = Claim.changes
@@ -402,6 +432,8 @@ PLANTS: Mapping[str, Plant] = {
     "approval-of-another-plan-used": _without("wrong_digest"),
     "drift-re-planned-silently": _drift_re_planned_silently,
     "audit-resumes-past-a-partial-batch": _audit_resumes_past_a_partial_batch,
+    "audit-does-not-wait-out-a-running-insert": _audit_does_not_wait_out_a_running_insert,
+    "audit-makes-a-block-anew": _audit_makes_a_block_anew,
     "skip-fence": _skip_fence,
     "init-outside-assign": _init_outside_assign,
     "commit-without-group-metadata": _commit_without_group_metadata,

@@ -12,7 +12,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from bootstrap.roles import Hands, rules, stage
+from bootstrap.roles import WITNESSED, Hands, rules, stage
 from executors.execute import WindowPassed
 from infra.runners.maps import Mapped
 from infra.runners.own_log import LiveControls, PartitionLog
@@ -78,7 +78,8 @@ class Process:
         self.owners: dict[str, PartitionOwners] = {}
         self.members: dict[str, Member] = {}
         self._settings, self._hands, self._told = settings, hands, ended
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: list[asyncio.Task[Any]] = []  # and some that are done
+        self._tasks_swept = 0  # how many were left the last time that those were thrown away
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._armed: asyncio.TimerHandle | None = None
@@ -136,6 +137,7 @@ class Process:
             self.name,
             "simulated",
             closes_every_ms=int(self._settings.kafka.close_books_every_s * 1000),
+            witness=hands.witness if line.role in WITNESSED else None,
         )
         owners = self.owners[line.role] = PartitionOwners(line, made, around)
         member = self.members[line.role] = self.member(line)
@@ -189,8 +191,13 @@ class Process:
     def took(self, task: asyncio.Task[Any]) -> None:
         if self.is_dead:
             task.cancel()
-        self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        self._tasks.append(task)
+        if len(self._tasks) > 2 * self._tasks_swept + 50:  # a call back from each of them would cost more
+            self._tasks = self._alive()
+            self._tasks_swept = len(self._tasks)
+
+    def _alive(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._tasks if not task.done()]
 
     def die(self) -> None:
         """As kill -9: nothing is said, nothing is finished."""
@@ -200,20 +207,20 @@ class Process:
         self.link.cut(self.brokers.now_ms())
         self.disarmed()
         self._goes_on.set()
-        for task in list(self._tasks):
+        for task in self._alive():
             task.cancel()
         self.brokers.advance()
         self.brokers.wake_all()
 
     @property
     def is_buried(self) -> bool:
-        return self.is_dead and not self._tasks
+        return self.is_dead and not self._alive()
 
     async def buried(self) -> None:
         """Nothing of it waits for anything any more."""
         self.die()
-        while self._tasks:
-            for task in list(self._tasks):
+        while alive := self._alive():
+            for task in alive:
                 task.cancel()
             await asyncio.sleep(0)
 

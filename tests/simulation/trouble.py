@@ -18,7 +18,6 @@ from schemas.processors import Record
 from schemas.values import Plan
 from schemas.wire import frame
 from streams.pipeline import PROCESSORS
-from tests.simulation.brokers import ANY_RECORD
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import MeantStop
 from tests.simulation.processes import Process
@@ -48,7 +47,7 @@ class Trouble:
         while len(log.of_kind(kind)) == seen:
             if self.world.now_s() >= ends_s:
                 return False
-            await self.world.brokers.change([ANY_RECORD], ends_s - self.world.now_s())
+            await log.news_of(kind, ends_s - self.world.now_s())
         return True
 
     async def _brokers_answer(self) -> None:
@@ -458,7 +457,23 @@ class Trouble:
     def _next_policy(self, chance: Chance) -> None:
         version = len(self.world.found(e.PolicyAdopted)) + 1
         modes = {name: {"mode": chance.one_of(("on", "on", "dry_run"))} for name in ACTING_POLICY["actions"]}
-        self.world.adopt({**ACTING_POLICY, "actions": modes}, version)
+        self.world.adopt({**self.world.policy, "actions": modes}, version)
+
+    async def agreed_to_at_a_wrong_hour(self, chance: Chance) -> None:
+        """They are asked in time. By when the last of them has agreed, or a freeze is lifted, it may not start."""
+        hours = self.world.hours
+        if hours is None or not await self._moment(e.ApprovalAsked, max(0.0, hours.begins_s - self.world.now_s())):
+            return
+        ask, is_frozen = self.world.found(e.ApprovalAsked)[-1], chance.happens(0.5)
+        if is_frozen:
+            self.world.freeze()
+        else:
+            self.answered.add(ask.digest)
+        await asyncio.sleep(max(0.0, hours.begins_s - self.world.now_s()) + chance.between(1, 60))
+        if is_frozen:
+            return self.world.lift()
+        for person in ("anna", "bo")[: max(1, ask.needed)]:
+            self.world.approve(ask, person)
 
     async def a_word_that_nobody_can_read(self, chance: Chance) -> None:
         """It could be a person's no."""

@@ -14,23 +14,25 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bootstrap.roles import Hands
 from executors.execute import Reply, Writer
+from infra.runners.books import Raw
 from infra.runners.owner import NotSafe
 from schemas.facts import Facts, FactsReader, Look
 from schemas.processors import Fenced, Record
 from schemas.values import Call
 from streams.pipeline import ACT, OBSERVE, TOPICS, Processor
-from tests.simulation.audit import Auditor, ModelTable, Where
+from tests.simulation.audit import Auditor, ModelTable, ModelWitness, Where
 from tests.simulation.brokers import Brokers, ModelledLog
 from tests.simulation.chance import Chance
 from tests.simulation.invariants import History, MeantStop, left_on, put_there_by
 from tests.simulation.processes import Process, ProcessWindow, of_processes
-from tests.spec.world import CLUSTER, START_S, E, World
+from tests.spec.world import ACTING_POLICY, CLUSTER, START_S, E, World
 
 PLOTS = ("slow_store", "tombstones_left", "hot_region")  # what there is to mend: MEDIUM, HIGH, LOW
 LINES = (*OBSERVE, *ACT)
@@ -102,6 +104,8 @@ class Simulated(World):
         self.brokers = Brokers(self.log.partitions, self.now_ms)
         self.log = ModelledLog(self.brokers)
         self.key = key_of(seed)
+        self.hours = hours_of(seed)
+        self.policy = ACTING_POLICY if self.hours is None else {**ACTING_POLICY, "windows": {"some": self.hours.window}}
         self.meant: list[MeantStop] = []
         self.led_since_ms: list[float] = []
         self.unheard_ms: list[tuple[int, int]] = []
@@ -205,6 +209,7 @@ class Simulated(World):
             reader=Distant(None, made.reader, process, ahead_ms),  # type: ignore[arg-type]  # none is needed to read
             writer=lambda cluster, may: Distant(made.writer(cluster, may), made.reader, process, ahead_ms),
             window=lambda window_s: ProcessWindow(process, window_s),
+            witness=ModelWitness(self.table, process.chance) if self.table else None,
         )
 
     # the log and PD
@@ -258,6 +263,11 @@ class Simulated(World):
     def found(self, kind: type[E], topic: str = "") -> list[E]:
         return super().found(kind, topic) if topic else list(self.log.of_kind(kind))  # type: ignore[arg-type]
 
+    def raws(self) -> list[Raw]:
+        """With what retention has cut off: the audit would have it."""
+        places = ((t.name, n) for t in TOPICS for n in range(t.partitions or self.log.partitions))
+        return [raw for place in places for raw in self.log.read(*place, 0, 10**6)]
+
     def history(self) -> History:
         there = left_on(self.pd.schedulers, self.now_s())
         by = put_there_by(self.pd.calls)
@@ -306,6 +316,30 @@ def starts_s(seed: int) -> float:
     """At any time of a month; where it is audited, mostly when one ends and another begins."""
     chance = Chance(f"{seed}/begins")
     return NEXT_MONTH_S - chance.between(20, 150) if is_audited(seed) and chance.happens(0.8) else START_S
+
+
+@dataclass(frozen=True)
+class Hours:
+    """In which the policy lets nothing start. Windows know of whole minutes."""
+
+    begins_s: float
+    ends_s: float
+    kind: str  # quiet: these; maintenance: all others are the window
+
+    @property
+    def window(self) -> dict[str, str]:
+        begins, ends = (f"{datetime.fromtimestamp(at_s, UTC):%H:%M}" for at_s in (self.begins_s, self.ends_s))
+        start, end = (begins, ends) if self.kind == "quiet" else (ends, begins)
+        return {"kind": self.kind, "start": start, "end": end}
+
+
+def hours_of(seed: int) -> Hours | None:
+    """Of some histories: they begin or end while there is something to start."""
+    chance = Chance(f"{seed}/hours")
+    if not chance.happens(0.15):
+        return None
+    first = starts_s(seed) // 60 + int(chance.between(-1, 5))
+    return Hours(60 * first, 60 * (first + int(chance.between(2, 15))), chance.one_of(("quiet", "maintenance")))
 
 
 def key_of(seed: int) -> dict[str, str]:

@@ -1,15 +1,16 @@
 """Every record becomes a row of the audit, whatever its bytes are; what auditors ask for has a column of its own."""
 
 import json
+import math
 import random
 
 import pytest
 
-from infra.clickhouse.rows import AT, COLUMNS, NAMES, cut, month_of, row_of
+from infra.clickhouse.rows import AT, COLUMNS, NAMES, cut, month_of, payload_of, row_of
 from infra.runners.books import Raw
 from schemas import events as e
 from schemas.chain import Link, edge, stamp
-from schemas.values import Call, sha256
+from schemas.values import Call, Sample, canonical_json, sha256
 from schemas.wire import decode, frame
 from tests.integration.audit_fixtures import (
     CLUSTER,
@@ -42,7 +43,7 @@ def test_every_event_becomes_a_row_of_the_declared_types(kind: type[e.Event]) ->
         assert row[AT["cluster_id"]] == event.cluster_id
         assert row[AT["hash"]] == sha256(made.body).hex()
         assert row[AT["raw"]] == raw.value
-        assert json.loads(row[AT["payload"]]) == json.loads(event.model_dump_json())
+        assert row[AT["payload"]] == canonical_json(json.loads(event.model_dump_json()))
         for found, declared in zip(row, COLUMNS, strict=True):
             is_bytes = declared.name == "raw"
             wanted = {
@@ -56,6 +57,14 @@ def test_every_event_becomes_a_row_of_the_declared_types(kind: type[e.Event]) ->
                 "A": list,
             }
             assert type(found) is wanted[declared.type[0]], declared.name
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -math.inf, -0.0, 1e16, 1e-7, 5e-324, 0.1])
+def test_the_payload_is_one_spelling_of_what_pydantic_says_whatever_the_figures(figure: float) -> None:
+    """Rows of every build are compared with what is made anew: the quick way must write the bytes of the long one."""
+    sample = Sample(at_ms=1, figures={"z": figure, "a": 1.0, "süß\u2028\x7f\x01": figure})
+    event = e.Sampled(cluster_id=CLUSTER, remediation_id="R-1", attempt=1, sample=sample)
+    assert payload_of(event) == canonical_json(json.loads(event.model_dump_json()))
 
 
 def test_the_columns_hold_what_the_event_says() -> None:

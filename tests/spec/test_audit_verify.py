@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.clickhouse.rows import AT, row_of
-from infra.clickhouse.verify import Break, Kept, Verdict, compare, verify, verify_topics
+from infra.clickhouse.verify import AHEAD_MS_MAX, Break, Kept, Verdict, compare, verify, verify_topics
 from infra.runners.books import Books, Raw
 from schemas import events as e
 from schemas.chain import Link, edge
@@ -272,6 +272,17 @@ def test_an_owner_that_starts_behind_a_foreign_record_counts_it_and_its_chain_is
         assert first(verify(lacking), "incidents").kind in ("missing", "edited")
 
 
+def test_what_is_told_moves_no_cursor_whatever_a_key_says() -> None:
+    story = the_main_story()
+    at = junk(story, "outcomes", "\x1b[2Jc")
+    kept = [Kept(raw, row_of(raw, START_MS)) for raw in story.all()]
+    forged = next(n for n, k in enumerate(kept) if k.raw is at)
+    kept[forged] = with_column(kept[forged], "hash", "\x1b[2J")
+    text = verify(kept).to_text()
+    assert "\n  edited: " in text
+    assert "\x1b" not in text
+
+
 def test_a_real_break_does_not_hide_among_foreign_records() -> None:
     story = the_main_story()
     kept = story.kept()
@@ -321,10 +332,29 @@ def test_two_sources_are_compared_and_the_poorer_one_is_named(
 
 def test_on_a_live_log_what_came_after_the_earlier_look_is_not_held_against_it() -> None:
     raws = the_main_story().all()
-    later, earlier = verify(map(Kept, raws), source="clickhouse"), verify(map(Kept, cut_tail(raws)), source="kafka")
+    later = verify(map(Kept, raws), source="kafka")
+    earlier = verify((Kept(r, row_of(r, START_MS)) for r in cut_tail(raws)), source="clickhouse")
     assert not compare(later, earlier).ok
     assert compare(later, earlier, live=True).ok
+    assert compare(later, earlier, live=True).counts["lag"] == 2
+    assert "2 records not yet in the table" in compare(later, earlier, live=True).headline
     assert not compare(earlier, later, live=True).ok
+
+
+def test_an_answer_whose_input_is_not_there_yet_is_a_cut_once_the_sink_has_had_time() -> None:
+    """It reads topics side by side; in the log an input stands before its answer, whoever looks."""
+    raws = cut_tail(the_main_story().all())
+
+    def rows(later_ms: int) -> list[Kept]:
+        return [Kept(r, row_of(r, START_MS + (later_ms if r.topic == "tickets" else 0))) for r in [*raws, note]]
+
+    note = junk(the_main_story(), "tickets")
+    fresh, late = verify(rows(0)), verify(rows(AHEAD_MS_MAX + 1))
+    assert fresh.ok
+    assert fresh.counts["inputs_ahead"] == 1
+    assert first(late, "remediations").kind == "cut"
+    assert "where that topic ends at offset" in first(late, "remediations").text
+    assert first(verify(map(Kept, raws)), "remediations").kind == "cut"
 
 
 def test_one_cluster_alone_can_be_judged() -> None:
@@ -343,6 +373,18 @@ def decode_seq(raw: Raw) -> int:
         return decode(raw.value).head.seq
     except e.Unreadable:
         return 0
+
+
+def test_what_was_not_judged_is_said() -> None:
+    kept = the_main_story().kept()
+    no_tails = "not judged: whether tails were cut off; there are no checkpoints"
+    assert verify(kept).notes == (no_tails,)
+    assert f"  {no_tails}" in verify(kept).to_text()
+    assert verify(kept, tails=verify(kept).links).notes == ()
+    (partition,) = verify(kept, cluster=CLUSTER, tails=verify(kept).links).notes
+    assert "what is said of a whole partition" in partition
+    assert verify(kept).to_dict()["notes"] == [no_tails]
+    assert compare(verify(kept), verify(kept)).notes == (no_tails,)
 
 
 def test_a_payload_of_a_build_that_knew_fewer_fields_is_no_edit() -> None:

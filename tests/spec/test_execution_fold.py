@@ -46,6 +46,12 @@ def test_how_each_order_was_answered_is_known_beside_the_others() -> None:
     assert found.answered == {"R0": "frozen", "R1": "expired", "R": "claimed"}
 
 
+def test_a_claim_knows_its_place_in_the_chain_and_since_when_it_is() -> None:
+    claim = evolve(Cluster("prod"), claimed(EVICT, healthy(), "on"), Head(event_id="x", at_ms=NOW, seq=7)).claim
+    assert claim is not None
+    assert (claim.seq, claim.claimed_at_ms, claim.attempt) == (7, NOW, 1)
+
+
 @pytest.mark.parametrize(("outcome", "quarantine"), [("succeeded", ""), ("unknown", "R")])
 def test_a_conclusion_closes_the_claim_and_only_unknown_quarantines(outcome: Any, quarantine: str) -> None:
     said = e.Concluded(**ABOUT, incident_id="I", attempt=1, outcome=outcome, code="c", text="")
@@ -100,6 +106,8 @@ def test_of_a_claim_that_has_just_begun_nothing_is_known() -> None:
     found = claim_after()
     nothing = {f.name: getattr(found, f.name) for f in fields(Claim) if f.name not in ("claimed", "attempt")}
     assert nothing == {
+        "seq": 0,
+        "claimed_at_ms": NOW,
         "facts": None,
         "before": None,
         "looked_at_ms": 0,

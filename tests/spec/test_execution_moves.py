@@ -10,7 +10,7 @@ import pytest
 from actions import calls
 from actions.transfer_region_leader import TransferRegionLeader
 from executors.changes import Claim
-from executors.protocol import Look, Rest, Say, Seen, Send, next_move
+from executors.protocol import Ask, Look, Rest, Say, Seen, Send, next_move
 from schemas import events as e
 from schemas.controls import Stop
 from schemas.values import Change, Sample
@@ -95,6 +95,8 @@ def test_who_begins_knows_the_controls_alone() -> None:
         "unheard_since_ms": 0,
         "owner_since_ms": 0,
         "resumed": False,
+        "audited": 0,
+        "asked_at_ms": 0,
     }
 
 
@@ -283,6 +285,46 @@ def test_of_two_changes_the_second_follows_into_quiet_hours() -> None:
     assert move.intended.change == 1
 
 
+WITHIN_60_S = adopted(limits={"audit_within_s": 60})
+
+
+def high(tier: str = "HIGH", **claim: Any) -> Claim:
+    """A claim that nothing has been done for yet, the third event of its chain."""
+    run = Execution(EVICT, healthy())
+    assert run.claim is not None
+    said = run.claim.claimed.model_copy(update={"tier": tier})
+    return replace(run.claim, claimed=said, **{"seq": 3, "claimed_at_ms": NOW, **claim})
+
+
+@pytest.mark.parametrize(
+    ("claim", "seen", "after_ms", "move"),
+    [
+        (high(), {}, 0, Ask()),
+        (high(), {}, 90_000, Ask()),  # a successor asks once, however late it comes
+        (high(), {"asked_at_ms": NOW}, 1_999, Rest(NOW + 2_000)),
+        (high(), {"asked_at_ms": NOW}, 2_000, Ask()),
+        (high(), {"asked_at_ms": NOW + 58_000}, 60_000, Ask()),
+        (high(), {"asked_at_ms": NOW + 58_000, "audited": 2}, 60_001, "audit_behind"),
+        (high(), {"asked_at_ms": NOW + 58_000, "audited": 3}, 60_001, Look()),
+        (high(seq=2), {"audited": 2}, 0, Look()),
+        (high("MEDIUM"), {}, 0, Look()),
+    ],
+)
+def test_high_waits_for_the_audit_to_show_its_claim(claim: Claim, seen: Any, after_ms: int, move: Any) -> None:
+    found = next_move(claim, Seen(controls=WITHIN_60_S, **seen), NOW + after_ms, RULES)
+    if isinstance(found, Say):
+        (concluded,) = found.events
+        assert isinstance(concluded, e.Concluded)
+        assert (concluded.outcome, concluded.code) == ("not_started", move)
+        assert concluded.text.startswith("60 s after the claim")
+    else:
+        assert found == move
+
+
+def test_without_that_rule_nobody_asks_the_audit() -> None:
+    assert next_move(high(), Seen(controls=adopted()), NOW, RULES) == Look()
+
+
 def test_a_look_that_is_too_old_when_the_first_step_is_due_is_taken_again() -> None:
     run = Execution(EVICT, healthy())
     while not any(isinstance(x, e.Looked) for x in run.events):
@@ -409,6 +451,27 @@ def test_a_call_that_was_given_up_is_looked_for_once_more_when_a_late_effect_wou
     assert moved(run) == Look(), "what was begun before then says nothing"
     looked(run, settled_ms + 1)
     assert isinstance(moved(run).events[0], e.Concluded)
+
+
+def test_a_late_effect_that_can_not_be_told_is_unknown_after_two_minutes_more() -> None:
+    """The region was merged away: a look would tell nothing for ever, and the claim would bar its cluster."""
+    run = after_the(1, e.StepProbed, "transfer", fate="lost before")
+    assert run.claim is not None
+    run.base = run.base.model_copy(update={"regions": ()})
+    run.seen = replace(run.seen, controls=CONTROLS["frozen"])
+    last_ms = run.claim.steps[0].intended_at_ms + 30_000 + 120_000
+    looked(run, last_ms)
+    assert moved(run) == Rest(last_ms + 2000)
+    looked(run, last_ms + 1, settled=False)
+    assert isinstance(moved(run), Rest), "a PD that leads since a moment has to settle first"
+    looked(run, last_ms + 1)
+    probed, concluded = moved(run).events
+    assert (probed.step, probed.finding) == (1, "cant_tell")
+    assert (concluded.outcome, concluded.code, [c.do for c in concluded.owed]) == (
+        "unknown",
+        "cant_tell",
+        [run.claim.steps[0].call],
+    )
 
 
 @pytest.mark.parametrize(("tier", "settling_ms"), [(1, 50_000), (2, 10_000)])

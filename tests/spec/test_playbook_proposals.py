@@ -463,7 +463,7 @@ def test_asked_again_the_same_is_proposed_under_a_new_id() -> None:
     assert isinstance(second, ActionProposed)
     assert (second.action, second.params, second.attempt) == (first.action, first.params, 2)
     assert second.proposal_id != first.proposal_id
-    changed = {"attempt": 2, "proposal_id": second.proposal_id, "disputed": True}
+    changed = {"attempt": 2, "proposal_id": second.proposal_id, "disputed": True, "facts": None}
     assert second == first.model_copy(update=changed), "and all else is as it was"
     agreed = again.model_copy(update={"attempt": 4, "disputed": False, "synthetic": True})
     third = of_kind(FakeLane(Propose(unreachable())).give(agreed), ActionProposed)[0]

@@ -16,7 +16,9 @@ from console.keys import make_key
 from executors.execute import Reply, WindowPassed, Writer
 from executors.tikv import ClusterWriter
 from infra.pd import PdEndpoint, PdReader
-from infra.runners.books import Books
+from infra.replay.again import replay
+from infra.replay.report import Report
+from infra.runners.books import Books, Raw
 from infra.runners.memory import JumpingLoop, MemoryControls, MemoryLog, MemoryOwnLog, run_maps
 from infra.runners.owner import Owner, Rebuild
 from infra.settings import Settings
@@ -29,7 +31,7 @@ from schemas.policy import Policy
 from schemas.signing import Claims, kid_of, public_of, sign
 from schemas.values import Call, SignedApproval, canonical_json
 from schemas.wire import decode, frame
-from streams.pipeline import ACT, OBSERVE, PROCESSORS, Processor, dead_letters, processor
+from streams.pipeline import ACT, BY_NAME, OBSERVE, PROCESSORS, Processor, dead_letters, processor
 from tests.simulation.invariants import History, judge, left_on
 
 T = TypeVar("T")
@@ -129,6 +131,7 @@ class World:
         self.failures: list[BaseException] = []
         self._said = 0
         self.transport = transport(self.pd, self.now_s, self.faults)
+        self.witness: Any = None  # as infra.clickhouse.witness.AuditWitness
 
     # time
 
@@ -183,6 +186,7 @@ class World:
             controls=self.controls,
             deliver=self.sink,
             keys={kid_of(self.key): public_of(self.key)},
+            witness=self.witness,
         )
 
     def own_log(self, line: Processor, partition: int) -> MemoryOwnLog:
@@ -201,6 +205,7 @@ class World:
                 works=made if line.verb == "works" else None,  # type: ignore[arg-type]
                 consults=line.consults,
                 name=f"{line.role}-{partition}",
+                witness=self.witness,
             )
             self.owners.setdefault(line.role, []).append(owner)
             try:
@@ -443,6 +448,36 @@ class World:
             ended=False,
         )
 
+    def raws(self) -> list[Raw]:
+        """All that stands on our topics."""
+        return [raw for held in self.log.records.values() for raw in held if raw.topic in BY_NAME]
+
+    def replayed(
+        self, incident: str = "", *, raws: Sequence[Raw] = (), settings: Settings | None = None, build: str = ""
+    ) -> Report:
+        """All that was decided, or all about an incident, decided again from the record by the rules of these hands.
+
+        `raws`, `settings`: others than those that there are."""
+        forged = {r.topic for r in self.log.all() if r.head.seq == 0}
+        hands, settings = self.hands(), settings or self.settings
+
+        def made(mode_max: str) -> dict[str, Any]:
+            held = replace(hands, mode_max=mode_max) if mode_max != "on" else hands
+            return {
+                line.role: stage(line, settings, held) if line.verb == "maps" else rules(line, settings, held)
+                for line in self.processors
+            }
+
+        return replay(
+            raws or self.raws(),
+            made,
+            cluster_id=CLUSTER,
+            partitions=self.log.partitions,
+            incident=incident,
+            build=build,
+            roles=[li.role for li in self.processors if li.verb == "maps" or li.writes[0] not in forged],
+        )
+
     def story(self, last: int = 1000) -> str:
         lines = [f"{r.at_ms / 1000 - START_S:8.1f} {r.topic:14} {type(r.event).__name__}" for r in self.log.all()]
         return "\n".join(lines[-last:])
@@ -476,16 +511,24 @@ class SlowToSayItsId:
 
 
 def live(
-    spec: Callable[[World], Awaitable[None]], kind: type[World] = World, *, intruder: bool = False, **world: Any
+    spec: Callable[[World], Awaitable[None]],
+    kind: type[World] = World,
+    *,
+    intruder: bool = False,
+    off_record: bool = False,
+    **world: Any,
 ) -> World:
-    """Run one spec in a world of its own, and judge what is left by the ten invariants; returns the world.
+    """Run one spec in a world of its own; what is left is judged by the ten invariants, and decided again from the
+    record. Returns the world.
 
     `kind`: a world with other hands. `intruder`: the spec itself writes on ledgers, so the log is not judged.
+    `off_record`: it lays hands on an owner's memory, of which the record says nothing.
     """
 
     async def judged(world: World) -> None:
         await spec(world)
         assert intruder or judge(world.history()) == []
+        assert intruder or off_record or (replayed := world.replayed()).ok, replayed.to_text()
 
     return run_world(judged, lambda: kind(**world))
 

@@ -1,6 +1,7 @@
 -- purpose: The proof in plain SQL: rows that are not what their bytes hash to, or do not continue their chain. None.
 -- param cluster String = : one cluster; empty: all
 -- rows: none
+-- columns: cluster, place, seq, why
 -- example: steward audit query chain-breaks
 SELECT
     cluster,

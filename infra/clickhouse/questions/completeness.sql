@@ -1,6 +1,8 @@
 -- purpose: What the audit holds of each partition: how many events, up to where and when, and what is missing in its chains.
 -- param topic String = : one topic; empty: all
 -- rows: any
+-- columns: topic, partition, events, first_offset, last_offset, last_appended_at, last_recorded_at, chains, missing_seqs
+-- columns: repeated_rows, unreadable
 -- example: steward audit query completeness
 WITH chains AS (
     SELECT

@@ -1,6 +1,7 @@
 -- purpose: Everything on record about one incident and its remediations, in order.
 -- param incident String: the incident
 -- rows: any
+-- columns: at, place, what, remediation, who, action, target, call, outcome, code, text, caused_by
 -- example: steward audit query incident-story --param incident=INC-2f81
 SELECT
     occurred_at AS at,
@@ -21,6 +22,8 @@ WHERE
     incident_id = {incident:String}
     OR (
         remediation_id != ''
-        AND remediation_id IN (SELECT remediation_id FROM events_read WHERE incident_id = {incident:String})
+        AND remediation_id IN (
+            SELECT remediation_id FROM events_read WHERE incident_id = {incident:String} AND remediation_id != ''
+        )
     )
 ORDER BY occurred_at, appended_at, seq, topic, offset

@@ -2,6 +2,7 @@
 -- param cluster String = : one cluster; empty: all
 -- param since DateTime64(3, 'UTC') = 1970-01-02 00:00:00: incidents opened from then on
 -- rows: any
+-- columns: stretch, n, p50_s, p90_s, p99_s, max_s
 -- example: steward audit query lead-times --param since='2027-01-01 00:00:00'
 WITH
 opened AS (

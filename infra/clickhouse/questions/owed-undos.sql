@@ -1,6 +1,8 @@
 -- purpose: Temporary changes that may be in force and are not shown to be gone: what we owe, since when, and who has it.
 -- param cluster String = : one cluster; empty: all
+-- param at DateTime64(3, 'UTC') = @now: whether it is late is judged by then
 -- rows: any
+-- columns: cluster, remediation, change, call, undo_call, since, due_at, late, state
 -- example: steward audit query owed-undos --param cluster=prod-eu-7
 WITH
 last_steps AS (
@@ -15,7 +17,7 @@ last_steps AS (
         anyIf(keep_s, kind = 'StepIntended') AS kept_s,
         anyIf(occurred_at, kind = 'StepIntended') AS intended_at,
         anyIf(outcome, kind = 'StepTaken') AS answer,
-        anyLastIf(outcome, kind = 'StepProbed') AS finding
+        argMaxIf(outcome, offset, kind = 'StepProbed') AS finding
     FROM events_read
     WHERE
         topic = 'outcomes' AND kind IN ('StepIntended', 'StepTaken', 'StepProbed')
@@ -62,7 +64,7 @@ SELECT
     undo_call,
     since,
     due_at,
-    due_at < now64(3, 'UTC') AS late,
+    due_at < {at:DateTime64(3, 'UTC')} AS late,
     multiIf(handed_over > 0, 'handed to a person', toUnixTimestamp64Milli(concluded_at) > 0, 'concluded without it', 'under way')
         AS state
 FROM made

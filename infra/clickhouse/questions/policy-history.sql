@@ -1,5 +1,6 @@
 -- purpose: Which policy was in force when, who adopted it and why, and how many executions it allowed.
 -- rows: any
+-- columns: version, adopted_at, until, adopted_by, reason, executions, policy
 -- example: steward audit query policy-history
 WITH used AS (
     SELECT policy_version AS version, uniqExact(remediation_id) AS executions

@@ -1,6 +1,8 @@
 -- purpose: What a model was shown and what it answered: evidence, its own words, its prompt, what was made of it.
 -- param incident String = : one incident; empty: all
 -- rows: any
+-- columns: at, cluster, incident, what, model, prompt_version, prompt_sha, diagnosis, confidence, action, code, summary
+-- columns: reply, evidence, took_ms
 -- example: steward audit query what-the-model-said --param incident=INC-2f81
 SELECT
     occurred_at AS at,

@@ -2,6 +2,7 @@
 -- param cluster String: the cluster
 -- param store UInt64: the store, as PD numbers it
 -- rows: any
+-- columns: intended_at, remediation, incident, action, mode, attempt, step, direction, call, approvers, answer, finding
 -- example: steward audit query what-touched-store --param cluster=prod-eu-7 --param store=4
 WITH steps AS (
     SELECT
@@ -12,8 +13,8 @@ WITH steps AS (
         anyIf(call, kind = 'StepIntended') AS called,
         anyIf(target, kind = 'StepIntended') AS targets,
         maxIf(attempt, kind = 'StepIntended') AS tried,
-        anyLastIf(outcome, kind = 'StepTaken') AS answer,
-        anyLastIf(outcome, kind = 'StepProbed') AS finding
+        argMaxIf(outcome, offset, kind = 'StepTaken') AS answer,
+        argMaxIf(outcome, offset, kind = 'StepProbed') AS finding
     FROM events_read
     WHERE cluster_id = {cluster:String} AND topic = 'outcomes' AND kind IN ('StepIntended', 'StepTaken', 'StepProbed')
     GROUP BY remediation, number

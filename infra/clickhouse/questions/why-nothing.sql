@@ -1,6 +1,7 @@
 -- purpose: Why nothing was done, or not yet: every reason on record for an incident, in order, with its code.
 -- param incident String: the incident
 -- rows: any
+-- columns: at, remediation, what, code, reason, outcome, until
 -- example: steward audit query why-nothing --param incident=INC-2f81
 SELECT
     occurred_at AS at,
@@ -9,7 +10,7 @@ SELECT
     if(reason_code != '', reason_code, arrayStringConcat(objections, ', ')) AS code,
     text AS reason,
     outcome,
-    valid_until AS until
+    if(toUnixTimestamp64Milli(valid_until) = 0, NULL, valid_until) AS until
 FROM events_read
 WHERE
     kind IN (

@@ -1,6 +1,8 @@
 -- purpose: Steps on a cluster that no open claim with valid approvals of its plan covers. There must be none.
 -- param cluster String = : one cluster; empty: all
 -- rows: none
+-- columns: intended_at, cluster, remediation, call, place, why
+-- note: Valid: of exactly this plan, for this remediation, counted by the ledger, not expired when it was claimed, not used before.
 -- example: steward audit query writes-without-approval
 WITH
 steps AS (
@@ -27,7 +29,9 @@ authorised AS (
 approved AS (
     SELECT remediation_id, digest, groupArray((actor, valid_until)) AS words
     FROM events_read
-    WHERE topic = 'approvals' AND kind = 'Approved'
+    WHERE
+        topic = 'approvals' AND kind = 'Approved'
+        AND approval_id IN (SELECT approval_id FROM events_read WHERE topic = 'remediations' AND kind = 'ApprovalCounted')
     GROUP BY remediation_id, digest
 ),
 judged AS (
@@ -38,7 +42,8 @@ judged AS (
         s.offset AS at_offset,
         s.occurred_at AS intended_at,
         s.call AS called,
-        arraySort(c -> c.1, arrayFilter(c -> c.1 < s.offset, claims.claimed))[-1] AS claim,
+        arraySort(c -> c.1, arrayFilter(c -> c.1 < s.offset, claims.claimed)) AS earlier,
+        earlier[-1] AS claim,
         arrayExists(o -> o > claim.1 AND o < s.offset, claims.concluded) AS over
     FROM steps AS s
     LEFT JOIN claims ON claims.cluster_id = s.cluster_id AND claims.remediation_id = s.remediation_id
@@ -64,6 +69,7 @@ SELECT
     multiIf(
         claim.1 = 0 AND plan = '', 'no claim before it',
         over, 'its claim was concluded before it',
+        length(earlier) > 1, 'its approvals were used by an earlier claim',
         claim.4 NOT IN ('on', 'dry_run'), concat('claimed in mode ', claim.4),
         authorised_digest = '', 'nobody authorised this plan',
         length(valid) < greatest(people_needed, multiIf(claim.5 = 'LOW', 0, claim.5 = 'MEDIUM', 1, claim.5 = 'HIGH', 2, 1000)),
