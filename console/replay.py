@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from console.desk import Refusal
 from infra.clickhouse.past import Past, past_in, past_on
-from infra.clickhouse.sink import RecordsLost, TopicReader
 from infra.clickhouse.store import AuditRefused, AuditUnreachable, Store
+from infra.clickhouse.verify import WholeReader
+from infra.publisher import Unreachable
 from infra.replay.again import Rules, begins_of, replay
 from infra.settings import ConfigError
 from schemas.text import clean
@@ -21,13 +21,13 @@ SOURCES = ("clickhouse", "kafka")
 
 @dataclass(frozen=True)
 class Replays:
-    """console.desk.ReplayPort. `store` None: there is no audit store here. `reader`: one of its own for each replay."""
+    """console.desk.ReplayPort. `store` None: no audit store is configured. `topics`: a reader for each replay."""
 
     rules: Rules
     partitions: int
     build: str
     store: Store | None
-    reader: Callable[[], AbstractAsyncContextManager[TopicReader]]
+    topics: Callable[[], WholeReader]
 
     async def replay(self, incident: str, source: str) -> Mapping[str, Any]:
         """{"ok": bool, "text": ..., ...}; `source` empty: ClickHouse, or Kafka where there is none. Raises Refusal."""
@@ -68,10 +68,10 @@ class Replays:
             raise Refusal("unavailable", "audit_unreachable", str(error)) from None
 
     async def _from_kafka(self, incident: str) -> Past | None:
+        reader = await asyncio.to_thread(self.topics)
         try:
-            async with self.reader() as reader:
-                return await past_on(reader, incident, self.partitions)
-        except RecordsLost as error:
-            raise Refusal("conflict", "records_lost", str(error)) from None
-        except ConnectionError as error:
+            return await past_on(reader, incident, self.partitions)
+        except Unreachable as error:
             raise Refusal("unavailable", "kafka_unreachable", str(error)) from None
+        finally:
+            await reader.close()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.clickhouse.sink import TopicReader
 from infra.clickhouse.store import Store
+from infra.clickhouse.verify import WholeReader, up_to
 from infra.replay.record import Place, Recorded, cited
 from infra.runners.books import Raw
 from schemas.events import IncidentOpened, Unreadable
@@ -23,8 +23,6 @@ Begins = Callable[[str, Raw], int | None]  # (topic, record): where to begin to 
 LEDGERS = tuple(line.writes[0] for line in PROCESSORS if line.verb != "maps")
 AFTER_MS = 60_000  # the answers to its last event are written within that
 OFFSETS_MAX = 5000  # of one question
-POLL_S = 0.25
-QUIET_POLLS = 3
 
 
 @dataclass(frozen=True)
@@ -115,24 +113,27 @@ def _rows(store: Store, sql: str, params: Mapping[str, Any]) -> Iterator[Raw]:
         yield Raw(topic, int(partition), int(offset), int(at_ms), key.encode(), bytes(raw))
 
 
-async def past_on(reader: TopicReader, incident: str, partitions: int) -> Past | None:
+async def past_on(reader: WholeReader, incident: str, partitions: int) -> Past | None:
     """From Kafka alone; None: it knows no such incident. Reads all topics twice, and keeps one cluster's records, the
-    controls and the alerts. Raises RecordsLost, and ConnectionError where no topic can be read."""
+    controls and the alerts. Raises Unreachable."""
     cluster_id = ""
-    async for raw in _all(reader):
-        if raw.topic == "incidents" and not cluster_id and incident.encode() in (raw.value or b""):
-            cluster_id = _opened(raw, incident)
-    if not (await reader.lag()):
-        raise ConnectionError("Kafka lists no topic of ours")
+    await reader.seek({})
+    ends = await reader.ends()
+    async for raws in up_to(reader, ends):
+        for raw in raws:
+            if raw.topic == "incidents" and not cluster_id and incident.encode() in (raw.value or b""):
+                cluster_id = _opened(raw, incident)
     if not cluster_id:
         return None
-    partition = partition_of(cluster_id, partitions)
+    partition, kept = partition_of(cluster_id, partitions), list[Raw]()
     keys = (cluster_id.encode(), f"~{partition}".encode())
-    kept = [
-        raw
-        async for raw in _all(reader)
-        if raw.topic in ("controls", "alerts") or (raw.partition == partition and raw.key in keys)
-    ]
+    await reader.seek({})
+    async for raws in up_to(reader, ends):
+        kept += [
+            raw
+            for raw in raws
+            if raw.topic in ("controls", "alerts") or (raw.partition == partition and raw.key in keys)
+        ]
     return Past(cluster_id, tuple(kept))
 
 
@@ -142,14 +143,3 @@ def _opened(raw: Raw, incident: str) -> str:
     except Unreadable:
         return ""
     return event.cluster_id if isinstance(event, IncidentOpened) and event.incident_id == incident else ""
-
-
-async def _all(reader: TopicReader) -> Any:
-    """Everything that is there, and what comes while it is read."""
-    await reader.seek({})
-    quiet = 0
-    while quiet < QUIET_POLLS:
-        raws = await reader.poll(5000, POLL_S)
-        for raw in raws:
-            yield raw
-        quiet = 0 if raws or any((await reader.lag()).values()) else quiet + 1

@@ -98,8 +98,8 @@ def executed(rules: Execute, past: Past) -> Judged:
     for controls, believed in _controls(past):
         for picture in _pictures(claim, past, controls):
             told = replace(rules.rules, owner=picture.owner) if picture.owner else rules.rules
-            for now_ms in dict.fromkeys((past.at_ms, max(past.since_ms, min(past.at_ms, picture.seen.looked_at_ms)))):
-                said = _said(claim, picture, now_ms, told)
+            for seen, now_ms in _moments(picture.seen, past, told):
+                said = _said(claim, seen, picture.action, now_ms, told)
                 differs = tuple(compare([r.event for r in past.run[: max(1, len(said))]], said))
                 if not differs:
                     return Judged(events=len(said), outside=(*picture.outside, *believed))
@@ -107,8 +107,20 @@ def executed(rules: Execute, past: Past) -> Judged:
     return Judged(differs=first)
 
 
-def _said(claim: Claim, picture: _Picture, now_ms: int, rules: Rules) -> Sequence[e.Event]:
-    match next_move(claim, picture.seen, now_ms, rules, picture.action):
+def _moments(seen: Seen, past: Past, rules: Rules) -> Iterator[tuple[Seen, int]]:
+    """It was decided when it was written, or before: a commit takes its time, but no longer than since the ledger had
+    last moved, and since the look. A look whose time nobody has said was as young as can be, or as old as it may be."""
+    yield seen, past.at_ms
+    before_ms = max(past.since_ms, min(past.at_ms, seen.looked_at_ms))
+    if before_ms != past.at_ms:
+        yield seen, before_ms
+    if seen.looked_at_ms == past.at_ms:
+        oldest_ms = max(past.since_ms, past.at_ms - int(max(3 * rules.poll_s, 5) * 1000))
+        yield replace(seen, looked_at_ms=oldest_ms, ended_ms=oldest_ms), past.at_ms
+
+
+def _said(claim: Claim, seen: Seen, action: Any, now_ms: int, rules: Rules) -> Sequence[e.Event]:
+    match next_move(claim, seen, now_ms, rules, action):
         case Say(events):
             return events
         case Send(intended):

@@ -20,6 +20,7 @@ from schemas.values import Cause
 from streams.pipeline import OWNER, Processor
 
 IGNORED_CODE = "changes_nothing"
+SAID_MAX = 4  # events of one move of a lane; there are two at most
 TRAIL_MAX = 2000  # a draft takes a thousand inputs at most
 PEOPLES = "words of people"
 GONE = "inputs that are not on record any more"
@@ -128,8 +129,8 @@ class Ledger:
     def _run(self, at: int) -> list[Record]:
         """This record, and those right behind it with the same key and cause."""
         found: list[Record] = []
-        for raw in self._raws[at:]:
-            record = self.recorded.record(raw)
+        while at + len(found) < len(self._raws):
+            record = self.recorded.record(self._raws[at + len(found)])
             if record is None:
                 break
             first = found[0] if found else record
@@ -137,7 +138,7 @@ class Ledger:
                 break
             if record.head.cause == Cause(topic="tick") and record.head.at_ms != first.head.at_ms:
                 break
-            if found and isinstance(record.event, OWNER) and record.head.cause is None:
+            if record.head.cause is None and (len(found) == SAID_MAX or (found and isinstance(record.event, OWNER))):
                 break
             found.append(record)
         return found
@@ -315,8 +316,9 @@ class Ledger:
     def _unanswered(self) -> None:
         """Between the first and the last input that has an answer, each has one."""
         for topic, answered in self._answered.items():
+            first, last = min(answered), max(answered)
             for raw in self.recorded.of(topic, self.partition):
-                if not min(answered) < raw.offset < max(answered) or raw.offset in answered:
+                if not first < raw.offset < last or raw.offset in answered:
                     continue
                 record = self.recorded.record(raw)
                 if record is None or record.event.cluster_id != self.cluster_id or isinstance(record.event, OWNER):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from bootstrap.replay import rules_of
 from console.desk import Refusal
 from console.replay import Replays
+from infra.clickhouse.kafka_reader import WholeTopics
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.past import past_in, past_on
-from infra.clickhouse.sink import TopicReader
 from infra.clickhouse.store import AuditUnreachable, Store, open_store
+from infra.publisher import Unreachable
 from infra.replay.again import begins_of
 from infra.runners.books import Raw
+from infra.runners.kafka import KafkaSettings
 from schemas import events as e
 from schemas.signing import kid_of, public_of
-from tests.integration.audit_fixtures import StoryReader, sink_all
+from tests.integration.audit_fixtures import PARTITIONS, StoryReader, sink_all
+from tests.integration.test_audit_kafka import make
 from tests.servers import ClickhouseDatabase
 from tests.spec.test_replay import forged, repaired, where
 from tests.spec.world import SMALL, World, live
@@ -52,12 +56,8 @@ def all_of(world: World) -> list[Raw]:
 
 
 def replays(world: World, store: Store | None, raws: Sequence[Raw]) -> Replays:
-    @asynccontextmanager
-    async def reading() -> AsyncIterator[TopicReader]:
-        yield StoryReader(raws)
-
     keys = {kid_of(world.key): public_of(world.key)}
-    return Replays(rules_of(world.settings, keys), world.log.partitions, "", store, reading)
+    return Replays(rules_of(world.settings, keys), world.log.partitions, "", store, lambda: StoryReader(raws))
 
 
 def incidents(world: World) -> list[str]:
@@ -110,6 +110,22 @@ def test_rows_that_are_there_twice_are_decided_once(world: World, store: Store) 
     assert asyncio.run(again.replay(incidents(world)[0], "clickhouse")) == once
 
 
+async def test_from_a_real_kafka_it_is_the_same(kafka: str, topic_prefix: str) -> None:
+    """With the times of appending that the record has: decisions go by them."""
+    world = await asyncio.to_thread(live, repaired, **{**SMALL, "partitions": PARTITIONS})
+    settings = KafkaSettings({"bootstrap.servers": kafka}, prefix=topic_prefix, partitions=PARTITIONS)
+    make(settings, **{"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(10**15)})
+    producer = Producer(dict(settings.client))
+    for raw in world.raws():
+        producer.produce(settings.topic(raw.topic), raw.value, raw.key, raw.partition, timestamp=raw.at_ms)
+    assert producer.flush(30) == 0
+    asked = replace(replays(world, None, []), topics=lambda: WholeTopics(settings))
+    (incident,) = incidents(world)
+    said = await asked.replay(incident, "")
+    assert said["ok"], said["text"]
+    assert (said["source"], said["same"]) == ("kafka", dict(world.replayed(incident).same))
+
+
 def refused(asked: Replays, incident: str, source: str) -> Refusal:
     with pytest.raises(Refusal) as found:
         asyncio.run(asked.replay(incident, source))
@@ -125,6 +141,13 @@ def test_an_incident_that_nobody_knows_is_said_to_be_unknown(world: World, store
     assert asyncio.run(past_on(StoryReader(all_of(world)), "INC-", 1)) is None
 
 
+class Silent(StoryReader):
+    """A broker that does not answer."""
+
+    async def ends(self) -> Any:
+        raise Unreachable("kafka:9092: no answer")
+
+
 class Away:
     """A store that can't be reached."""
 
@@ -138,7 +161,7 @@ def test_a_source_that_cant_be_reached_is_named(world: World) -> None:
     cases = [
         (replays(world, away, []), "", "audit_unreachable"),
         (replays(world, None, []), "clickhouse", "no_audit"),
-        (replays(world, None, []), "", "kafka_unreachable"),
+        (replace(replays(world, None, []), topics=lambda: Silent([])), "", "kafka_unreachable"),
     ]
     for asked, source, code in cases:
         error = refused(asked, first, source)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bootstrap.roles import Hands
 from executors.execute import Reply, Writer
+from infra.runners.books import Raw
 from infra.runners.owner import NotSafe
 from schemas.facts import Facts, FactsReader, Look
 from schemas.processors import Fenced, Record
@@ -261,6 +262,11 @@ class Simulated(World):
 
     def found(self, kind: type[E], topic: str = "") -> list[E]:
         return super().found(kind, topic) if topic else list(self.log.of_kind(kind))  # type: ignore[arg-type]
+
+    def raws(self) -> list[Raw]:
+        """With what retention has cut off: the audit would have it."""
+        places = ((t.name, n) for t in TOPICS for n in range(t.partitions or self.log.partitions))
+        return [raw for place in places for raw in self.log.read(*place, 0, 10**6)]
 
     def history(self) -> History:
         there = left_on(self.pd.schedulers, self.now_s())

@@ -448,6 +448,10 @@ class World:
             ended=False,
         )
 
+    def raws(self) -> list[Raw]:
+        """All that stands on our topics."""
+        return [raw for held in self.log.records.values() for raw in held if raw.topic in BY_NAME]
+
     def replayed(
         self, incident: str = "", *, raws: Sequence[Raw] = (), settings: Settings | None = None, build: str = ""
     ) -> Report:
@@ -465,7 +469,7 @@ class World:
             }
 
         return replay(
-            raws or [raw for held in self.log.records.values() for raw in held if raw.topic in BY_NAME],
+            raws or self.raws(),
             made,
             cluster_id=CLUSTER,
             partitions=self.log.partitions,
