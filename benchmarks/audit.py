@@ -1,8 +1,8 @@
 """An audit of any size: one recorded run of the whole pipeline, told again as so many incidents of many clusters.
 
-The engine multiplies it: each copy has a cluster, ids, times, offsets and seqs of its own, in the typed columns and, where
-the length allows, in the bytes; its hashes are those of its bytes, and each follows its predecessor's. What people and
-the model would have said is the same in all of them, so the table packs better here than in life.
+The engine multiplies it: each copy has a cluster, ids, times, offsets and seqs of its own, in the typed columns and,
+where the length allows, in the bytes; its hashes are those of its bytes, and each follows its predecessor's. What
+people and the model would have said is the same in all of them, so the table packs better here than in life.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.clickhouse.rows import NAMES, row_of
 from infra.clickhouse.store import Place, Store, connect
 from infra.runners.books import Raw
 from schemas import events as e
-from tests.spec.world import CLUSTER, SMALL, World, live
+from tests.spec.world import CLUSTER, PD_ID, SMALL, World, live
 
 CLUSTERS = 200
 PARTITIONS = 8
@@ -178,7 +178,7 @@ class Audits:
             f" cause_offset + cited_rows * intDiv(k, {PARTITIONS}))",
             "cause_sha": "if(cause_sha = '', '', lower(hex(SHA256(concat(cause_sha, toString(k))))))",
             "digest": "if(digest = '', '', lower(hex(SHA256(concat(digest, toString(k))))))",
-            "payload": self._renaming("payload"),
+            "payload": f"replaceAll({self._renaming('payload')}, '{PD_ID}', toString({PD_ID} + k % {CLUSTERS}))",
             "raw": self._bytes("raw", "event_id", "k"),
             **{
                 name: f"{name} + toIntervalMillisecond({later})"
@@ -214,7 +214,7 @@ def _id(event_id: str, k: str) -> str:
     return f"if(length({event_id}) = 36, toString(reinterpretAsUUID(sipHash128({k}, {event_id}))), {event_id})"
 
 
-def asked_of(audits: Audits, story: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def asked_of(audits: Audits, story: int) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Every named question as it is asked of one story: name, SQL, bound parameters."""
     about = {**audits.of_story(story), "store": "4"}
     for name, question in questions().items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from bootstrap.production import audit_user, kafka_settings, now_ms, open_audit,
 from infra.settings import ConfigError, Problem, Settings
 
 if TYPE_CHECKING:
+    from bootstrap.rbac import Row
+    from console.audit import AuditAnswers
     from infra.clickhouse.store import Store
     from infra.clickhouse.verify import Source
     from infra.runners.kafka import KafkaSettings
@@ -97,17 +100,32 @@ def topics(settings: Settings, verb: str) -> tuple[list[str], list[str]]:
 
     from infra import topics as shape
 
-    kafka = kafka_settings(settings, "admin")
+    kafka = kafka_settings(settings, shape.ADMIN)
     admin = AdminClient(dict(kafka.client))
     made, differs = ([], shape.plan(admin, kafka)) if verb == "plan" else shape.apply(admin, kafka)
     return [f"made {name}" for name in made], [str(d) for d in differs]
 
 
 def topics_rendered(settings: Settings) -> str:
-    """`steward topics render`: topics and ACLs as commands for a platform team."""
+    """`steward topics render`: topics and ACLs as commands for a platform team. It needs no credentials."""
     from infra import topics as shape
+    from infra.runners.kafka import KafkaSettings
 
-    return shape.render(kafka_settings(settings, "admin"))
+    return shape.render(KafkaSettings({}, settings.kafka.topic_prefix, settings.kafka.partitions))
+
+
+def rbac_rendered(settings: Settings, system: str) -> str:
+    """`steward rbac render`. Raises KeyError for a system that we keep no rights for."""
+    from bootstrap import rbac
+
+    return rbac.render(settings, system)
+
+
+def rbac_audit(settings: Settings) -> list[Row]:
+    """`steward rbac audit`."""
+    from bootstrap import rbac
+
+    return rbac.audit(settings)
 
 
 def publish_control(settings: Settings, event: Event) -> None:
@@ -148,9 +166,8 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
     def kafka() -> KafkaSettings:
         return kafka_settings(settings, DOCTOR)
 
-    def store() -> Store | None:
-        there = settings.clickhouse
-        return open_audit(settings) if there and not there.url.startswith("chdb:") else None
+    def store(member: str) -> Store:
+        return open_audit(settings, member)
 
     async def model() -> str:
         claude = thinker(settings)
@@ -160,10 +177,13 @@ def doctor(settings: Settings) -> list[tuple[str, bool, str, str]]:
             await claude.aclose()
 
     roles = (*OBSERVING, *ACTING, *APART)
+    of_clickhouse = settings.clickhouse.credentials if settings.clickhouse else None
     return [
+        *health.members("clickhouse.credentials", of_clickhouse, ("audit", "auditor", "witness", "migrator")),
         *health.members("kafka.credentials", settings.kafka.credentials, (*roles, STOP, DOCTOR, AUDITOR)),
         *health.kafka(kafka),
         *health.audit(settings, store, kafka),
+        *health.checkpoints(settings),
         *health.clusters(settings, lambda name: pd_reader(settings, name)),
         *health.model(settings, model, ThinkingFailed),
         *health.sinks(settings),
@@ -185,7 +205,7 @@ def verify_audit(settings: Settings, cluster: str | None, source: Source, direct
     every_s = 0 if directory else settings.audit.checkpoints_every_s  # a copy may be older
     known = checkpoints.read(place, every_s) if place else checkpoints.Known()
     asked = Examination(source, cluster, known, folds(settings))
-    store = open_audit(settings, AUDITOR, "audit") if source != "kafka" else None
+    store = open_audit(settings, AUDITOR) if source != "kafka" else None
     try:
         verdict = asyncio.run(asked.of(store, lambda: WholeTopics(kafka_settings(settings, AUDITOR))))
     finally:
@@ -194,6 +214,37 @@ def verify_audit(settings: Settings, cluster: str | None, source: Source, direct
     if asked.knows_nobody(verdict) and cluster not in settings.clusters:
         raise ConfigError(Problem("CLUSTER", "text", f"{cluster!r} is neither configured nor on record"))
     return {**verdict.to_dict(), "text": verdict.to_text()}
+
+
+def ask_audit(settings: Settings, name: str, params: Mapping[str, str]) -> dict[str, Any]:
+    """`steward audit query --direct`: in this process, as `auditor`. Raises Refusal, ConfigError."""
+    with _auditors(settings) as answers:
+        return dict(asyncio.run(answers.query(name, params)))
+
+
+def export_audit(settings: Settings, cluster: str, since: str, until: str) -> Iterator[bytes]:
+    """`steward audit export --direct`: some lines at a time, the last by itself. Raises as `ask_audit`, and
+    AuditUnreachable or AuditRefused where the store falls silent on the way."""
+    with _auditors(settings) as answers, asyncio.Runner() as runner:
+        pages = runner.run(answers.export(cluster, since, until))
+
+        async def following() -> bytes:
+            return await anext(pages, b"")
+
+        while page := runner.run(following()):
+            yield page
+
+
+@contextlib.contextmanager
+def _auditors(settings: Settings) -> Iterator[AuditAnswers]:
+    from console.audit import AuditAnswers
+    from infra.topics import AUDITOR
+
+    store = open_audit(settings, AUDITOR)
+    try:
+        yield AuditAnswers(store, tuple(settings.clusters))
+    finally:
+        store.close()
 
 
 def migrate_audit(settings: Settings) -> list[str]:

@@ -31,8 +31,9 @@ class Edges:
     publisher: Callable[[str], Publisher]
     metrics: Metrics
     process: Process
-    store: Store | None = None
+    stores: dict[str, Store] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)  # by role: what is wrong with it now, for `steward status`
+    audit_lag: dict[str, int] | None = None  # by topic; None: the audit runs elsewhere, or has not measured yet
 
     async def make(self, role: str) -> Role:
         make = {"gateway": self._gateway, "console": self._console, "audit": self._audit}[role]
@@ -120,6 +121,7 @@ class Edges:
             take_in=take_in,
             known_actions=frozenset(CATALOGUE),
             troubles=self.troubles,
+            audit_lag=lambda: self.audit_lag,
         )
         evidence = Evidence(
             topics=lambda: WholeTopics(self.kafka["console"]),
@@ -127,7 +129,8 @@ class Edges:
             every_s=settings.audit.checkpoints_every_s,
             folds=folds(settings),
         )
-        audit = AuditAnswers(self._store() if settings.clickhouse else None, tuple(settings.clusters), evidence)
+        store = self._store("auditor") if settings.clickhouse else None
+        audit = AuditAnswers(store, tuple(settings.clusters), evidence)
         web = app(
             desk,
             settings.console.users,
@@ -138,8 +141,8 @@ class Edges:
         return http_role("console", web, settings.console.listen)
 
     def _replays(self) -> ReplayPort:
-        from bootstrap.processes import BUILD
         from bootstrap.replay import rules_of
+        from bootstrap.roles import BUILD
         from console.keys import public_keys
         from console.replay import Replays
         from infra.clickhouse.kafka_reader import WholeTopics
@@ -149,7 +152,7 @@ class Edges:
             rules=lambda mode_max: rules_of(settings, public_keys(settings))(mode_max),  # read when it is asked
             partitions=settings.kafka.partitions,
             build=BUILD,
-            store=self._store() if settings.clickhouse else None,
+            store=self._store("auditor") if settings.clickhouse else None,
             topics=lambda: WholeTopics(self.kafka["console"]),
         )
 
@@ -159,7 +162,7 @@ class Edges:
         from infra.clickhouse.sink import Sink
         from infra.process import Role
 
-        store = self._store()
+        store = self._store("audit")
 
         def prepare() -> None:
             if store.place.embedded:  # its only user; a server is migrated by a role that isn't there at run time
@@ -170,6 +173,7 @@ class Edges:
         self.process.closing.append(reader.close)
 
         def measured(lag: Mapping[str, int]) -> None:
+            self.audit_lag = dict(lag)
             for topic, records in lag.items():
                 self.metrics.lag.labels(topic).set(records)
 
@@ -208,12 +212,14 @@ class Edges:
         self.process.closing.append(kept.close)
         return kept
 
-    def _store(self) -> Store:
-        """One for the console and the audit: of a process they share its engine."""
-        if self.store is None:
-            store = self.store = open_audit(self.settings)
+    def _store(self, member: str) -> Store:
+        """With credentials of its own. The embedded engine has one user, and of a process the roles share it."""
+        there = self.settings.clickhouse
+        key = "embedded" if there and there.url.startswith("chdb:") else member
+        if key not in self.stores:
+            store = self.stores[key] = open_audit(self.settings, member)
             self.process.closing.append(lambda: asyncio.to_thread(store.close))
-        return self.store
+        return self.stores[key]
 
 
 async def _publish_alerts(publisher: Publisher, alerts: list[tuple[str, AlertReceived]]) -> None:

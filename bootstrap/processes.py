@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bootstrap.roles import WITNESSED, Hands, rules, stage
+from bootstrap.roles import BUILD, WITNESSED, Hands, rules, stage
 from infra.settings import ConfigError, Problem, Settings
 from streams.pipeline import ACT, EDGES, OBSERVE, Processor, processor
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 OBSERVING = (*(p.role for p in EDGES), *(p.role for p in OBSERVE))
 ACTING = tuple(p.role for p in ACT if p.role != "execute")
 APART = ("execute",)  # a process of its own: its kernel timers end it when a step is too late
-BUILD = "0.1.0"
 MakeHands = Callable[["ControlsPort", str], Hands]
 
 

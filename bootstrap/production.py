@@ -125,14 +125,14 @@ def production_hands(settings: Settings, roles: Sequence[str], controls: Control
     )
 
 
-def open_audit(settings: Settings, *roles: str) -> Store:
-    """The audit store as configured, as the first of these roles whose credentials are here (`audit`); it connects when
-    it is first used. Raises ConfigError."""
+def open_audit(settings: Settings, member: str) -> Store:
+    """The audit store as configured, for whom `member` names: `audit` writes, `auditor` reads. It connects when it is
+    first used. Raises ConfigError."""
     from infra.clickhouse.store import open_store
 
     if settings.clickhouse is None:
         raise ConfigError(Problem("clickhouse.url", "nothing", "there is no audit store without it"))
-    return open_store(settings.clickhouse.url, audit_user(settings, *(roles or ("audit",))))
+    return open_store(settings.clickhouse.url, audit_user(settings, member))
 
 
 def audit_witness(settings: Settings) -> AuditWitness | None:
@@ -147,12 +147,12 @@ def audit_witness(settings: Settings) -> AuditWitness | None:
     return AuditWitness(open_store(there.url, audit_user(settings, "witness")))
 
 
-def audit_user(settings: Settings, *roles: str) -> tuple[str, str] | None:
-    """(user, password) of a role, `user:password` in its file; of the first that has one."""
+def audit_user(settings: Settings, role: str) -> tuple[str, str] | None:
+    """(user, password) of a role, `user:password` in its file."""
     there = settings.clickhouse
     if there is None or there.credentials is None or there.url.startswith("chdb:"):
         return None
-    user, _, password = there.credentials.member(*roles).read().partition(":")
+    user, _, password = there.credentials.member(role).read().partition(":")
     return user, password
 
 

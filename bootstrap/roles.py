@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from schemas.facts import FactsReader
     from schemas.processors import Decides, Record
 
+BUILD = "0.1.0"
 WITNESSED = frozenset({"remediations", "execute"})  # what their ledgers lose, somebody could do again
 
 

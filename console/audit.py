@@ -97,7 +97,7 @@ class AuditAnswers:
             raise Refusal("unavailable", "audit_unreachable", str(error)) from None
         except Unreachable as error:
             raise Refusal("unavailable", "kafka_unreachable", str(error)) from None
-        if asked.knows_nobody(verdict) and cluster_id not in self.configured:
+        if source == "kafka" and asked.knows_nobody(verdict) and cluster_id not in self.configured:
             raise self._unknown(cluster_id)
         return {**verdict.to_dict(), "ok": verdict.ok, "text": verdict.to_text()}
 

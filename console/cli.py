@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
+COLUMNS_MAX = 12  # of a table at a terminal
 VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
 REPLAY_WITHIN_S = 600.0  # from Kafka, all that is there is read
 
@@ -62,10 +63,12 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, help="The policy in force, and the draft in the file.")
 topics_app = typer.Typer(no_args_is_help=True, help="Topics and ACLs, derived from the pipeline.")
+rbac_app = typer.Typer(no_args_is_help=True, help="Who may do what, derived from the code and held against reality.")
 actions_app = typer.Typer(no_args_is_help=True, help="The catalogue, as an approver reads it.")
 audit_app = typer.Typer(no_args_is_help=True, help="What is on record, asked and checked.")
 app.add_typer(policy_app, name="policy")
 app.add_typer(topics_app, name="topics")
+app.add_typer(rbac_app, name="rbac")
 app.add_typer(actions_app, name="actions")
 app.add_typer(audit_app, name="audit")
 
@@ -77,6 +80,9 @@ SomeCluster = Annotated[str | None, typer.Argument(metavar="[CLUSTER]", show_def
 OneCluster = Annotated[str, typer.Argument(metavar="CLUSTER")]
 SomeQuestion = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A named question.", show_default=False)]
 Params = Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeat it for more.")]
+Direct = Annotated[
+    bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
+]
 NOT_SAID = "(no reason given)"
 THEIR_MISTAKE = ("unknown_cluster", "no_reason", "too_long", "invalid", "which")  # else a freeze goes round the console
 
@@ -299,6 +305,33 @@ def _topics(verb: str, as_json: bool) -> None:
         raise typer.Exit(NO)
 
 
+@rbac_app.command("render", epilog="Example: steward rbac render clickhouse > for-the-database-team.sql")
+def rbac_render(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="kafka, clickhouse or kubernetes.")],
+    as_json: Json = False,
+) -> None:
+    """Write the rights of every role out for whoever grants them. Passwords are never made up."""
+    try:
+        text = _commands().rbac_rendered(_settings(), system)
+    except KeyError as error:
+        raise Stopped(WRONG_USE, _clean(str(error.args[0]))) from None
+    _print(as_json, {"system": system, "text": text}, text.rstrip("\n"))
+
+
+@rbac_app.command("audit", epilog="Example: steward rbac audit")
+def rbac_audit(as_json: Json = False) -> None:
+    """What Kafka and ClickHouse grant beyond what the code needs, or short of it. Exit 1 if anything.
+
+    Asks as every user whose credentials are here, and Kafka as `admin`."""
+    rows = _commands().rbac_audit(_settings())
+    keys = ("system", "principal", "verdict", "text")
+    said = [{key: getattr(row, key) for key in keys} for row in rows]
+    _print(as_json, {"rows": said}, _table(keys, [list(row.values()) for row in said]))
+    wrong = [row for row in rows if row.verdict != "ok"]
+    if wrong:
+        raise typer.Exit(UNREACHED if all(row.unreached for row in wrong) else NO)
+
+
 @app.command(epilog="Example: steward ingest alerts.json    or: ... | steward ingest -")
 def ingest(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="An Alertmanager webhook body; - is stdin.")],
@@ -325,6 +358,9 @@ def status(as_json: Json = False) -> None:
     if not said["caught_up"]:
         lines.append("STILL READING THE LOG: what follows is not all")
     lines += [f"TROUBLE {role}: {_clean(trouble)}" for role, trouble in said["troubles"].items()]
+    if (lag := said.get("audit_lag")) is not None:
+        most = ", ".join(f"{_clean(topic)} {n}" for topic, n in sorted(lag.items(), key=lambda of: -of[1])[:3])
+        lines.append(f"audit behind by {sum(lag.values())} records: {most}" if lag else "audit up to date")
     if policy["draft_differs"]:
         lines.append("the console's draft is not what is in force: steward policy diff")
     lines += [
@@ -693,6 +729,7 @@ def audit_query(
     param: Params = None,
     listed: Annotated[bool, typer.Option("--list", help="Every question, and what it is for.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180) for spreadsheets.")] = False,
+    direct: Direct = False,
     as_json: Json = False,
 ) -> None:
     """Ask a named question of the record. Without a name: which there are. Exit 1 if a check finds rows."""
@@ -700,13 +737,19 @@ def audit_query(
         return _questions(as_json)
     if as_csv and as_json:
         raise Stopped(WRONG_USE, "--csv or --json: it can't be both")
-    said = _client().post("/api/v1/audit/query", {"name": name, "params": _params(param)})
+    params = _params(param)
+    if direct:
+        said = _commands().ask_audit(_settings(), name, params)
+    else:
+        said = _client().post("/api/v1/audit/query", {"name": name, "params": params})
     if as_csv:
         from console.spreadsheet import csv_text
 
         print(csv_text(said["columns"], said["rows"]), end="")
     else:
-        _print(as_json, said, _table(said["columns"], said["rows"], "no rows"))
+        wide = sys.stdout.isatty() and len(said["columns"]) > COLUMNS_MAX
+        shown = _records if wide else _table
+        _print(as_json, said, shown(said["columns"], said["rows"], "no rows"))
     if not said.get("ok", True):
         raise typer.Exit(NO)
 
@@ -764,12 +807,16 @@ def audit_export(
     since: Annotated[str, typer.Option(help="Appended then or later, in UTC: 2027-01-31, or with its hour.")] = "",
     until: Annotated[str, typer.Option(help="Appended before then.")] = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")] = None,
+    direct: Direct = False,
     as_json: Json = False,
 ) -> None:
     """Write the record as JSON lines: the bytes of every event in base64, with its place in the chain.
 
     The last line has the counts. An export without it is cut off: then FILE is not made, and the exit code is 3."""
-    lines = _client().lines("/api/v1/audit/export", cluster=cluster or "", since=since, until=until)
+    if direct:
+        lines = _commands().export_audit(_settings(), cluster or "", since, until)
+    else:
+        lines = _client().lines("/api/v1/audit/export", cluster=cluster or "", since=since, until=until)
     if output is None:
         _whole(_copied(lines, sys.stdout.buffer))
         return
@@ -817,6 +864,31 @@ def audit_migrate(as_json: Json = False) -> None:
     _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
 
 
+@audit_app.command("render", epilog="Example: steward audit render --sharded --cluster prod > audit.sql")
+def audit_render(
+    replicated: Annotated[bool, typer.Option("--replicated", help="Tables that are kept by several servers.")] = False,
+    sharded: Annotated[
+        bool, typer.Option("--sharded", help="Spread by topic and partition; implies --replicated.")
+    ] = False,
+    cluster: Annotated[
+        str, typer.Option(metavar="NAME", help="Of remote_servers: each statement runs on all of it.")
+    ] = "",
+    database: Annotated[str, typer.Option(metavar="NAME", help="Where the tables are made.")] = "steward",
+    as_json: Json = False,
+) -> None:
+    """Print the audit's tables as SQL, for those who make them by hand. Nothing is connected to.
+
+    With none of the options: what `audit migrate` runs on one server."""
+    from infra.clickhouse.migrations import migrations
+    from infra.clickhouse.render import CantRender, Variant, as_text, rendered
+
+    try:
+        statements = rendered(migrations(), Variant(database, replicated, sharded, cluster))
+    except CantRender as error:
+        raise Stopped(WRONG_USE, f"--{error}") from None
+    _print(as_json, {"statements": statements}, as_text(statements))
+
+
 class From(StrEnum):
     clickhouse = "clickhouse"
     kafka = "kafka"
@@ -832,9 +904,7 @@ def audit_verify(
     source: Annotated[
         From, typer.Option("--from", help="What is judged; both: each, and that they hold the same.")
     ] = From.clickhouse,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
-    ] = False,
+    direct: Direct = False,
     checkpoints: Annotated[
         Path | None,
         typer.Option(
@@ -929,6 +999,9 @@ def _exit_code(error: Exception) -> int | None:
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(error, kind):
             return code
+    refusal = getattr(sys.modules.get("console.desk"), "Refusal", None)  # of a desk in this process
+    if refusal is not None and isinstance(error, refusal):
+        return {"wrong_use": WRONG_USE, "invalid": WRONG_USE, "unavailable": UNREACHED}.get(error.kind, NO)
     return None
 
 
@@ -981,6 +1054,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip("\n")
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> str:
+    """Row under row, a line a column, for what is too wide for a table."""
+    width = max(map(len, columns))
+    shown = []
+    for n, row in enumerate(rows, 1):
+        lines = [f"{name:<{width}}  {_clean(str(cell)) or '-'}" for name, cell in zip(columns, row, strict=True)]
+        shown.append("\n".join([f"-- {n} of {len(rows)}", *lines]))
+    return "\n".join(shown) or empty
 
 
 def main() -> None:

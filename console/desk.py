@@ -116,6 +116,7 @@ class Desk:
     take_in: Callable[[bytes], Awaitable[str]] | None = None  # a webhook body, as the gateway would take it
     known_actions: frozenset[str] | None = None  # None: names of actions are not checked
     troubles: Mapping[str, str] = field(default_factory=dict)  # by role of this process: what is wrong with it now
+    audit_lag: Callable[[], Mapping[str, int] | None] = lambda: None  # records by topic; None: nobody here knows
 
     # -- about a remediation: signed ------------------------------------------------------------------------------
 
@@ -429,6 +430,7 @@ class Desk:
             "controls_unreadable": "; ".join(f"{p.place}: {p.text}" for p in controls.poisoned.values()),
             "stopped_by_inputs": [_poison(p) for p in journal.poisoned()],
             "troubles": dict(sorted(self.troubles.items())),
+            "audit_lag": None if (lag := self.audit_lag()) is None else {t: n for t, n in sorted(lag.items()) if n},
             "heard": dict(sorted(journal.heard_ms.items())),
         }
 

@@ -22,6 +22,8 @@ partitions = 16                              # more of them later is a migration
 # [clickhouse]                               # absent: no audit store
 # url = "https://clickhouse:8443/steward"    # or chdb:PATH, the engine inside the process
 # credentials = "dir:secrets/clickhouse"     # one file a role, user:password
+# [audit]
+# checkpoints = "file:checkpoints"           # how far each chain is, in a second place: `steward audit verify`
 
 # [model]                                    # absent: the playbook diagnoses
 # name = "claude-opus-5-5"

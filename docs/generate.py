@@ -33,7 +33,11 @@ FILES: Mapping[str, Callable[[], str]] = {"infra/clickhouse/steward-audit.json":
 # page -> (the name between its markers, what stands there)
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"pipeline": pictures.pipeline},
-    "docs/least-privilege.md": {"kafka": pages.kafka_grants, "pd": pages.pd_calls},
+    "docs/least-privilege.md": {
+        "kafka": pages.kafka_grants,
+        "pd": pages.pd_calls,
+        "clickhouse": pages.clickhouse_grants,
+    },
     "docs/howto/connect-alertmanager.md": {"receiver": pages.receiver},
 }
 

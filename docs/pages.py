@@ -18,6 +18,7 @@ from actions.catalogue import CATALOGUE, FORBIDDEN
 from docs import pictures
 from docs.source import comments
 from infra import pd_parse
+from infra.clickhouse.grants import ACCOUNTS, HERE
 from infra.settings import Secret, Settings
 from infra.topics import Grant, grants, wanted
 from schemas.alert_rules import ALIASES, RULES
@@ -467,8 +468,11 @@ def kafka_grants() -> str:
             return [g.name + ("*" if g.prefixed else "") for g in found if g.kind == kind and g.operation == operation]
 
         also = []
-        if names("topic", "DESCRIBE_CONFIGS"):
-            also.append("DescribeConfigs on every topic")
+        for operation, spoken in (("CREATE", "Create"), ("DESCRIBE_CONFIGS", "DescribeConfigs")):
+            if names("topic", operation):
+                also.append(f"{spoken} on every topic")
+        if names("cluster", "DESCRIBE"):
+            also.append("Describe on the cluster")
         rows.append(
             [
                 f"`{role}`",
@@ -481,6 +485,25 @@ def kafka_grants() -> str:
         )
     columns = ["principal", "reads", "writes", "its group", "its transactional ids", "also"]
     return table(columns, rows)
+
+
+def clickhouse_grants() -> str:
+    """The table of infra.clickhouse.grants, a line an account."""
+    rows = []
+    for of in ACCOUNTS:
+        of_ours = [r for r in of.rights if not r.on.startswith("system.")]
+        of_system = sorted(r.on for r in of.rights if r.on.startswith("system."))
+        rights = [str(r).replace(f" ON {HERE}", " ON the database") for r in of_ours]
+        rows.append(
+            [
+                f"`{of.member}`",
+                of.what_for,
+                "; ".join(f"`{right}`" for right in rights),
+                _code(of_system),
+                ", ".join(f"`{name} = {value}`" for name, value in of.settings.items()) or "-",
+            ]
+        )
+    return table(["file", "who", "may", "SELECT of the system's", "`CONST`"], rows)
 
 
 def _shortened(names: Sequence[str], dead: set[str]) -> str:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from infra.publisher import Unreachable
 from infra.runners.kafka import KafkaSettings, ends_of, passes, records_of
 from infra.settings import ConfigError, Secret, Settings
-from infra.topics import Difference, plan, wanted
+from infra.topics import SELF_TEST, Difference, plan, wanted
 from schemas.events import DeadLetter, Unreadable
 from schemas.facts import FactsReader, Look, NoFacts
 from schemas.wire import decode
@@ -30,6 +30,7 @@ CALL_TIMEOUT_S = 10.0
 LATEST = 500  # dead letters of a role that are looked at
 NAMED_MAX = 10  # differences with a line of their own
 A_DAY_MS = 86_400_000
+LAG_NOTED = 10_000  # records that are not in the audit yet
 
 
 def wrong(what: str, error: ConfigError) -> Iterator[Line]:
@@ -130,37 +131,115 @@ def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
 
 
 def audit(
-    settings: Settings, open_store: Callable[[], Store | None], open_kafka: Callable[[], KafkaSettings]
+    settings: Settings, open_store: Callable[[str], Store], open_kafka: Callable[[], KafkaSettings]
 ) -> Iterator[Line]:
-    """The audit store, and whether the log still has what comes after it; None: there is no store, or it is a chDB,
-    which belongs to the process that runs `audit`."""
-    from infra.clickhouse.migrations import unapplied
+    """The audit store as each of its users sees it whose credentials are here: `audit`, who writes, and `auditor`, who
+    reads. A chDB belongs to the process that runs `audit`."""
     from infra.clickhouse.store import AuditRefused, AuditUnreachable
 
-    try:
-        store = open_store()
-    except ConfigError as error:
-        yield from wrong("clickhouse", error)
-        return
-    if store is None:
+    if settings.clickhouse is None or settings.clickhouse.url.startswith("chdb:"):
         text = "embedded: it belongs to the process that runs `audit`" if settings.clickhouse else "not configured"
         yield "clickhouse", True, text, ""
         return
-    try:
-        if missing := unapplied(store.query, store.place.database):
-            yield "clickhouse", False, "; ".join(missing), "`steward audit migrate`, with a user that may create tables"
+    credentials = settings.clickhouse.credentials
+    asks = credentials is None or credentials.has("witness")
+    unasked = "" if asks else "; who acts does not ask it: there is no `witness` among its credentials"
+    for member in users_here(credentials):
+        try:
+            store = open_store(member)
+        except ConfigError as error:
+            yield from wrong("clickhouse", error)
+            continue
+        try:
+            if member == WRITES:
+                yield from _written(store, open_kafka, unasked)
+            else:
+                yield from _read(store)
+        except (AuditRefused, AuditUnreachable) as error:
+            do = "is the address right, does it run, may this user read? `steward rbac audit`"
+            yield "clickhouse", False, f"as {member}: {error}", do
+        finally:
+            store.close()
+
+
+WRITES, READS = "audit", "auditor"
+
+
+def users_here(credentials: Secret | None) -> tuple[str, ...]:
+    """Whose files are here; with none, the writer's is missing. One account for all is both."""
+    if credentials is None or credentials.kind != "dir":
+        return WRITES, READS
+    return tuple(m for m in (WRITES, READS) if (credentials.path / m).exists()) or (WRITES,)
+
+
+def _written(store: Store, open_kafka: Callable[[], KafkaSettings], unasked: str) -> Iterator[Line]:
+    if unfit := store.unfit():
+        yield from (("clickhouse", False, f"{store.place}: {finding.what}", finding.do) for finding in unfit)
+        if not store.is_there():
             return
-        store.check_settings()
-        asks = settings.clickhouse and (
-            not settings.clickhouse.credentials or settings.clickhouse.credentials.has("witness")
-        )
-        unasked = "" if asks else "; who acts does not ask it: there is no `witness` among its credentials"
+    else:
         yield "clickhouse", True, f"{store.place}{unasked}", ""
-        yield from lost(store.positions(), open_kafka)
-    except (AuditRefused, AuditUnreachable) as error:
-        yield "clickhouse", False, str(error), "is the address right, does it run, may this user read?"
-    finally:
-        store.close()
+    positions = store.positions()
+    yield from lost(positions, open_kafka)
+    yield from behind(positions, open_kafka)
+
+
+def _read(store: Store) -> Iterator[Line]:
+    found = store.touched() if store.is_there() else []
+    yield from (("clickhouse", False, f"{store.place}: {finding.what}", finding.do) for finding in found)
+    if not found:
+        yield "clickhouse", True, f"{store.place}: the engine shows no row that was changed or hidden", ""
+
+
+def behind(positions: Mapping[Partition, int], open_kafka: Callable[[], KafkaSettings]) -> Iterator[Line]:
+    """How much of the log is not in the audit. At most: transaction markers have offsets and are no records."""
+    try:
+        settings = open_kafka()
+        admin = AdminClient(dict(settings.client))
+    except (ConfigError, KafkaException):
+        return  # said by the line of Kafka
+    topics = [t for t in wanted(settings.prefix, settings.partitions) if settings.name_of(t.name) != SELF_TEST]
+    places = {(settings.name_of(t.name), n): TopicPartition(t.name, n) for t in topics for n in range(t.partitions)}
+    ends, _ = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    begins, _ = _offsets(admin, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    lag: Counter[str] = Counter()
+    for place, end in ends.items():
+        lag[place[0]] += max(0, end - max(positions.get(place, 0), begins.get(place, 0)))
+    total = sum(lag.values())
+    most = ", ".join(f"{topic} {n}" for topic, n in lag.most_common(3) if n)
+    do = "does `audit` run? `steward status`, and the log of `audit`, say what it waits for"
+    text = f"at most {total} records behind the log{': ' + most if most else ''}"
+    yield "audit lag", True, text, do if total > LAG_NOTED else ""
+
+
+def checkpoints(settings: Settings) -> Iterator[Line]:
+    """Where each chain stands, in a second place. The role `audit` writes it, maybe on another host."""
+    from infra.clickhouse import checkpoints
+
+    there = settings.audit.checkpoints
+    if there is None:
+        if settings.clickhouse is not None:
+            text = "not configured: a tail cut off both table and topics shows nowhere"
+            yield "checkpoints", True, text, "name a directory in [audit] checkpoints, and sync it from there"
+        return
+    try:
+        known = checkpoints.read(there)
+    except OSError as error:
+        yield "checkpoints", False, f"{there}: {error.strerror or error}", "may this user read it?"
+        return
+    if known.fault is not None:
+        do = "keep it as it is, and compare it with your own copy; `audit` goes on in another directory"
+        yield "checkpoints", False, f"{there}: {known.fault.text}", do
+    elif not known.lines:
+        yield (
+            "checkpoints",
+            True,
+            f"{there}: none",
+            "`audit` writes them where it runs, within seconds of its first row",
+        )
+    else:
+        last = known.lines[-1]
+        yield "checkpoints", True, f"{there}: up to n {last.n} of {last.when}", ""
 
 
 def lost(positions: Mapping[Partition, int], open_kafka: Callable[[], KafkaSettings]) -> Iterator[Line]:

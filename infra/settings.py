@@ -33,6 +33,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from schemas.policy import Policy
+from schemas.privacy import Secretive
 from schemas.values import ClusterId
 
 PREFIX = "STEWARD_"
@@ -67,7 +68,7 @@ class ConfigError(Exception):
 # -- secrets --------------------------------------------------------------------------------------------------------
 
 
-class Secret:
+class Secret(Secretive):
     """Where a secret is: read at each use, so that a rotated one is taken up; neither kept nor shown."""
 
     def __init__(self, kind: str, where: str, field: str = "") -> None:

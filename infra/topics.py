@@ -30,6 +30,7 @@ from streams.pipeline import BY_NAME, EDGES, PROCESSORS, TOPICS, Processor, dead
 
 SELF_TEST = "selftest"  # infra.selftest writes nonsense on it; nobody reads it
 DOCTOR = "doctor"  # the principal of `steward doctor`: it looks and writes nothing
+ADMIN = "admin"  # the principal of `steward topics plan|apply` and `steward rbac audit`; no role
 AUDITOR = "auditor"  # the principal of who verifies the record without asking us: it reads everything
 STOP = "stop"  # the principal as which `freeze` writes by itself, when the console doesn't answer
 ANSWERS_WITHIN_S = 5.0  # a broker that says nothing at all to a first question
@@ -197,8 +198,9 @@ def _answer(future: Any, where: str) -> Any:
 
 # who may do what
 
-Operation = Literal["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"]
-Kind = Literal["topic", "group", "transactional-id"]
+Operation = Literal["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"]
+Kind = Literal["topic", "group", "transactional-id", "cluster"]
+CLUSTER = "kafka-cluster"  # the one name of its kind
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def grants(prefix: str) -> tuple[Grant, ...]:
     # It stops everything and can do nothing else.
     found |= dict.fromkeys(_topic(STOP, prefix + "controls", "WRITE"))
     found |= dict.fromkeys(_of_doctor(prefix))
+    found |= dict.fromkeys(_of_admin(prefix))
     found |= dict.fromkeys(_of_auditor(prefix))
     return tuple(found)
 
@@ -252,6 +255,14 @@ def _of_doctor(prefix: str) -> Iterator[Grant]:
     yield Grant(DOCTOR, "group", f"{prefix}unused", "DESCRIBE")
 
 
+def _of_admin(prefix: str) -> Iterator[Grant]:
+    """It makes what is missing, compares, and reads the ACLs. It can't alter, delete, or give itself more."""
+    for topic in wanted(prefix, 1):
+        yield from _topic(ADMIN, topic.name, "CREATE")
+        yield Grant(ADMIN, "topic", topic.name, "DESCRIBE_CONFIGS")
+    yield Grant(ADMIN, "cluster", CLUSTER, "DESCRIBE")
+
+
 def _of_auditor(prefix: str) -> Iterator[Grant]:
     """Who verifies without asking us: reads everything."""
     for name in (*(t.name for t in TOPICS), *(dead_letters(p.role) for p in PROCESSORS)):
@@ -281,6 +292,7 @@ def bindings(table: Sequence[Grant]) -> list[AclBinding]:
         "topic": ResourceType.TOPIC,
         "group": ResourceType.GROUP,
         "transactional-id": ResourceType.TRANSACTIONAL_ID,
+        "cluster": ResourceType.BROKER,
     }
     return [
         AclBinding(
@@ -299,8 +311,8 @@ def bindings(table: Sequence[Grant]) -> list[AclBinding]:
 def render(settings: KafkaSettings, replication: int = REPLICATION_MAX) -> str:
     """For a platform team that makes topics and ACLs itself: the commands, with Kafka's own tools."""
     lines = [
-        "# Topics and ACLs of TiKV Steward. Set BOOTSTRAP, and ADMIN to a client configuration that may do this.",
-        "# A principal is a role. Rename them as your users are named, one user a role.",
+        _HEAD.format("Topics and ACLs"),
+        _PRINCIPALS,
         "",
     ]
     for topic in wanted(settings.prefix, settings.partitions, replication):
@@ -309,8 +321,18 @@ def render(settings: KafkaSettings, replication: int = REPLICATION_MAX) -> str:
             f'kafka-topics.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" --create --if-not-exists'
             f" --topic {topic.name} --partitions {topic.partitions} --replication-factor {replication} {config}"
         )
+    return "\n".join([*lines, *_acl_lines(settings.prefix), ""])
+
+
+def render_acls(settings: KafkaSettings) -> str:
+    """The ACLs alone."""
+    return "\n".join([_HEAD.format("ACLs"), _PRINCIPALS, *_acl_lines(settings.prefix), ""])
+
+
+def _acl_lines(prefix: str) -> list[str]:
+    lines: list[str] = []
     by_role: dict[str, list[Grant]] = {}
-    for grant in grants(settings.prefix):
+    for grant in grants(prefix):
         by_role.setdefault(grant.principal, []).append(grant)
     for role, table in by_role.items():
         lines += ["", f"# {role}"]
@@ -322,20 +344,30 @@ def render(settings: KafkaSettings, replication: int = REPLICATION_MAX) -> str:
         for (kind, name, prefixed), operations in resources.items():
             pattern = " --resource-pattern-type prefixed" if prefixed else ""
             asked = " ".join(f"--operation {_TOOL_NAMES[operation]}" for operation in operations)
+            resource = "--cluster" if kind == "cluster" else f"--{kind} {name}"
             lines.append(
                 f'kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN" --add'
-                f" --allow-principal User:{role} {asked} --{kind} {name}{pattern}"
+                f" --allow-principal User:{role} {asked} {resource}{pattern}"
             )
     lines += [
         "",
         "# Your monitors write alerts themselves, each as a user of its own: Write and Describe on",
-        f"# {settings.prefix}alerts, keyed by cluster id, with the murmur2 partitioner.",
-        "",
+        f"# {prefix}alerts, keyed by cluster id, with the murmur2 partitioner.",
     ]
-    return "\n".join(lines)
+    return lines
 
 
-_TOOL_NAMES = {"READ": "Read", "WRITE": "Write", "DESCRIBE": "Describe", "DESCRIBE_CONFIGS": "DescribeConfigs"}
+_HEAD = "# {} of TiKV Steward. Set BOOTSTRAP, and ADMIN to a client configuration that may do this."
+_PRINCIPALS = "# A principal is a role. Rename them as your users are named, one user a role."
+
+
+_TOOL_NAMES = {
+    "READ": "Read",
+    "WRITE": "Write",
+    "CREATE": "Create",
+    "DESCRIBE": "Describe",
+    "DESCRIBE_CONFIGS": "DescribeConfigs",
+}
 
 
 def used_by(line: Processor, kafka: KafkaSettings) -> dict[str, str]:

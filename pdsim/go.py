@@ -61,11 +61,11 @@ def dumps_indented(value: object) -> bytes:
 @lru_cache(maxsize=512)
 def _indented(text: str) -> bytes:
     """Most answers are those of a moment ago, and the encoder that indents is slow."""
-    return (_escape(_lines(_normal(json.loads(text)), "\n")) + "\n").encode()
+    return (_escape(_lines(json.loads(text), "\n")) + "\n").encode()
 
 
 def _lines(value: object, margin: str) -> str:
-    """As json.dumps(value, indent=2), which is slow: it makes a generator for each list and object."""
+    """As json.dumps(_normal(value), indent=2), which is slow: it makes a generator for each list and object."""
     inner = margin + "  "
     if isinstance(value, dict) and value:
         fields = [f"{_compact(key)}: {_lines(of_key, inner)}" for key, of_key in value.items()]
@@ -75,7 +75,7 @@ def _lines(value: object, margin: str) -> str:
         return f"[{inner}{f',{inner}'.join(items)}{margin}]"
     if type(value) is int:  # as most are
         return str(value)
-    return _compact(value)
+    return _compact(_number(value) if isinstance(value, float) else value)
 
 
 def dumps_compact(value: object) -> bytes:

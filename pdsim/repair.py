@@ -31,7 +31,7 @@ def run_patrol(world: World) -> bool:
 def _merge_split(world: World) -> int:
     """Regions that were split a while ago, are small and not hot go back into the smaller neighbour that may take
     them. Nothing else makes a region small here."""
-    if world.schedulers.checker_is_paused("merge", world.now):
+    if not world.split_at or world.schedulers.checker_is_paused("merge", world.now):
         return 0
     since = world.now - world.config.duration_s("split-merge-interval")
     made = 0

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from schemas.events import AlertReceived, Unreadable
+from schemas.privacy import without_credentials
 
 BODY_BYTES_MAX = 1 << 20
 UNASSIGNED = "unassigned"  # the key of alerts that no configured cluster claims: intake dead-letters them in sight
@@ -69,6 +70,21 @@ def read(body: bytes) -> Webhook:
         except Unreadable as fault:
             faults.append(fault)
     return Webhook(tuple(alerts), tuple(at), tuple(faults))
+
+
+def cleansed(alert: AlertReceived) -> AlertReceived:
+    """Without the credentials in its addresses, wherever in its text they stand. Its fingerprint is that of the labels
+    as they were."""
+    texts = {name: without_credentials(getattr(alert, name)) for name in ("source", "generator_url", "name")}
+    kept: dict[str, Any] = {name: text for name, text in texts.items() if text != getattr(alert, name)}
+    for name in ("labels", "annotations"):
+        given = getattr(alert, name)
+        clean = {without_credentials(key): without_credentials(text) for key, text in given.items()}
+        if clean != given:
+            kept[name] = clean
+    if not kept:
+        return alert
+    return alert.model_copy(update={**kept, "fingerprint": alert.fingerprint or fingerprint_of(alert.labels)})
 
 
 def clusters_of(labels: Mapping[str, str], clusters: Clusters) -> list[str]:
@@ -136,7 +152,7 @@ def _alert(item: Any, at: str, source: str, truncated: int) -> AlertReceived:
     starts_at_ms = _time(fields, "startsAt", at)
     if starts_at_ms <= 0:
         raise _fault(f"{at}.startsAt", f"an alert has to have started after 1970, found {_shown(fields['startsAt'])}")
-    return AlertReceived(
+    given = AlertReceived(
         cluster_id="",
         name=labels.get("alertname", ""),
         status=status,
@@ -149,6 +165,7 @@ def _alert(item: Any, at: str, source: str, truncated: int) -> AlertReceived:
         source=source,
         truncated_alerts=truncated,
     )
+    return cleansed(given)
 
 
 def _json(body: bytes) -> Any:

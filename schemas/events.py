@@ -7,12 +7,13 @@ and new ones understand each other both ways (checked over every committed versi
 from __future__ import annotations
 
 import json
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from schemas.facts import Facts
 from schemas.policy import Policy
+from schemas.privacy import OfOthers, marked
 from schemas.values import (
     AlertRef,
     Call,
@@ -32,6 +33,7 @@ from schemas.values import (
 )
 
 By = Literal["playbook", "model"]
+Address = Annotated[str, OfOthers()]  # a URL of others
 Answer = Literal["accepted", "refused", "never_sent", "may_have_run", "rehearsed"]
 Finding = Literal["not_started", "under_way", "applied", "cant_tell"]
 Outcome = Literal[
@@ -44,6 +46,11 @@ class Event(Model):
 
     headless: ClassVar[bool] = False  # only what foreign producers write carries no Head
     cluster_id: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        if secret := list(marked(cls)):
+            raise TypeError(f"{cls.__name__}: {', '.join(secret)}: what is marked secret is never in an event")
 
 
 # -- alerts (foreign) -> signals ------------------------------------------------------------------------------------
@@ -60,8 +67,8 @@ class AlertReceived(Event):
     annotations: dict[str, str] = {}
     ends_at_ms: int = 0  # 0: not ended
     fingerprint: str = ""  # empty: made from the labels, as Alertmanager does
-    generator_url: str = ""
-    source: str = ""
+    generator_url: Address = ""
+    source: Address = ""
     truncated_alerts: int = 0
     synthetic: bool = False
 
@@ -74,9 +81,9 @@ class AlertFired(Event):
     labels: dict[str, str]
     annotations: dict[str, str] = {}
     incomplete: bool = False  # the notification said that it left alerts out (truncatedAlerts > 0)
-    source: str = ""
+    source: Address = ""
     synthetic: bool = False
-    generator_url: str = ""
+    generator_url: Address = ""
 
     def ref(self) -> AlertRef:
         return AlertRef(
@@ -110,7 +117,7 @@ class IncidentOpened(Event):
     alert: AlertRef
     incomplete: bool = False
     synthetic: bool = False
-    generator_url: str = ""  # of this alert
+    generator_url: Address = ""  # of this alert
 
 
 class AlertFolded(Event):
@@ -121,7 +128,7 @@ class AlertFolded(Event):
     again: bool = False
     folded: int = 0  # distinct alerts beside the first by now
     firing: int = -1  # how many fire now; -1: not said
-    generator_url: str = ""
+    generator_url: Address = ""
 
 
 class AlertCleared(Event):

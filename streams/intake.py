@@ -95,7 +95,7 @@ def _read(value: bytes | None) -> tuple[list[tuple[str, AlertReceived]], Sequenc
     event = (decode_registered(value, AlertReceived) if value and registered else decode(value)).event
     if not isinstance(event, AlertReceived):
         raise Unreadable("not_of_this_topic", f"{type(event).__name__} is no event of `alerts`")
-    return [("", event)], ()
+    return [("", alertmanager.cleansed(event))], ()
 
 
 def _key(raw: Raw) -> str:

@@ -10,20 +10,8 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from infra.clickhouse.migrations import DIRECTORY, Migration, differences, migrations
+from infra.clickhouse.migrations import BOOK, DIRECTORY, Migration, differences, migrations
 from infra.clickhouse.store import AuditRefused, Place, connect, judged
-
-_BOOK = """
-CREATE TABLE IF NOT EXISTS migrations
-(
-    number     UInt32,
-    name       String,
-    sha256     String,
-    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
-)
-ENGINE = MergeTree
-ORDER BY number
-"""
 
 
 def migrate(
@@ -43,7 +31,7 @@ def migrate(
         bare.close()
         client = connect(place, credentials, database=place.database, settings={})
         try:
-            client.command(_BOOK)
+            client.command(BOOK)
             applied = _applied(client)
             if wrong := differences(wanted, applied):
                 raise AuditRefused(*(f"{place}: {w}" for w in wrong))

@@ -10,6 +10,17 @@ from pathlib import Path
 from typing import Any
 
 DIRECTORY = Path(__file__).parent / "ddl"
+BOOK = """
+CREATE TABLE IF NOT EXISTS migrations
+(
+    number     UInt32,
+    name       String,
+    sha256     String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY number
+"""
 _NAME = re.compile(r"(\d{3})_([a-z0-9_]+)\.sql")
 
 

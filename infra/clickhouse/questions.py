@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DIRECTORY = Path(__file__).parent / "questions"
 TEXT_CHARS_MAX = 1000
 WORDS_MAX = 10_000
-Bound = Mapping[str, str | list[str]]
+Bound = dict[str, Any]  # name -> text, or a list of texts
 _HEAD = re.compile(r"-- (purpose|param|rows|columns|note|example)(?: ?:)? ?(.*)")
 _PARAM = re.compile(
     r"(?P<name>[a-z_]+) (?P<type>[A-Za-z0-9]+(?:\([^)]*\))?)(?P<has> = (?P<default>.*?))?: (?P<text>.+)"
@@ -209,11 +209,9 @@ def bind(asked: Question, given: Mapping[str, str], now: datetime | None = None)
     return bound
 
 
-def _bound(
-    asked: Question, given: Mapping[str, str], now: datetime | None
-) -> tuple[dict[str, str | list[str]], list[str]]:
+def _bound(asked: Question, given: Mapping[str, str], now: datetime | None) -> tuple[Bound, list[str]]:
     wrong = [f"{asked.name} has no parameter {name!r}" for name in given if name not in {p.name for p in asked.params}]
-    bound: dict[str, str | list[str]] = {}
+    bound: Bound = {}
     for param in asked.params:
         value = given.get(param.name, param.default)
         if value is None:

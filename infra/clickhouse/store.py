@@ -17,6 +17,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, NotSupportedError, ProgrammingError
 
+from infra.clickhouse.fitness import Finding, Setting, Table, Traces, touched, unfit_settings, unfit_table
 from infra.clickhouse.migrations import unapplied
 from infra.clickhouse.reading import READER_SETTINGS
 from infra.clickhouse.rows import COLUMNS, NAMES, Row
@@ -28,14 +29,22 @@ DATABASE = "steward"
 # One block, one part, or an error: what is not so would leave a half-written batch behind a kill.
 INSERT_SETTINGS: Mapping[str, Any] = {
     "async_insert": 0,  # 1 by default nowadays: acknowledged before it is kept
+    # Of replicated and distributed tables; others take no notice. Acknowledged means: on most replicas of its shard.
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": 0,  # else select_sequential_consistency promises nothing
+    "insert_quorum_timeout": INSERT_S_MAX * 1000,
+    "distributed_foreground_insert": 1,
     "max_partitions_per_insert_block": 1,
     "throw_on_max_partitions_per_insert_block": 1,
     "min_insert_block_size_rows": 10_000_000,  # the client sends pieces of 2 MB; the engine joins them into one block
     "min_insert_block_size_bytes": 1 << 34,
     "max_execution_time": INSERT_S_MAX,
+    "timeout_overflow_mode": "throw",  # `break` would end a block that takes too long in its middle, and call it done
+    "insert_deduplicate": 1,  # a block of unknown fate is repeated
 }
 _NEVER_SENT = (ProgrammingError, DataError, NotSupportedError)
-_FATE_UNKNOWN = frozenset({159, 209, 210, 236, 394, 999})  # time-outs, network, aborted, cancelled, keeper
+# Time-outs, network, aborted, cancelled, too few replicas for a quorum or no word from them, keeper.
+_FATE_UNKNOWN = frozenset({159, 209, 210, 236, 285, 286, 319, 394, 999})
 
 
 class AuditUnreachable(Exception):
@@ -112,6 +121,8 @@ def connect(
     except ImportError as error:
         raise AuditRefused("chDB is not installed: it comes with the extra `embedded`") from error
     except (ClickHouseError, OSError) as error:
+        if place.embedded:
+            raise AuditUnreachable(f"{judged(error, place)}; chDB is one process's: has another opened it?") from error
         raise judged(error, place) from error
 
 
@@ -159,7 +170,10 @@ class Store:
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Where each partition goes on: max(offset) + 1 of what is kept."""
-        sql = "SELECT topic, partition, max(offset) + 1 FROM events GROUP BY topic, partition"
+        sql = (
+            "SELECT topic, partition, max(offset) + 1 FROM events GROUP BY topic, partition"
+            " SETTINGS select_sequential_consistency = 1, skip_unavailable_shards = 0"
+        )
         return {(topic, partition): int(start) for topic, partition, start in self._select(sql, {}, "write").rows}
 
     # reading
@@ -192,45 +206,58 @@ class Store:
 
     def check_settings(self) -> None:
         """Refuses an engine that would break the guarantees. Raises AuditRefused with everything that is wrong."""
-        wrong = [f"{self.place}: {problem}" for problem in unapplied(self.query, self.place.database)]
-        if not wrong:
-            wrong = [f"{self.place}: {problem}" for problem in self._wrong_with_table()]
-        settings = {
-            name: (value, changeable)
-            for name, value, changeable in self._select(
-                "SELECT name, value, readonly = 0 FROM system.settings WHERE name IN {names:Array(String)}",
-                {"names": list(INSERT_SETTINGS)},
-                "write",
-            ).rows
-        }
-        for name, wanted in INSERT_SETTINGS.items():
-            if name not in settings:
-                wrong.append(f"{self.place}: the setting {name} is not known here: this ClickHouse is too old")
-            elif not settings[name][1] and settings[name][0] != str(wanted):
-                wrong.append(f"{self.place}: {name} is {settings[name][0]} and may not be changed; it must be {wanted}")
-        if wrong:
-            raise AuditRefused(*wrong)
+        if wrong := self.unfit():
+            raise AuditRefused(*(f"{self.place}: {finding.what}" for finding in wrong))
 
-    def _wrong_with_table(self) -> list[str]:
+    def unfit(self) -> list[Finding]:
+        """What keeps a sink from writing here, each with what to do: migrations, the table, this user's settings."""
+        missing = [Finding(m, "`steward audit migrate`") for m in unapplied(self.query, self.place.database)]
+        return [
+            *(missing or unfit_table(self._table())),
+            *unfit_settings(INSERT_SETTINGS, self.settings(list(INSERT_SETTINGS))),
+        ]
+
+    def granted(self) -> list[str]:
+        """What this user may do, roles included, in the words of the engine."""
+        return [str(line) for (line,) in self.query("SHOW GRANTS FINAL").rows]
+
+    def settings(self, names: Sequence[str]) -> dict[str, Setting]:
+        """As they are for this user at login."""
+        rows = self._select(
+            "SELECT name, value, readonly = 0, min, max FROM system.settings WHERE name IN {names:Array(String)}",
+            {"names": list(names)},
+            "write",
+        ).rows
+        return {name: Setting(value, bool(free), least, most) for name, value, free, least, most in rows}
+
+    def is_there(self) -> bool:
+        """Is there a table to look at? For this user's eyes."""
+        sql = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'events'"
+        return bool(self.query(sql, {"database": self.place.database}).rows[0][0])
+
+    def touched(self) -> list[Finding]:
+        """What shows that rows were changed or hidden after they were written, for the eyes of this user."""
+        of_events = "WHERE database = {database:String} AND table = 'events'"
+        database = {"database": self.place.database}
+        parts = self.query(
+            "SELECT sumIf(rows, NOT startsWith(name, 'patch-')), countIf(has_lightweight_delete = 1),"
+            f" countIf(startsWith(name, 'patch-')) FROM system.parts {of_events} AND active",
+            database,
+        ).rows[0]
+        (seen,) = self.query("SELECT count() FROM events").rows[0]
+        mutations = self.query(f"SELECT mutation_id, command FROM system.mutations {of_events}", database).rows
+        named = sorted((str(name), str(command)) for name, command in mutations)
+        return list(touched(Traces(int(parts[0]), int(seen), named, int(parts[1]), int(parts[2]))))
+
+    def _table(self) -> Table | None:
         found = self._select(
-            "SELECT engine, partition_key, sorting_key, create_table_query FROM system.tables"
+            "SELECT engine, partition_key, sorting_key, engine_full,"
+            " arrayMap((d, t) -> concat(d, '.', t), dependencies_database, dependencies_table) FROM system.tables"
             " WHERE database = {database:String} AND name = 'events'",
             {"database": self.place.database},
             "write",
         ).rows
-        if not found:
-            return ["the table events is not there"]
-        engine, partition_key, sorting_key, created = found[0]
-        wrong = []
-        if engine not in ("MergeTree", "ReplicatedMergeTree", "SharedMergeTree"):
-            wrong.append(f"events is a {engine}: rows may be replaced or dropped; it must be a MergeTree")
-        if partition_key != "toYYYYMM(appended_at)":
-            wrong.append(f"events is partitioned by {partition_key or 'nothing'}: batches are cut at the append month")
-        if sorting_key != "topic, partition, offset":
-            wrong.append(f"events is ordered by {sorting_key}, not by its place on the log")
-        if " TTL " in created:
-            wrong.append("events has a TTL: an audit does not forget")
-        return wrong
+        return Table(*found[0]) if found else None
 
     def close(self) -> None:
         with self._opening:

@@ -26,6 +26,7 @@ from infra.publisher import Unreachable
 from infra.runners.books import Raw
 from schemas.chain import Link
 from schemas.events import DeadLetter, Event, InputIgnored, Unreadable
+from schemas.text import clean
 from schemas.values import Cause, Head, sha256
 from schemas.wire import Decoded, decode, unframed
 from streams.pipeline import BY_NAME, OWNER, TOPICS, may_stand_on
@@ -90,7 +91,7 @@ class Foreign:
 @dataclass(frozen=True)
 class Verdict:
     """`links`: how each chain ends. `held`: hashes by place, to compare with another source. `foreign`: the first
-    ones; all are counted. `notes`: what was not judged, for people."""
+    ones; all are counted. `notes`: what was not judged."""
 
     source: str
     breaks: tuple[Break, ...]
@@ -116,8 +117,9 @@ class Verdict:
 
     def to_text(self) -> str:
         counts = ", ".join(f"{name} {value}" for name, value in self.counts.items() if value)
-        listed = [f"  {line}" for line in (*self.breaks, *self.foreign, *self.notes)]
-        return "\n".join([self.headline, *listed, f"  {counts or 'nothing on record'}"])
+        below = [*map(str, (*self.breaks, *self.foreign, *self.notes)), counts or "nothing on record"]
+        # Keys and names may be anybody's.
+        return "\n".join([clean(self.headline), *(f"  {clean(line)}" for line in below)])
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -431,7 +433,14 @@ class _Reading:
         }
         breaks = tuple(sorted(self.breaks.values(), key=lambda b: (b.topic, b.partition, b.offset, b.cluster_id)))
         links = {key: chain.link for key, chain in self.chains.items()}
-        return Verdict(source, breaks, counts, links, self.held, tuple(self.foreigners))
+        notes = tuple(self._not_judged(bool(tails)))
+        return Verdict(source, breaks, counts, links, self.held, tuple(self.foreigners), notes)
+
+    def _not_judged(self, tails_known: bool) -> Iterator[str]:
+        if self.cluster is not None:
+            yield "not judged: what is said of a whole partition; it takes every cluster"
+        if not (self.known.where or tails_known):
+            yield "not judged: whether tails were cut off; there are no checkpoints"
 
     def _reaches(self, cluster_id: str, topic: str, known: Link, said: str, partition: int = 0) -> None:
         if self._is_other(cluster_id):

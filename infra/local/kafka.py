@@ -38,7 +38,7 @@ CACHE = HERE.parent.parent / ".cache"
 POM = HERE / "jars" / "pom.xml"
 LOGGING = HERE / "jars" / "log4j2.properties"
 
-ADMIN = "admin"
+ADMIN = "superuser"  # not `admin`: that is a principal of ours, with rights of its own (infra.topics)
 _BROKER = "broker"
 
 # Internal topics with few partitions: the first transaction waits for its coordinator to load one.
@@ -57,7 +57,7 @@ def missing() -> str | None:
 class LocalKafka:
     """One broker or three, each also a controller. Use as a context manager, or call start() and close().
 
-    With `users`, clients log in by SASL/SCRAM-SHA-512 and the StandardAuthorizer denies what no ACL allows; `admin`
+    With `users`, clients log in by SASL/SCRAM-SHA-512 and the StandardAuthorizer denies what no ACL allows; `superuser`
     is the only super user besides the brokers. `settings` go into every broker's configuration, and win.
     """
 

@@ -11,9 +11,10 @@ import contextlib
 import contextvars
 import heapq
 import selectors
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from infra.runners.books import Raw, admit, fold_control
 from infra.runners.maps import Mapped
@@ -25,6 +26,7 @@ from schemas.topics import partition_of
 from schemas.wire import frame
 from streams.pipeline import BY_NAME, dead_letters
 
+Ts = TypeVarTuple("Ts")
 SWEPT_ABOVE, SWEPT_SHARE = 100, 0.5  # timers: asyncio throws cancelled ones away where there are more, and so many are
 
 
@@ -40,18 +42,25 @@ class _Call(asyncio.TimerHandle):
     waiting costs. Two that are due at the same time are in no order: as asyncio has it."""
 
     __slots__ = ()
+    _loop: JumpingLoop
+    _callback: Any
+    _context: contextvars.Context
+    _when: float
+    _scheduled: bool
+    _repr: None
+    _source_traceback: None
 
-    def __init__(self, loop: JumpingLoop, callback: Callable[..., object], args: Any, context: Any) -> None:
-        self._loop, self._callback, self._args = loop, callback, args  # type: ignore[attr-defined]
-        self._context = contextvars.copy_context() if context is None else context  # type: ignore[attr-defined]
+    def __init__(self, loop: JumpingLoop, callback: Any, args: Any, context: contextvars.Context | None) -> None:
+        self._loop, self._callback, self._args = loop, callback, args
+        self._context = contextvars.copy_context() if context is None else context
         self._cancelled = self._scheduled = False
-        self._repr = self._source_traceback = None  # type: ignore[attr-defined]
+        self._repr = self._source_traceback = None
 
     def cancel(self) -> None:
-        if not self._cancelled:  # type: ignore[has-type]
-            self._cancelled, self._callback, self._args = True, None, None  # type: ignore[attr-defined]
+        if not self._cancelled:
+            self._cancelled, self._callback, self._args = True, None, ()
             if self._scheduled:
-                self._loop._timer_cancelled_count += 1  # type: ignore[attr-defined]
+                self._loop._timer_cancelled_count += 1
 
     def __lt__(self, other: object) -> bool:
         return False
@@ -63,6 +72,12 @@ class _Call(asyncio.TimerHandle):
 class JumpingLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time: where nothing is ready, it is at once the time of the next timer."""
 
+    _ready: deque[asyncio.Handle]
+    _timer_cancelled_count: int
+    _stopping: bool
+    _selector: selectors.BaseSelector
+    _clock_resolution: float
+
     def __init__(self, start_s: float) -> None:
         super().__init__(_NothingToPoll())
         self._virtual_s = start_s
@@ -71,28 +86,29 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual_s
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         call = _Call(self, callback, args, context)
-        self._ready.append(call)  # type: ignore[attr-defined]
+        self._ready.append(call)
         return call
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
         call = _Call(self, callback, args, context)
         call._when, call._scheduled = when, True
         heapq.heappush(self._timers, (when, call))
         return call
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:  # type: ignore[override]
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
         return self.call_at(self._virtual_s + delay, callback, *args, context=context)
 
     def _run_once(self) -> None:
         """As asyncio's, in its order, without a look for sockets."""
-        ready: Any = self._ready  # type: ignore[attr-defined]
-        timers = self._timers
+        ready, timers = self._ready, self._timers
         while timers and timers[0][1]._cancelled:  # asyncio drops them later, and would sleep for real until the next
             heapq.heappop(timers)[1]._scheduled = False
             self._timer_cancelled_count -= 1
@@ -105,9 +121,9 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         if not ready:
             if timers:
                 self._virtual_s = max(self._virtual_s, timers[0][0] + 1e-6)  # more than a float of this size loses
-            elif not self._stopping:  # type: ignore[attr-defined]
+            elif not self._stopping:
                 self._process_events(self._selector.select(None))  # type: ignore[attr-defined]
-        ends_s = self._virtual_s + self._clock_resolution  # type: ignore[attr-defined]
+        ends_s = self._virtual_s + self._clock_resolution
         while timers and timers[0][0] < ends_s:
             due = heapq.heappop(timers)[1]
             due._scheduled = False

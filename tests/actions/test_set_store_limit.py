@@ -15,7 +15,7 @@ from actions.drift import drifted
 from actions.preflight import objections
 from actions.set_store_limit import SetStoreLimit
 from schemas.facts import Facts
-from schemas.values import Bounds, Change
+from schemas.values import Bounds, Change, Reach
 from tests.actions.clusters import LIMITS, NOW, healthy, region, store, tombstone, with_store
 from tests.actions.test_actions import plan_of, sample
 
@@ -67,6 +67,7 @@ def test_the_card_names_both_limits() -> None:
 
 def test_its_parameters_are_described_with_their_ranges() -> None:
     lines = describe(SetStoreLimit).splitlines()
+    assert any(line.startswith("  store_id: ") and line.endswith("The store, as PD numbers it.") for line in lines)
     assert any(line.startswith("  limit_type: add-peer or remove-peer, required. add-peer: of repl") for line in lines)
     assert any(line.startswith("  per_minute: whole number 5..200, required. The new limit, in repl") for line in lines)
 
@@ -117,7 +118,8 @@ def test_what_may_move_in_an_hour_more_than_now(action: SetStoreLimit, changed: 
 def test_where_it_is_lowered_nothing_more_may_move() -> None:
     assert LOWER.bounds(UNLIMITED) == Bounds(stores_max=1, regions_max=0, leaders_max=0)
     assert ADD.bounds(healthy(stores=3)) == Bounds(stores_max=1, regions_max=0, leaders_max=0)
-    assert ADD.reach(healthy(stores=3)).regions == 0
+    assert ADD.bounds(with_4(add_peer_limit=30.0)) == Bounds(stores_max=1, regions_max=0, leaders_max=0)
+    assert ADD.reach(healthy(stores=3)) == Reach(stores=1, regions=0, leaders=0, leaders_share=0.0)
     room = REMOVE.bounds(with_4(region_count=0))
     assert (room.regions_max, room.bytes_moved_max) == (16, 16 * 120 * 2**20)
     assert REMOVE.bounds(healthy()).bytes_moved_max == 166 * 96 * 2**20
@@ -129,6 +131,12 @@ def test_where_pd_knows_no_sizes_a_replica_is_taken_for_as_large_as_tikv_lets_it
     facts = healthy().model_copy(update={"stores": (*stores, tombstone(9, region_count=9, region_size_mib=9))})
     reach = ADD.reach(facts)
     assert reach.bytes_moved == reach.regions * 96 * 2**20 > 0
+
+
+def test_the_sizes_that_pd_knows_are_believed_from_the_first_replica_on() -> None:
+    stores = tuple(store(n, region_count=int(n == 4), region_size_mib=int(n == 4)) for n in range(1, 6))
+    facts = healthy().model_copy(update={"stores": stores})
+    assert REMOVE.bounds(facts).bytes_moved_max == REMOVE.bounds(facts).regions_max * 2**20 > 0
 
 
 # why not
@@ -191,6 +199,8 @@ def test_a_limit_is_not_lowered_while_pd_repairs_within_it(ill: Any) -> None:
         (SetStoreLimit(store_id=4, limit_type="add-peer", per_minute=5), with_4(available_bytes=1)),
         (REMOVE, with_4(available_bytes=1)),  # it gets more room
         (ADD, with_4(available_bytes=200)),
+        (ADD, with_store(healthy(low_space_ratio=0.75), store(4, available_bytes=250))),
+        (ADD, with_4(capacity_bytes=1, available_bytes=1)),
         (ADD, with_store(healthy(), store(5, slow_score=79))),
         (ADD, with_4(add_peer_limit=0.5)),
         (ADD, with_4(remove_peer_limit=0.0)),  # not the one that is set
@@ -244,6 +254,7 @@ DO, UNDO = calls.set_store_limit(4, "remove-peer", 15), calls.set_store_limit(4,
         (15.0, {}, {}, "applied", "not_started"),
         (7.0, {}, {}, "not_started", "applied"),  # somebody has set another since: theirs stands, ours is gone
         (inf, {}, {}, "not_started", "applied"),
+        (0.5, {}, {}, "not_started", "applied"),
         (0.0, {}, {}, "cant_tell", "cant_tell"),  # PD does not say
         (nan, {}, {}, "cant_tell", "cant_tell"),
         (15.0, {}, {"pd_leader_age_s": 1.0}, "applied", "not_started"),
@@ -289,6 +300,7 @@ def test_it_is_done_and_reached_when_the_limit_shows(action: SetStoreLimit) -> N
     assert action.figures(with_store(healthy(), store(5, available_bytes=1)))["low_space"] == 1
     assert action.figures(healthy())["limit"] == 15
     assert "limit" not in action.figures(healthy(stores=3))
+    assert action.is_reached(sample(limit=30))
     assert not action.is_reached(sample(limit=29))
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
-from console.cli import app
+from console.cli import COLUMNS_MAX, _records, app
 from console.desk import Refusal
 from console.spreadsheet import csv_text
 from console.web import app as web
@@ -52,7 +51,7 @@ class Audit:
         return some()
 
 
-Steward = Callable[..., Result]
+Steward = Callable[..., Any]
 
 
 @pytest.fixture
@@ -97,6 +96,14 @@ def test_without_a_name_every_question_is_listed_and_nobody_is_asked(
     told = json.loads(steward(*args, "--json").stdout)["questions"]
     assert [q["name"] for q in told] == list(questions())
     assert {"purpose", "params", "columns", "notes", "example", "must_be_empty"} <= set(told[0])
+
+
+def test_what_is_too_wide_for_a_table_is_shown_row_under_row() -> None:
+    assert _records(["said_at", "by"], [["8:00", "anna\x1b[2J"], ["9:00", ""]]) == (
+        "-- 1 of 2\nsaid_at  8:00\nby       anna?[2J\n-- 2 of 2\nsaid_at  9:00\nby       -"
+    )
+    assert _records(["a"], [], "no rows") == "no rows"
+    assert len(question("who-approved").columns) > COLUMNS_MAX >= len(question("what-touched-store").columns)
 
 
 def test_csv_is_what_a_spreadsheet_reads_and_does_not_compute(steward: Steward) -> None:

@@ -11,13 +11,13 @@ from confluent_kafka.admin import AdminClient
 
 from infra.local.kafka import LocalKafka
 from infra.runners.kafka import KafkaSettings
-from infra.topics import AUDITOR, DOCTOR, STOP, apply, matrix, wanted
+from infra.topics import ADMIN, AUDITOR, DOCTOR, STOP, apply, matrix, wanted
 from streams.pipeline import EDGES, PROCESSORS
 from tests.conftest import StartKafka
 from tests.integration.test_topics import give_grants
 
 PREFIX = "matrix."
-PRINCIPALS = (*(line.role for line in (*EDGES, *PROCESSORS)), STOP, DOCTOR, AUDITOR)
+PRINCIPALS = (*(line.role for line in (*EDGES, *PROCESSORS)), STOP, DOCTOR, ADMIN, AUDITOR)
 TOPICS = tuple(topic.name for topic in wanted(PREFIX, 1))
 DENIED = {KafkaError.TOPIC_AUTHORIZATION_FAILED}
 ANSWER_S = 20.0

@@ -262,8 +262,9 @@ async def test_verified_from_real_kafka_alone_up_to_its_stable_end_and_from_wher
     assert (await whole(real)).ok
 
     place = TopicPartition(real.topic("outcomes"), at.partition, 3)
-    for done in AdminClient(dict(real.client)).delete_records([place]).values():
-        done.result()
+    admin = AdminClient(dict(real.client))
+    for done in admin.delete_records([place]).values():
+        done.result(30)
     found = [b for b in (await whole(real)).breaks if b.topic == "outcomes"]
     assert [(b.kind, b.offset, b.seq) for b in found] == [("missing", 3, 4)]
     assert "seq 1 to 3 not on record before it" in found[0].text

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Place:
         assert said, wrong
         return code, json.loads(said)
 
-    def audited(self) -> None:
+    def audited(self, meanwhile: Callable[[], None]) -> None:
         """The role `audit`, until it has written its checkpoints."""
         command = [*COMMAND, "--config", str(self.directory / "steward.toml"), "run", "audit"]
         with (self.directory / "log").open("ab") as log:
@@ -63,6 +63,7 @@ class Place:
                 assert process.poll() is None, (self.directory / "log").read_text()[-3000:]
                 assert time.monotonic() < give_up_s, (self.directory / "log").read_text()[-3000:]
                 time.sleep(0.1)
+            meanwhile()
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -99,7 +100,12 @@ pd_cluster_id = 7
 @pytest.mark.clickhouse
 def test_what_the_audit_has_written_is_judged_without_asking_anybody_who_runs(place: Place) -> None:
     pytest.importorskip("chdb")
-    place.audited()
+
+    def nobody_else_opens_it() -> None:
+        code, said, wrong = place.steward("audit", "verify", "--direct")
+        assert (code, said, "chDB is one process's" in wrong) == (3, "", True), wrong  # a 1 would say: broken
+
+    place.audited(nobody_else_opens_it)
     count = len(place.story.all())
 
     code, said = place.verdict("--direct", "--from", "both")

@@ -9,6 +9,8 @@ import pytest
 
 from bootstrap.commands import doctor
 from infra import health
+from infra.clickhouse.checkpoints import Checkpoints, files_in
+from infra.clickhouse.rows import row_of
 from infra.embedded import EmbeddedBroker
 from infra.runners.kafka import KafkaSettings
 from infra.settings import Settings, parse
@@ -20,6 +22,7 @@ from schemas.events import DeadLetter
 from schemas.wire import frame
 from streams.pipeline import dead_letters
 from tests.agents.messages_api import fails, messages_api, raw
+from tests.integration.audit_fixtures import the_main_story
 
 pytestmark = pytest.mark.local
 
@@ -81,6 +84,25 @@ def test_every_secret_that_is_missing_is_named_and_nothing_stops_at_the_first(tm
     assert "hunter2" not in json.dumps(found)
 
 
+def test_the_audit_is_looked_at_as_each_of_its_users_that_is_here(tmp_path: Path) -> None:
+    (tmp_path / "ch").mkdir()
+
+    def said(credentials: str | None = "dir:ch") -> list[str]:
+        store = {"url": "http://127.0.0.1:1/steward"} | ({"credentials": credentials} if credentials else {})
+        kafka = {"bootstrap": "127.0.0.1:1"}
+        lines = checked(parse({"environment": "t", "kafka": kafka, "clickhouse": store}, base=tmp_path))["clickhouse"]
+        assert not any(ok for _, ok, _, _ in lines)
+        assert all(what_to_do for *_, what_to_do in lines)
+        return [text.partition(": ")[0] for _, _, text, _ in lines]
+
+    assert said() == ["clickhouse.credentials"]
+    (tmp_path / "ch" / "auditor").write_text("reader:x")
+    assert said() == ["as auditor"]
+    (tmp_path / "ch" / "audit").write_text("sink:x")
+    assert said() == ["as audit", "as auditor"]
+    assert said(credentials=None) == ["as audit", "as auditor"]
+
+
 def test_the_model_is_asked_whether_it_is_there_and_a_sinks_url_is_read_and_not_called(tmp_path: Path) -> None:
     (tmp_path / "chat-url").write_text("json://127.0.0.1:1/secret-path")
     (tmp_path / "key").write_text("sk-of-the-test\n")
@@ -132,6 +154,27 @@ def test_each_cluster_is_looked_at_by_itself() -> None:
 # -- Kafka
 
 
+async def test_checkpoints_are_read_and_a_file_that_was_touched_is_wrong(tmp_path: Path) -> None:
+    given = {"environment": "test", "audit": {"checkpoints": "file:kept"}}
+    settings = parse(given, base=tmp_path)
+    kept = Checkpoints(tmp_path / "kept")
+    ((_, well, text, do),) = health.checkpoints(settings)
+    assert (well, text.endswith("kept: none"), bool(do)) == (True, True, True)
+    kept.take([row_of(r, 1) for r in the_main_story().all()])
+    await kept.write()
+    ((_, well, text, do),) = health.checkpoints(settings)
+    assert (well, "up to n 10 of" in text, do) == (True, True, "")
+    (path,) = files_in(kept.directory)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    ((_, well, text, do),) = health.checkpoints(settings)
+    assert (well, "n 1 not there before it" in text, bool(do)) == (False, True, True)
+
+    assert [*health.checkpoints(parse({"environment": "test"}))] == []
+    table = parse({"environment": "test", "clickhouse": {"url": "chdb:x"}}, base=tmp_path)
+    ((_, well, text, do),) = health.checkpoints(table)
+    assert (well, "shows nowhere" in text, "[audit] checkpoints" in do) == (True, True, True)
+
+
 def test_topics_that_are_missing_are_one_line_and_those_that_differ_a_line_each() -> None:
     settings = KafkaSettings({}, "sre.steward.", 16)
     names = [t.name for t in wanted(settings.prefix, 16)]
@@ -166,6 +209,32 @@ def test_what_could_not_be_read_lately_is_to_be_noted_and_fails_nothing() -> Non
     assert lines == [
         ("dead letters", True, "1 x not_json by intake in the last day", "`steward dead-letters` shows them")
     ]
+
+
+def test_how_far_the_audit_is_behind_the_log_is_said_by_topic(
+    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient
+
+    from infra.topics import apply
+
+    settings = KafkaSettings({"bootstrap.servers": kafka}, topic_prefix, 2)
+    apply(AdminClient(dict(settings.client)), settings)
+    producer = Producer({"bootstrap.servers": kafka})
+    for partition in (0, 0, 0, 1):
+        producer.produce(settings.topic("outcomes"), b"x", partition=partition)
+    producer.produce(settings.topic("alerts"), b"x", partition=1)
+    producer.produce(settings.topic("selftest"), b"x", partition=0)
+    assert producer.flush(20) == 0
+
+    (line,) = health.behind({("outcomes", 0): 2}, lambda: settings)
+    assert line == ("audit lag", True, "at most 3 records behind the log: outcomes 2, alerts 1", "")
+    monkeypatch.setattr("infra.health.LAG_NOTED", 2)
+    (line,) = health.behind({}, lambda: settings)
+    assert (line[2], line[3] != "") == ("at most 5 records behind the log: outcomes 4, alerts 1", True)
+    (line,) = health.behind({("outcomes", 0): 3, ("outcomes", 1): 1, ("alerts", 1): 1}, lambda: settings)
+    assert line[2] == "at most 0 records behind the log"
 
 
 def test_a_log_that_ends_before_what_the_audit_holds_is_said(kafka: str, topic_prefix: str) -> None:

@@ -115,7 +115,7 @@ async def test_from_a_real_kafka_it_is_the_same(kafka: str, topic_prefix: str) -
     world = await asyncio.to_thread(live, repaired, **{**SMALL, "partitions": PARTITIONS})
     settings = KafkaSettings({"bootstrap.servers": kafka}, prefix=topic_prefix, partitions=PARTITIONS)
     make(settings, **{"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(10**15)})
-    producer = Producer(settings.client)
+    producer = Producer(dict(settings.client))
     for raw in world.raws():
         producer.produce(settings.topic(raw.topic), raw.value, raw.key, raw.partition, timestamp=raw.at_ms)
     assert producer.flush(30) == 0

@@ -70,8 +70,8 @@ def run() -> Run:
             world.pd.set_slow(4, 90)
             await world.passes(15)
             world.alert("PD_cluster_slow_tikv_nums", instance="127.0.0.1:2379")
-            ask = await world.until(lambda day=day: (world.found(e.ApprovalAsked)[day - 1 :] or [None])[0], 60)  # type: ignore[misc]
-            world.approve(ask)
+            asks = await world.until(lambda day=day: world.found(e.ApprovalAsked)[day - 1 :], 60)  # type: ignore[misc]
+            world.approve(asks[0])
             await world.until(lambda day=day: len(world.found(e.RemediationClosed)) == day, 3600)  # type: ignore[misc]
             world.pd.set_slow(4, 1)
             await world.passes(86_400)

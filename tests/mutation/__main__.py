@@ -18,7 +18,9 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import resource
+import subprocess
 import sys
 import time
 import tomllib
@@ -32,6 +34,7 @@ from typing import NoReturn
 import grimp
 import hypothesis
 import pytest
+from _pytest.config import default_plugins
 from coverage import CoverageData
 
 from tests.mutation.mutants import Mutant, mutants_of
@@ -99,6 +102,9 @@ class Tests:
             beside = {test.split("::")[0] for test in found}
         return [*sorted(found, key=lambda test: (-self._caught[test], self._reach[test], test)), *sorted(beside)]
 
+    def has_caught(self, test: str) -> bool:
+        return self._caught[test] > 0
+
     def caught(self, test: str) -> None:
         self._caught[test] += 1
 
@@ -134,7 +140,13 @@ def _in_the_child(mutant: Mutant, module: str, path: Path, tests: Sequence[str],
         answer.says("import")
     without = [word for plugin in ("cacheprovider", "cov", "anyio") for word in ("-p", f"no:{plugin}")]
     for some in (tests[:TRIED_FIRST], tests[TRIED_FIRST:]):
-        if some and pytest.main(["-x", "-q", "--assert=plain", *without, *some], plugins=[answer]):
+        if not some:
+            continue
+        ended = pytest.main(["-x", "-q", "--assert=plain", *without, *some], plugins=[answer])
+        if ended == pytest.ExitCode.USAGE_ERROR:  # a test that is called otherwise now has not failed: ask its file
+            files = sorted({test.split("::")[0] for test in some})
+            ended = pytest.main(["-x", "-q", "--assert=plain", *without, *files], plugins=[answer])
+        if ended:
             answer.says("collection")
     answer.says(None)
 
@@ -166,6 +178,12 @@ class Answer:
 def load_all_but(module: str, tests: Sequence[str]) -> None:
     """Import what the tests import, and forget what depends on the module."""
     importlib.import_module("tests.conftest")  # what it imports takes longer than most tests: once is enough
+    for plugin in (
+        *(f"_pytest.{name}" for name in default_plugins),
+        "pytest_asyncio.plugin",
+        "_hypothesis_pytestplugin",
+    ):
+        importlib.import_module(plugin)
     for name in sorted({test.split("::")[0] for test in tests}):
         importlib.import_module(name.removesuffix(".py").replace("/", "."))
     graph = grimp.build_graph(*PACKAGES, cache_dir=str(ROOT / ".cache/grimp"))
@@ -176,20 +194,51 @@ def load_all_but(module: str, tests: Sequence[str]) -> None:
             delattr(sys.modules[parent], own)
 
 
+def lines_since(commit: str, file: str) -> set[int]:
+    """The lines of the file that are not as they were at the commit."""
+    told = subprocess.run(
+        ["git", "diff", "-U0", commit, "--", file], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return lines_of(told.stdout)
+
+
+def lines_named(text: str) -> set[int]:
+    """Of `1-80,97`."""
+    parts = [[int(end) for end in part.split("-")] for part in text.split(",")]
+    return {line for ends in parts for line in range(ends[0], ends[-1] + 1)}
+
+
+def lines_of(diff: str) -> set[int]:
+    """The lines that a diff without context has added or changed, as they are numbered now."""
+    hunks = re.findall(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", diff, re.MULTILINE)
+    return {line for at, count in hunks for line in range(int(at), int(at) + int(count or 1))}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="a file of the pure core, as executors/protocol.py")
     parser.add_argument("--only", help="mutants of lines that hold this text")
+    parser.add_argument("--since", metavar="COMMIT", help="mutants of lines that are not as they were then")
+    parser.add_argument("--lines", help="mutants of these lines, as 1-80,97: a long file in parts")
     asked = parser.parse_args(arguments)
     path = ROOT / asked.file
     module = asked.file.removesuffix(".py").replace("/", ".")
     source = path.read_text()
     tests = Tests(asked.file, source)
     explained = [e for e in tomllib.loads(EXPLAINED.read_text())["survivor"] if e["file"] == asked.file]
-    mutants = [m for m in mutants_of(source) if not asked.only or asked.only in m.was]
+    lines = lines_since(asked.since, asked.file) if asked.since else None
+    if asked.lines:
+        named = lines_named(asked.lines)
+        lines = named if lines is None else lines & named
+    mutants = [m for m in mutants_of(source, lines) if not asked.only or asked.only in m.was]
     # The same examples for each; what fails for one is not shrunk, nor kept: it would be tried on all that follow.
     hypothesis.settings.register_profile(
-        "mutants", derandomize=True, database=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        "mutants",
+        derandomize=True,
+        database=None,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        deadline=None,  # on a busy machine a slow example is no mutant seen
+        suppress_health_check=list(hypothesis.HealthCheck),
     )
     hypothesis.settings.load_profile("mutants")
     load_all_but(module, sorted({t for m in mutants for t in tests.of(m)}))
@@ -199,15 +248,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     every = sorted({t for m in mutants for t in tests.of(m)})
     if failed := try_out(untouched, module, path, every[:40]):
         sys.exit(f"nothing has been changed, and {failed} fails")
-    began, survivors = time.monotonic(), list[Mutant]()
-    for mutant in mutants:
+    began, survivors, seen_by = time.monotonic(), list[Mutant](), Counter[str]()
+    for number, mutant in enumerate(mutants):
+        if number and number % 50 == 0:
+            print(f"{number} of {len(mutants)} tried, {len(survivors)} survive", file=sys.stderr, flush=True)
         caught = try_out(mutant, module, path, tests.of(mutant))
         if caught is None:
             survivors.append(mutant)
             print(f"{asked.file}:{mutant.line}: {mutant.was}  ->  {mutant.now}", flush=True)
         else:
+            if "::" in caught and not tests.has_caught(caught) and try_out(untouched, module, path, [caught]):
+                sys.exit(f"nothing has been changed, and {caught} fails")
             tests.caught(caught)
-    return _told(asked.file, mutants, survivors, explained, time.monotonic() - began, whole=not asked.only)
+            seen_by["a test" if "::" in caught else caught] += 1
+    print("seen by " + ", ".join(f"{how}: {count}" for how, count in seen_by.most_common()))
+    return _told(
+        asked.file, mutants, survivors, explained, time.monotonic() - began, whole=not asked.only and lines is None
+    )
 
 
 def _told(

@@ -7,7 +7,7 @@ string's case only, where the string has been changed already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import libcst as cst
@@ -24,7 +24,8 @@ class Mutant:
     source: str
 
 
-def mutants_of(source: str) -> Iterator[Mutant]:
+def mutants_of(source: str, only: Set[int] | None = None) -> Iterator[Mutant]:
+    """Of every line, or of these alone."""
     wrapper = MetadataWrapper(cst.parse_module(source))
     places, spans = wrapper.resolve(PositionProvider), wrapper.resolve(ByteSpanPositionProvider)
     module, text = wrapper.module, source.encode()
@@ -32,6 +33,8 @@ def mutants_of(source: str) -> Iterator[Mutant]:
     for node, statement in _nodes(module, module):
         place = places.get(node, places[statement])
         first = places[statement].start.line if isinstance(statement, cst.SimpleStatementLine) else place.start.line
+        if only is not None and only.isdisjoint(range(place.start.line, place.end.line + 1)):
+            continue
         for changed in _changed(node):
             span = spans.get(node)
             if span and text[span.start : span.start + span.length] == module.code_for_node(node).encode():
@@ -43,6 +46,8 @@ def mutants_of(source: str) -> Iterator[Mutant]:
                 continue
             seen.add(mutated)
             line, was, now = _difference(source, mutated)
+            if only is not None and line not in only:
+                continue
             yield Mutant(line, range(first, place.end.line + 1), was, now, mutated)
 
 

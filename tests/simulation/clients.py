@@ -147,15 +147,23 @@ class Reader:
             of = places[turn:] + places[:turn]
             self._turn += 1
         for place in of:
-            if place in self.positions and len(found) < limit and not self._read(place, limit, found):
+            if place not in self.positions or len(found) >= limit or self._is_quiet(place):
+                continue
+            if not self._read(place, limit, found):
                 break
         return found
+
+    def _is_quiet(self, place: Place) -> bool:
+        """As most are most often: its end was said, and nothing has come since."""
+        position = self._said.get(place)
+        if position is None or position != self.positions[place]:
+            return False
+        partition = self._cluster.partition(place)
+        return position == partition.start + len(partition.entries) and not (partition.open or partition.was_truncated)
 
     def _read(self, place: Place, limit: int, found: list[Record | End]) -> bool:
         """False where what is found so far has to be handed out before anything else is said."""
         partition, position = self._cluster.partition(place), self.positions[place]
-        if self._said.get(place) == position == partition.end and not partition.open and not partition.was_truncated:
-            return True  # as most often: nothing is new
         try:
             partition.check(position, self._epochs.get(place, -1))
         except Gone:

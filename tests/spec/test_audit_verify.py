@@ -272,6 +272,17 @@ def test_an_owner_that_starts_behind_a_foreign_record_counts_it_and_its_chain_is
         assert first(verify(lacking), "incidents").kind in ("missing", "edited")
 
 
+def test_what_is_told_moves_no_cursor_whatever_a_key_says() -> None:
+    story = the_main_story()
+    at = junk(story, "outcomes", "\x1b[2Jc")
+    kept = [Kept(raw, row_of(raw, START_MS)) for raw in story.all()]
+    forged = next(n for n, k in enumerate(kept) if k.raw is at)
+    kept[forged] = with_column(kept[forged], "hash", "\x1b[2J")
+    text = verify(kept).to_text()
+    assert "\n  edited: " in text
+    assert "\x1b" not in text
+
+
 def test_a_real_break_does_not_hide_among_foreign_records() -> None:
     story = the_main_story()
     kept = story.kept()
@@ -362,6 +373,18 @@ def decode_seq(raw: Raw) -> int:
         return decode(raw.value).head.seq
     except e.Unreadable:
         return 0
+
+
+def test_what_was_not_judged_is_said() -> None:
+    kept = the_main_story().kept()
+    no_tails = "not judged: whether tails were cut off; there are no checkpoints"
+    assert verify(kept).notes == (no_tails,)
+    assert f"  {no_tails}" in verify(kept).to_text()
+    assert verify(kept, tails=verify(kept).links).notes == ()
+    (partition,) = verify(kept, cluster=CLUSTER, tails=verify(kept).links).notes
+    assert "what is said of a whole partition" in partition
+    assert verify(kept).to_dict()["notes"] == [no_tails]
+    assert compare(verify(kept), verify(kept)).notes == (no_tails,)
 
 
 def test_a_payload_of_a_build_that_knew_fewer_fields_is_no_edit() -> None:

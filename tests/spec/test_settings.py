@@ -125,6 +125,14 @@ def test_a_secret_given_itself_is_refused_and_not_repeated(given: Any) -> None:
     assert "the-secret-itself" not in str(error)
 
 
+@pytest.mark.parametrize("given", ["/var/lib/steward", "file:", "s3://bucket/x", "dir:kept", 17])
+def test_checkpoints_go_to_a_directory_of_this_host(given: Any, tmp_path: Path) -> None:
+    error = refused(audit={"checkpoints": given})
+    assert (error.field, "expected file:PATH, a directory" in str(error)) == ("audit.checkpoints", True)
+    settings = parse({"environment": "test", "audit": {"checkpoints": "file:kept"}}, base=tmp_path)
+    assert settings.audit.checkpoints == tmp_path / "kept"
+
+
 def test_a_missing_secret_names_its_field_and_its_file(tmp_path: Path) -> None:
     settings = parse({"environment": "test", "model": {"name": "m", "api_key": "file:absent"}}, base=tmp_path)
     assert settings.model

@@ -16,25 +16,19 @@ SELECT
     ) AS why
 FROM (
     SELECT
-        *,
-        lagInFrame(number, 1, 0) OVER chain AS last_number,
-        lagInFrame(own, 1, '') OVER chain AS last_own
-    FROM (  -- hashed before it is sorted: the bytes need not be carried
-        SELECT
-            cluster_id AS cluster,
-            topic AS of_topic,
-            partition AS of_partition,
-            offset AS at_offset,
-            seq AS number,
-            hash AS own,
-            prev_hash AS prev,
-            hash = lower(hex(SHA256(substring(raw, 11)))) AS intact
-        FROM events_read
-        WHERE seq > 0 AND ({cluster:String} = '' OR cluster_id = {cluster:String})
-    )
-    WINDOW chain AS (
-        PARTITION BY of_topic, cluster ORDER BY of_partition, at_offset ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
-    )
+        cluster_id AS cluster,
+        topic AS of_topic,
+        partition AS of_partition,
+        offset AS at_offset,
+        seq AS number,
+        hash AS own,
+        prev_hash AS prev,
+        hash = lower(hex(SHA256(substring(raw, 11)))) AS intact,
+        lagInFrame(seq, 1, 0) OVER chain AS last_number,
+        lagInFrame(hash, 1, '') OVER chain AS last_own
+    FROM events_read
+    WHERE seq > 0 AND ({cluster:String} = '' OR cluster_id = {cluster:String})
+    WINDOW chain AS (PARTITION BY topic, cluster_id ORDER BY partition, offset ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
 )
 WHERE why != ''
 ORDER BY of_topic, of_partition, at_offset
