@@ -86,6 +86,11 @@ class Audits:
             *self._distinct("approval_id"),
         ]
 
+    def close(self) -> None:
+        """The next engine of this process may be elsewhere."""
+        for client in (self.client, *self._clients.values()):
+            client.close()
+
     def make(self, database: str, rows: int) -> int:
         """A table of about so many rows, as the migrations make it, with its parts merged; returns how many stories."""
         stories = max(1, round(rows / self.rows_a_story))

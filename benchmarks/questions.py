@@ -43,6 +43,7 @@ def run_questions(broker: Broker, size: Size, say: Say) -> list[Row]:
                     f" {one.bytes / MB:,.1f}, and {at_hundred(one, ten):,.0f} of 100 times as many, by a line",
                 )
             )
+        audits.close()
     return rows
 
 

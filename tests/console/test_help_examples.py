@@ -120,6 +120,8 @@ def test_an_example_is_not_wrong_use(
         topics_rendered=lambda settings: "",
         leftovers=lambda settings, cluster: [],
         migrate_audit=lambda settings: [],
+        rbac_rendered=lambda settings, system: "",
+        rbac_audit=lambda settings: [],
         publish_control=lambda settings, event: None,
     )
     minutes = itertools.count(0, 60)

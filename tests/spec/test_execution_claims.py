@@ -284,6 +284,11 @@ REFUSED: dict[str, tuple[str, str, Callable[[], Changes]]] = {
         "nothing of the kind starts in quiet hours mornings: 07:00-12:00 UTC",
         lambda: (*RIGHT[:3], adopted(windows={"mornings": {**MORNINGS, "cluster_tiers": [1]}}), RULES),
     ),
+    "an hour that is quiet for this action": (
+        "quiet_hours",
+        "nothing of the kind starts in quiet hours mornings: 07:00-12:00 UTC",
+        lambda: (*RIGHT[:3], adopted(windows={"mornings": {**MORNINGS, "actions": [EVICT.name]}}), RULES),
+    ),
     "an hour outside its windows": (
         "outside_window",
         "it starts in maintenance windows alone: nights, 12:00-07:00 UTC",

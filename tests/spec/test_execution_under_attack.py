@@ -295,7 +295,7 @@ def test_a_broken_ledger_concludes_nothing_about_what_it_may_have_done() -> None
         (started,) = [s for s in world.found(e.OwnerStarted, "outcomes") if s.broken]
         assert list(started.broken) == [CLUSTER]
 
-    live(spec, intruder=True, **SMALL)
+    live(spec, intruder=True, off_record=True, **SMALL)
 
 
 def test_a_word_that_can_not_be_read_stops_what_runs_too() -> None:

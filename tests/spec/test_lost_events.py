@@ -48,7 +48,7 @@ def test_what_its_ledger_has_lost_is_not_done_again() -> None:
         (letter,) = world.dead("execute")
         assert (letter.code, letter.field, letter.offset) == ("ledger_lost_events", "cause", said)
 
-    live(spec, intruder=True, **SMALL)
+    live(spec, intruder=True, off_record=True, **SMALL)
 
 
 def test_a_person_who_has_looked_lifts_it() -> None:
@@ -65,7 +65,7 @@ def test_a_person_who_has_looked_lifts_it() -> None:
         await world.passes(10)
         assert not world.owners["execute"][0].books.controls_of(CLUSTER, await world.controls.read()).poisoned
 
-    live(spec, intruder=True, **SMALL)
+    live(spec, intruder=True, off_record=True, **SMALL)
 
 
 def test_what_only_came_of_what_is_there_stops_nobody() -> None:

@@ -522,13 +522,14 @@ def live(
     record. Returns the world.
 
     `kind`: a world with other hands. `intruder`: the spec itself writes on ledgers, so the log is not judged.
-    `off_record`: it lays hands on an owner's memory, of which the record says nothing.
+    `off_record`: what was decided on is not what is on record in the end: the spec lays hands on an owner's memory, or
+    takes from a ledger, or puts there, what its owner did not know of.
     """
 
     async def judged(world: World) -> None:
         await spec(world)
         assert intruder or judge(world.history()) == []
-        assert intruder or off_record or (replayed := world.replayed()).ok, replayed.to_text()
+        assert off_record or (replayed := world.replayed()).ok, replayed.to_text()
 
     return run_world(judged, lambda: kind(**world))
 
