@@ -140,12 +140,17 @@ def stage(line: Processor, settings: Settings, hands: Hands) -> IntakeStage | Ma
     return MapStage(line.role, settings.kafka.partitions, look, check, heard=lambda seen: seen[1].offset)
 
 
+def handless(**known: Any) -> Hands:
+    """For who decides and does nothing: touching the world is a bug there."""
+    nobody: Any = None
+    return Hands(reader=nobody, writer=nobody, window=nobody, controls=nobody, **known)
+
+
 def folds(settings: Settings) -> Mapping[str, Decides[Any]]:
-    """By topic, the rules that fold its ledger, without hands: they can decide and do nothing."""
-    none: Any = None
-    handless = Hands(reader=none, writer=none, window=none, controls=none)
+    """By topic, the rules that fold its ledger."""
+    hands = handless()
     return {
-        topic: rules(line, settings, handless)
+        topic: rules(line, settings, hands)
         for line in PROCESSORS
         if line.verb in ("decides", "works")
         for topic in line.writes

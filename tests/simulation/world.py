@@ -106,6 +106,9 @@ class Simulated(World):
         self.key = key_of(seed)
         self.hours = hours_of(seed)
         self.policy = ACTING_POLICY if self.hours is None else {**ACTING_POLICY, "windows": {"some": self.hours.window}}
+        if is_audited(seed):  # what is HIGH may have to wait for it
+            within_s = Chance(f"{seed}/on-record").one_of((0, 60, 600))
+            self.policy = {**self.policy, "limits": {**ACTING_POLICY["limits"], "audit_within_s": within_s}}
         self.meant: list[MeantStop] = []
         self.led_since_ms: list[float] = []
         self.unheard_ms: list[tuple[int, int]] = []
