@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol, TypeVar
 
+import hypothesis
 import pytest
 
 from infra.local import kafka as local_kafka
 from tests import servers
 from tests.tiers import report_from_environment
+
+# What a test says is not how fast this machine is just now: in a fresh clone the first text drawn takes seconds.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -34,6 +34,7 @@ def test_what_nobody_has_said_is_on_the_safe_side() -> None:
             "settling_s": 600,
             "cooldown_s": 900,
             "execution_s_max": 3600,
+            "audit_within_s": 0,
             "tier": {},
         },
         "windows": {},
@@ -53,6 +54,7 @@ def test_what_nobody_has_said_is_on_the_safe_side() -> None:
         (LimitsPolicy, "settling_s", (5, 86_400), (4, 86_401)),
         (LimitsPolicy, "cooldown_s", (0, 86_400), (-1, 86_401)),
         (LimitsPolicy, "execution_s_max", (30, 86_400), (29, 86_401)),
+        (LimitsPolicy, "audit_within_s", (0, 3600), (-1, 3601)),
         (ApprovalPolicy, "ask_s", (30, 86_400), (29, 86_401)),
     ],
 )
