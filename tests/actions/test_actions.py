@@ -29,7 +29,7 @@ from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, MemberFacts, RemovalFacts
-from schemas.values import Bounds, Change, Plan, Premise, Reach, Sample, Tier
+from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_setting, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -798,6 +798,12 @@ def test_was_the_leader_moved(changed: dict[str, Any], do: str, undo: str) -> No
     assert TRANSFER.probe(calls.transfer_leader(180, 1), facts) == undo
 
 
+@pytest.mark.parametrize("call", [calls.transfer_leader(181, 2), calls.split_region(180, 3)])
+def test_of_a_call_that_is_not_its_own_a_transfer_can_tell_nothing(call: Call) -> None:
+    for led in (healthy(), healthy(regions=(region(180, 2, 1, 3),))):
+        assert TRANSFER.probe(call, led) == "cant_tell"
+
+
 def test_a_split_or_another_leader_voids_a_transfer() -> None:
     plan = plan_of(TRANSFER, healthy())
     for now, name in (
@@ -819,6 +825,7 @@ def test_a_transfer_is_done_when_its_operator_has_ended() -> None:
     assert TRANSFER.figures(healthy(regions=(region(180, 2, 1, 3),)))["leads"] == 1
     assert "leads" not in TRANSFER.figures(healthy(regions=()))
     assert TRANSFER.figures(healthy()) == health(healthy()) | {"leads": 0}
+    assert TRANSFER.is_reached(sample(leads=1))
     assert not TRANSFER.is_reached(sample(leads=0))
     assert not TRANSFER.is_reached(sample(leads=2))
 
