@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -89,6 +90,13 @@ def test_the_list_is_short_and_its_ranges_are_sane() -> None:
         "server.snap-io-max-bytes-per-sec": (10 * MIB, GIB, 10, False, "bytes/s"),
         "rocksdb.rate-bytes-per-sec": (128 * MIB, 10 * GIB, 100, False, "bytes/s"),
     }
+
+
+def test_nobody_can_widen_a_range_or_alter_what_was_shown() -> None:
+    with pytest.raises(FrozenInstanceError):
+        KEYS[CACHE].most = 2**60  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        shown(config(), CACHE).value = "1GiB"  # type: ignore[misc]
 
 
 def config(**changed: Any) -> bytes:
