@@ -51,7 +51,8 @@ def test_only_what_balances_is_paused_and_for_an_hour_at_most(params: str) -> No
     with pytest.raises(BadParameters):
         parse("pause_scheduler", params)
     for keep_s in (60, 3600):
-        assert parse("pause_scheduler", f'{{"scheduler":"{REGION}","keep_s":{keep_s}}}').title()
+        kept = parse("pause_scheduler", f'{{"scheduler":"{REGION}","keep_s":{keep_s}}}')
+        assert kept.title() == f"Pause PD's {REGION} for {'1 min' if keep_s == 60 else '1 h'}"
 
 
 def test_every_scheduler_that_it_offers_can_be_said() -> None:
