@@ -416,6 +416,7 @@ def test_what_stops_it() -> None:
     assert OFFLINE.abort_if(before, at(605_000, draining=0)) is None
     text = "after 10 min PD has moved nothing off store 4"
     assert OFFLINE.abort_if(before, at(605_001, draining=0)) == ("not_draining", text)
+    assert OFFLINE.not_worse == {"not_draining"}
     assert OFFLINE.abort_if(before, at(10**7, draining=1)) is None
     low = sample(low_space=1, draining=1)
     assert OFFLINE.abort_if(before, low) == ("more_low_space", "stores low on space 0 -> 1")

@@ -351,6 +351,11 @@ def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wa
         ),
         (
             EVICT,
+            other_stores(store(4, written_bytes_per_s=1e12)),
+            "store 4 takes 1000000.0 MB/s of writes, at most 20",
+        ),
+        (
+            EVICT,
             other_stores(store(2, is_busy=True), max_replicas=5),
             "too few stores could lead instead (1, 3, 5; 5 replicas a region)",
         ),

@@ -324,6 +324,7 @@ def test_a_value_that_is_neither_ours_nor_the_old_one_is_somebody_elses_and_ends
     text = f"leader-schedule-limit was 4 and is {value}: somebody else has set it"
     assert LOWER.abort_if(sample(value=4), sample(value=value)) == ("changed_by_other", text)
     assert LOWER.verify(sample(value=4), (sample(value=2), sample(value=2), sample(value=value))) == "worse"
+    assert LOWER.not_worse == {"changed_by_other"}
 
 
 def test_the_old_value_and_ours_end_nothing() -> None:
