@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actions.action import Action
+from actions.action import Action, Limits
 from actions.cancel_operator import CancelOperator
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.offline_store import OfflineStore
@@ -23,6 +23,8 @@ from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
+from schemas.policy import WindowPolicy
+from schemas.values import Tier
 from tests.actions.clusters import LIMITS, NOW, healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -441,6 +443,26 @@ def test_a_region_in_joint_state_is_waited_for() -> None:
 )
 def test_why_tombstones_are_not_removed(code: str, facts: Facts) -> None:
     assert code in codes(BURY, facts)
+
+
+@pytest.mark.parametrize(
+    ("about", "tier", "kept"),
+    [
+        ({"actions": ["evict_store_leaders"]}, None, True),
+        ({"actions": ["split_region"]}, None, False),
+        ({"risk_min": "MEDIUM"}, None, True),
+        ({"risk_min": "HIGH"}, None, False),
+        ({"risk_min": "HIGH"}, "HIGH", True),
+    ],
+    ids=str,
+)
+def test_quiet_hours_are_asked_for_by_action_and_tier_or_by_the_least_it_can_be(
+    about: dict[str, Any], tier: Tier | None, kept: bool
+) -> None:
+    morning = WindowPolicy.model_validate({"kind": "quiet", "start": "07:00", "end": "09:00", **about})
+    limits = Limits(policy=LIMITS.policy, now_ms=NOW, windows={"morning": morning})
+    found = [(o.code, o.until_ms) for o in objections(EVICT, healthy(), limits, tier)]
+    assert found == ([("quiet_hours", NOW + 3_600_000)] if kept else [])
 
 
 def test_all_objections_are_listed() -> None:
