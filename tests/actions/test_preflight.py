@@ -23,7 +23,7 @@ from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
-from schemas.policy import WindowPolicy
+from schemas.policy import LimitsPolicy, WindowPolicy
 from schemas.values import Tier
 from tests.actions.clusters import LIMITS, NOW, healthy, operator, region, store, tombstone, with_store
 
@@ -375,6 +375,12 @@ def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wa
 )
 def test_an_objection_names_the_numbers(action: Action, facts: Facts, text: str) -> None:
     assert text in [o.text for o in objections(action, facts, LIMITS)]
+
+
+def test_the_most_that_a_policy_allows_is_told_in_megabytes_too() -> None:
+    limits = Limits(policy=LimitsPolicy(leader_move_bytes_per_s_max=999_999e6), now_ms=NOW)
+    found = objections(EVICT, other_stores(store(4, written_bytes_per_s=1e12)), limits)
+    assert [o.text for o in found] == ["store 4 takes 1000000.0 MB/s of writes, at most 999999"]
 
 
 @pytest.mark.parametrize(("code", "spoil"), EVICTIONS)
