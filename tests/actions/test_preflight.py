@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf, nan
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -52,6 +52,18 @@ def codes(action: Action, facts: Facts) -> list[str]:
 @pytest.mark.parametrize("action", [EVICT, TRANSFER, SPLIT, LIMIT, WEIGH, LEAD])
 def test_a_healthy_cluster_has_no_objection(action: Action) -> None:
     assert codes(action, healthy()) == []
+
+
+class Forbade(EvictStoreLeaders):
+    """Not in the catalogue: of a tier that no machine does."""
+
+    risk: ClassVar[Tier] = "FORBIDDEN"  # type: ignore[assignment]
+
+
+def test_what_is_forbidden_is_never_done() -> None:
+    (found,) = objections(Forbade(store_id=4), healthy(), LIMITS)
+    assert (found.code, found.kind) == ("forbidden", "never")
+    assert found.text == "evict_store_leaders is never done by a machine"
 
 
 def test_tombstones_without_regions_have_no_objection() -> None:
