@@ -158,6 +158,15 @@ def test_a_recovery_that_is_over_bars_nothing(recovery: str) -> None:
     assert codes(EVICT, healthy(unsafe_recovery=recovery)) == []
 
 
+def test_of_what_pd_says_at_length_only_the_beginning_is_told() -> None:
+    (recovery,) = objections(EVICT, healthy(unsafe_recovery="x" * 300), LIMITS)
+    assert recovery.text == "unsafe recovery: " + "x" * 200
+    long = operator(180, "balance-leader").model_copy(update={"brief": "x" * 300})
+    (running,) = objections(TRANSFER, healthy(operators=(long,)), LIMITS)
+    assert running.text == "region 180 has an operator: balance-leader " + "x" * 257
+    assert len(running.text) == 300
+
+
 def with_a_peer(region: RegionFacts, store_id: int, role: str) -> RegionFacts:
     """One peer more, of this role."""
     return region.model_copy(update={"peers": (*region.peers, PeerFacts(id=1, store_id=store_id, role=role))})
