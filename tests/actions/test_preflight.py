@@ -165,6 +165,8 @@ def test_of_what_pd_says_at_length_only_the_beginning_is_told() -> None:
     (running,) = objections(TRANSFER, healthy(operators=(long,)), LIMITS)
     assert running.text == "region 180 has an operator: balance-leader " + "x" * 257
     assert len(running.text) == 300
+    (running,) = objections(TRANSFER, healthy(operators=(long.model_copy(update={"brief": ""}),)), LIMITS)
+    assert running.text == "region 180 has an operator: balance-leader"
 
 
 def with_a_peer(region: RegionFacts, store_id: int, role: str) -> RegionFacts:
