@@ -29,7 +29,7 @@ from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, MemberFacts, RemovalFacts
-from schemas.values import Bounds, Change, Plan, Premise, Reach, Sample, Tier
+from schemas.values import Bounds, Call, Change, Plan, Premise, Reach, Sample, Tier
 from tests.actions.clusters import balancing, healthy, operator, region, store, tombstone, with_setting, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -682,6 +682,11 @@ def test_was_the_eviction_taken_back(changed: dict[str, Any], found: str) -> Non
     assert EVICT.probe(calls.remove_evict_leader(4), healthy(**changed)) == found
 
 
+def test_of_another_call_nothing_can_be_told_by_an_eviction() -> None:
+    for call in (calls.add_evict_leader(5), calls.remove_evict_leader(5), calls.transfer_leader(180, 4)):
+        assert EVICT.probe(call, healthy(evicting=(4, 5))) == "cant_tell"
+
+
 def test_a_restarted_pd_that_counts_no_leaders_is_not_done() -> None:
     empty = with_store(healthy(evicting=(4,)), store(4, leader_count=0))
     assert EVICT.is_done(empty)
@@ -704,6 +709,7 @@ def test_what_an_eviction_is_watched_by() -> None:
         "leaders": 7,
         "slow_score": 84,
     }
+    assert EVICT.is_reached(sample(leaders=0))
     assert not EVICT.is_reached(sample(leaders=1))
     assert EVICT.figures(healthy())["evicting"] == 0
 
@@ -798,6 +804,12 @@ def test_was_the_leader_moved(changed: dict[str, Any], do: str, undo: str) -> No
     assert TRANSFER.probe(calls.transfer_leader(180, 1), facts) == undo
 
 
+@pytest.mark.parametrize("call", [calls.transfer_leader(181, 2), calls.split_region(180, 3)])
+def test_of_a_call_that_is_not_its_own_a_transfer_can_tell_nothing(call: Call) -> None:
+    for led in (healthy(), healthy(regions=(region(180, 2, 1, 3),))):
+        assert TRANSFER.probe(call, led) == "cant_tell"
+
+
 def test_a_split_or_another_leader_voids_a_transfer() -> None:
     plan = plan_of(TRANSFER, healthy())
     for now, name in (
@@ -819,6 +831,7 @@ def test_a_transfer_is_done_when_its_operator_has_ended() -> None:
     assert TRANSFER.figures(healthy(regions=(region(180, 2, 1, 3),)))["leads"] == 1
     assert "leads" not in TRANSFER.figures(healthy(regions=()))
     assert TRANSFER.figures(healthy()) == health(healthy()) | {"leads": 0}
+    assert TRANSFER.is_reached(sample(leads=1))
     assert not TRANSFER.is_reached(sample(leads=0))
     assert not TRANSFER.is_reached(sample(leads=2))
 
@@ -855,10 +868,12 @@ def test_were_the_tombstones_removed() -> None:
     assert BURY.probe(call, healthy()) == "applied"
     assert BURY.probe(call, with_store(healthy(), tombstone(8))) == "cant_tell"
     assert BURY.probe(call, healthy(stores=0)) == "cant_tell"
+    assert BURY.probe(calls.offline_store(8), WITH_TOMBSTONES) == "cant_tell"
     assert BURY.is_done(healthy())
     assert not BURY.is_done(WITH_TOMBSTONES)
     assert not BURY.is_done(healthy(stores=0))  # it lists no store at all: not to be believed
     assert BURY.figures(WITH_TOMBSTONES) == health(WITH_TOMBSTONES) | {"remaining": 2}
+    assert BURY.is_reached(sample(remaining=0))
     assert not BURY.is_reached(sample(remaining=1))
 
 

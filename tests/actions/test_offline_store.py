@@ -313,6 +313,12 @@ def test_an_objection_names_the_numbers(facts: Facts, text: str) -> None:
     assert text in [o.text for o in objections(OFFLINE, facts, LIMITS)]
 
 
+def test_the_most_that_a_policy_allows_is_told_in_megabytes_too() -> None:
+    limits = Limits(policy=LimitsPolicy(leader_move_bytes_per_s_max=999_999e6), now_ms=NOW)
+    found = objections(OFFLINE, other_stores(store(4, written_bytes_per_s=1e12)), limits)
+    assert [o.text for o in found] == ["store 4 takes 1000000.0 MB/s of writes, at most 999999"]
+
+
 @given(
     st.lists(st.sampled_from(["", "z1", "z2", "z3", "z4"]), min_size=4, max_size=7),
     st.sampled_from([3, 5]),
@@ -416,6 +422,7 @@ def test_what_stops_it() -> None:
     assert OFFLINE.abort_if(before, at(605_000, draining=0)) is None
     text = "after 10 min PD has moved nothing off store 4"
     assert OFFLINE.abort_if(before, at(605_001, draining=0)) == ("not_draining", text)
+    assert OFFLINE.not_worse == {"not_draining"}
     assert OFFLINE.abort_if(before, at(10**7, draining=1)) is None
     low = sample(low_space=1, draining=1)
     assert OFFLINE.abort_if(before, low) == ("more_low_space", "stores low on space 0 -> 1")

@@ -51,7 +51,8 @@ def test_only_what_balances_is_paused_and_for_an_hour_at_most(params: str) -> No
     with pytest.raises(BadParameters):
         parse("pause_scheduler", params)
     for keep_s in (60, 3600):
-        assert parse("pause_scheduler", f'{{"scheduler":"{REGION}","keep_s":{keep_s}}}').title()
+        kept = parse("pause_scheduler", f'{{"scheduler":"{REGION}","keep_s":{keep_s}}}')
+        assert kept.title() == f"Pause PD's {REGION} for {'1 min' if keep_s == 60 else '1 h'}"
 
 
 def test_every_scheduler_that_it_offers_can_be_said() -> None:
@@ -200,6 +201,8 @@ def test_a_leader_is_moved_while_what_could_move_it_back_is_held() -> None:
     facts = healthy(schedulers=(LEADER, REGION, HOT))
     assert HELD.plan(facts) == (holding.held(LEADER, 300), holding.held(HOT, 300), BACK)
     assert HELD.title() == "Move the leader of region 180 to store 2, PD's balancing of leaders held for 5 min"
+    longest = TransferRegionLeader(region_id=180, to_store_id=2, hold_s=1800)
+    assert longest.title().endswith("held for 30 min")
     assert TransferRegionLeader(region_id=180, to_store_id=2).plan(facts) == (BACK,)
     assert {c.do.name for c in HELD.plan(facts)} | {c.undo.name for c in HELD.plan(facts) if c.undo} == HELD.may_call
 
@@ -213,7 +216,9 @@ def test_a_scheduler_that_does_not_run_is_not_held_and_one_that_is_resumed_since
     ]
 
 
-@pytest.mark.parametrize(("hold_s", "good"), [(0, True), (60, True), (90, False), (1800, True), (1860, False)])
+@pytest.mark.parametrize(
+    ("hold_s", "good"), [(-60, False), (0, True), (60, True), (90, False), (1800, True), (1860, False)]
+)
 def test_it_is_held_for_whole_minutes_half_an_hour_at_most(hold_s: int, good: bool) -> None:
     params = f'{{"region_id":180,"to_store_id":2,"hold_s":{hold_s}}}'
     if good:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf, nan
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from actions.action import Action
+from actions.action import Action, Limits
 from actions.cancel_operator import CancelOperator
 from actions.evict_store_leaders import EvictStoreLeaders
 from actions.offline_store import OfflineStore
@@ -23,6 +23,8 @@ from actions.transfer_pd_leader import TransferPdLeader
 from actions.transfer_region_leader import TransferRegionLeader
 from actions.transfer_region_peer import TransferRegionPeer
 from schemas.facts import Facts, PeerFacts, RegionFacts, StoreFacts
+from schemas.policy import LimitsPolicy, WindowPolicy
+from schemas.values import Tier
 from tests.actions.clusters import LIMITS, NOW, healthy, operator, region, store, tombstone, with_store
 
 EVICT = EvictStoreLeaders(store_id=4)
@@ -50,6 +52,18 @@ def codes(action: Action, facts: Facts) -> list[str]:
 @pytest.mark.parametrize("action", [EVICT, TRANSFER, SPLIT, LIMIT, WEIGH, LEAD])
 def test_a_healthy_cluster_has_no_objection(action: Action) -> None:
     assert codes(action, healthy()) == []
+
+
+class Forbade(EvictStoreLeaders):
+    """Not in the catalogue: of a tier that no machine does."""
+
+    risk: ClassVar[Tier] = "FORBIDDEN"  # type: ignore[assignment]
+
+
+def test_what_is_forbidden_is_never_done() -> None:
+    (found,) = objections(Forbade(store_id=4), healthy(), LIMITS)
+    assert (found.code, found.kind) == ("forbidden", "never")
+    assert found.text == "evict_store_leaders is never done by a machine"
 
 
 def test_tombstones_without_regions_have_no_objection() -> None:
@@ -142,6 +156,17 @@ def test_an_up_store_that_is_silent_is_not_believed() -> None:
 def test_a_recovery_that_is_over_bars_nothing(recovery: str) -> None:
     """How it ended older PDs write in small letters."""
     assert codes(EVICT, healthy(unsafe_recovery=recovery)) == []
+
+
+def test_of_what_pd_says_at_length_only_the_beginning_is_told() -> None:
+    (recovery,) = objections(EVICT, healthy(unsafe_recovery="x" * 300), LIMITS)
+    assert recovery.text == "unsafe recovery: " + "x" * 200
+    long = operator(180, "balance-leader").model_copy(update={"brief": "x" * 300})
+    (running,) = objections(TRANSFER, healthy(operators=(long,)), LIMITS)
+    assert running.text == "region 180 has an operator: balance-leader " + "x" * 257
+    assert len(running.text) == 300
+    (running,) = objections(TRANSFER, healthy(operators=(long.model_copy(update={"brief": ""}),)), LIMITS)
+    assert running.text == "region 180 has an operator: balance-leader"
 
 
 def with_a_peer(region: RegionFacts, store_id: int, role: str) -> RegionFacts:
@@ -351,6 +376,11 @@ def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wa
         ),
         (
             EVICT,
+            other_stores(store(4, written_bytes_per_s=1e12)),
+            "store 4 takes 1000000.0 MB/s of writes, at most 20",
+        ),
+        (
+            EVICT,
             other_stores(store(2, is_busy=True), max_replicas=5),
             "too few stores could lead instead (1, 3, 5; 5 replicas a region)",
         ),
@@ -368,6 +398,12 @@ def test_what_may_pass_is_waited_for(action: Action, facts: Facts, code: str, wa
 )
 def test_an_objection_names_the_numbers(action: Action, facts: Facts, text: str) -> None:
     assert text in [o.text for o in objections(action, facts, LIMITS)]
+
+
+def test_the_most_that_a_policy_allows_is_told_in_megabytes_too() -> None:
+    limits = Limits(policy=LimitsPolicy(leader_move_bytes_per_s_max=999_999e6), now_ms=NOW)
+    found = objections(EVICT, other_stores(store(4, written_bytes_per_s=1e12)), limits)
+    assert [o.text for o in found] == ["store 4 takes 1000000.0 MB/s of writes, at most 999999"]
 
 
 @pytest.mark.parametrize(("code", "spoil"), EVICTIONS)
@@ -436,6 +472,26 @@ def test_a_region_in_joint_state_is_waited_for() -> None:
 )
 def test_why_tombstones_are_not_removed(code: str, facts: Facts) -> None:
     assert code in codes(BURY, facts)
+
+
+@pytest.mark.parametrize(
+    ("about", "tier", "kept"),
+    [
+        ({"actions": ["evict_store_leaders"]}, None, True),
+        ({"actions": ["split_region"]}, None, False),
+        ({"risk_min": "MEDIUM"}, None, True),
+        ({"risk_min": "HIGH"}, None, False),
+        ({"risk_min": "HIGH"}, "HIGH", True),
+    ],
+    ids=str,
+)
+def test_quiet_hours_are_asked_for_by_action_and_tier_or_by_the_least_it_can_be(
+    about: dict[str, Any], tier: Tier | None, kept: bool
+) -> None:
+    morning = WindowPolicy.model_validate({"kind": "quiet", "start": "07:00", "end": "09:00", **about})
+    limits = Limits(policy=LIMITS.policy, now_ms=NOW, windows={"morning": morning})
+    found = [(o.code, o.until_ms) for o in objections(EVICT, healthy(), limits, tier)]
+    assert found == ([("quiet_hours", NOW + 3_600_000)] if kept else [])
 
 
 def test_all_objections_are_listed() -> None:

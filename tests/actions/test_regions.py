@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from actions import regions
+from actions.action import Limits
+from schemas.policy import LimitsPolicy
 from tests.actions.clusters import LIMITS, NOW, healthy, region
 
 
@@ -36,3 +38,9 @@ def test_a_region_is_read_twice_where_it_is_in_trouble() -> None:
 def test_a_region_without_an_epoch_is_waited_for(changed: dict[str, int]) -> None:
     (found,) = regions.in_between(region(180, 1, 2, 3, **changed), healthy(), LIMITS)
     assert (found.code, found.kind, found.until_ms) == ("no_epoch", "wait", NOW + 60_000)
+
+
+def test_a_megabyte_is_a_million_bytes_in_what_is_said_of_writes() -> None:
+    limits = Limits(policy=LimitsPolicy(leader_move_bytes_per_s_max=999_999e6), now_ms=NOW)
+    (found,) = regions.too_many_writes("store 4", 1e12, limits)
+    assert found.text == "store 4 takes 1000000.0 MB/s of writes, at most 999999"

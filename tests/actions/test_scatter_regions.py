@@ -143,6 +143,7 @@ def test_how_many_leaders_may_move() -> None:
     [
         (cluster(regions=(NEXT,)), "PD knows no region 180"),
         (of_region(written_bytes=90_000_000), "region 180 takes 1.5 MB/s of writes, at most 1"),
+        (of_region(written_bytes=60 * 10**12), "region 180 takes 1000000.0 MB/s of writes, at most 1"),
         (cluster(*(roomy(n, leader_count=1) for n in range(1, 6))), "40% of all leaders may move, at most 34%"),
         (
             cluster(roomy(5, is_busy=True), roomy(2, slow_score=90)),

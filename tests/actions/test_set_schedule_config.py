@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from math import nan
 from typing import Any, get_args
 
@@ -65,6 +66,12 @@ def test_the_keys_are_these_each_within_a_range_that_has_pds_default_in_it() -> 
     assert all((of.least == 0) != of.repairs for of in KEYS.values())  # lost replicas are always made again
     assert {key for key, of in KEYS.items() if of.each_store} == {"max-snapshot-count", "max-pending-peer-count"}
     assert {key for key, of in KEYS.items() if of.leaders} == {"leader-schedule-limit", "hot-region-schedule-limit"}
+    assert {type(said) for of in KEYS.values() for said in (of.repairs, of.each_store, of.leaders)} == {bool}
+
+
+def test_nobody_can_widen_a_range_while_it_runs() -> None:
+    with pytest.raises(FrozenInstanceError):
+        KEYS[LEADER].most = 17  # type: ignore[misc]
 
 
 def test_where_somebody_holds_one_of_them_by_a_ttl_pd_refuses_us() -> None:
@@ -317,6 +324,7 @@ def test_a_value_that_is_neither_ours_nor_the_old_one_is_somebody_elses_and_ends
     text = f"leader-schedule-limit was 4 and is {value}: somebody else has set it"
     assert LOWER.abort_if(sample(value=4), sample(value=value)) == ("changed_by_other", text)
     assert LOWER.verify(sample(value=4), (sample(value=2), sample(value=2), sample(value=value))) == "worse"
+    assert LOWER.not_worse == {"changed_by_other"}
 
 
 def test_the_old_value_and_ours_end_nothing() -> None:

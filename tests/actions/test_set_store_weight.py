@@ -311,6 +311,12 @@ def test_an_objection_names_the_numbers(action: SetStoreWeight, facts: Facts, te
     assert text in [o.text for o in objections(action, facts, LIMITS)]
 
 
+def test_the_most_that_a_policy_allows_is_told_in_megabytes_too() -> None:
+    limits = Limits(policy=LimitsPolicy(leader_move_bytes_per_s_max=999_999e6), now_ms=NOW)
+    found = objections(LEADER, with_store(healthy(), store(4, written_bytes_per_s=1e12)), limits)
+    assert [o.text for o in found] == ["store 4 takes 1000000.0 MB/s of writes, at most 999999"]
+
+
 # was it set?
 
 DO, UNDO = calls.set_store_weight(4, 1, 0.5), calls.set_store_weight(4, 1, 1)

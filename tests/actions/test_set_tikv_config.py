@@ -251,6 +251,9 @@ def test_compaction_is_left_ten_times_what_is_written(written: float, expected: 
     assert codes(facts("10GiB", RATE, written_bytes_per_s=written), action) == expected
     said = [o.text for o in objections(action, facts("10GiB", RATE, written_bytes_per_s=13_520_000.0), LIMITS)]
     assert said == ["store 4 takes 13.5 MB/s of writes, at most 13.4 with 128MiB/s"]
+    faster = SetTikvConfig(store_id=4, key=RATE, mib=772)  # 80.95 MB/s and a little
+    said = [o.text for o in objections(faster, facts("10GiB", RATE, written_bytes_per_s=1e12), LIMITS)]
+    assert said[-1] == "store 4 takes 1000000.0 MB/s of writes, at most 81.0 with 772MiB/s"
     other = SetTikvConfig(store_id=4, key=SNAP, mib=128)
     assert codes(facts("100MiB", SNAP, written_bytes_per_s=written), other) == []
 
@@ -298,6 +301,10 @@ def test_a_store_that_is_not_shown_any_more_is_no_good_sign() -> None:
     gone = ACTION.abort_if(sample(started_at_s=1, slow=0), sample(started_at_s=0))
     assert gone is not None
     assert gone[0] == "store_restarted"
+
+
+def test_of_what_ends_it_only_a_restart_made_the_cluster_no_worse() -> None:
+    assert ACTION.not_worse == {"store_restarted"}
 
 
 UNSETTLED: dict[str, Any] = {"pd_leader_age_s": 59.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -91,6 +92,13 @@ def test_the_list_is_short_and_its_ranges_are_sane() -> None:
     }
 
 
+def test_nobody_can_widen_a_range_or_alter_what_was_shown() -> None:
+    with pytest.raises(FrozenInstanceError):
+        KEYS[CACHE].most = 2**60  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        shown(config(), CACHE).value = "1GiB"  # type: ignore[misc]
+
+
 def config(**changed: Any) -> bytes:
     server = {"addr": "0.0.0.0:20160", "advertise-addr": "10.0.4.4:20160"} | changed.pop("server", {})
     return json.dumps({"server": server, "storage": {"block-cache": {"capacity": "8GiB"}}} | changed).encode()
@@ -128,6 +136,17 @@ def test_a_configuration_that_is_not_as_tikv_sends_it_is_none(body: bytes, says:
     assert says in str(none.value)
 
 
+def test_a_value_is_as_long_as_300_characters_at_most() -> None:
+    longest = "x" * 300
+    assert shown(config(storage={"block-cache": {"capacity": longest}}), CACHE).value == longest
+
+
+def test_of_what_is_not_json_the_beginning_is_told_whatever_it_is_made_of() -> None:
+    with pytest.raises(NoSetting) as none:
+        shown(b"\xff" * 70, CACHE)
+    assert str(none.value) == f"GET /config: not JSON: {chr(0xFFFD) * 60!r}"
+
+
 def store(**changed: Any) -> bytes:
     known = {"id": 4, "address": "10.0.4.4:20160", "status_address": "10.0.4.4:20180", "state_name": "Up"}
     return json.dumps({"store": known | {"start_timestamp": 1_800_000_000} | changed, "status": {}}).encode()
@@ -146,6 +165,7 @@ def test_a_process_is_still_there(state: str) -> None:
         (store(start_timestamp=None), "the store's start_timestamp was 1800000000, is None"),
         (store(address="10.0.4.9:20160"), "the store's address was 10.0.4.4:20160, is 10.0.4.9:20160"),
         (store(status_address="10.0.4.4:80"), "the store's status_address was 10.0.4.4:20180, is 10.0.4.4:80"),
+        (store(address="x" * 101), f"the store's address was 10.0.4.4:20160, is {'x' * 100}"),
         (b'"[PD:core:ErrStoreNotFound]store 4 not found"', "PD knows this store no more"),
     ],
 )
@@ -154,9 +174,14 @@ def test_a_process_has_ended_or_moved(body: bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"404 page not found", b"[" * 100_000, b"null", b'"x"', b"{}", b'{"store":[]}', store(id=5)]
+    ("body", "says"),
+    [
+        *((body, "GET /store: not JSON") for body in (b"", b"404 page not found", b"[" * 100_000)),
+        *((b, "GET /store: not about store 4") for b in (b"null", b'"x"', b"{}", b'{"store":[]}', store(id=5))),
+    ],
 )
-def test_an_answer_about_another_store_or_none_tells_nothing(body: bytes) -> None:
+def test_an_answer_about_another_store_or_none_tells_nothing(body: bytes, says: str) -> None:
     with pytest.raises(NoSetting) as none:
         ended(body, MEANT)
     assert none.value.code == "pd_malformed"
+    assert str(none.value) == says

@@ -166,6 +166,10 @@ class Answer:
     def pytest_runtest_logstart(self) -> None:
         _has_a_moment()
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:  # seen: asked for once more, pytest finds the module half imported, without its tests
+            self.says("collection")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.says(report.nodeid)

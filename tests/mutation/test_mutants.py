@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.mutation.__main__ import lines_named, lines_of
+from typing import Any
+
+import pytest
+
+from tests.mutation.__main__ import Answer, lines_named, lines_of
 from tests.mutation.mutants import mutants_of
 
 SOURCE = (
@@ -26,3 +30,18 @@ def test_the_lines_of_a_diff_are_those_that_are_new_or_changed() -> None:
 def test_lines_are_named_one_by_one_or_from_and_to() -> None:
     assert lines_named("3-5,9") == {3, 4, 5, 9}
     assert lines_named("7") == {7}
+
+
+class Heard(Answer):
+    """Notes what it would say, and goes on."""
+
+    def says(self, failed: str | None) -> Any:
+        self.said = failed
+
+
+@pytest.mark.parametrize(("outcome", "said"), [("failed", "collection"), ("passed", "")])
+def test_a_mutant_with_which_a_test_file_cannot_be_imported_is_seen(outcome: Any, said: str) -> None:
+    heard = Heard(write=-1)
+    heard.said = ""
+    heard.pytest_collectreport(pytest.CollectReport("tests/x.py", outcome, None, []))
+    assert heard.said == said
