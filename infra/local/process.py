@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,7 +87,18 @@ class ServerProcess:
         self._reap()
 
     def pause(self) -> None:
+        """Returns once every thread of it stands: until one has taken the signal, and on a busy machine that takes its
+        time, the others go on."""
         self._process.send_signal(signal.SIGSTOP)
+        while self.running and not self._stands():
+            time.sleep(0.001)
+
+    def _stands(self) -> bool:
+        states = []
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                states.append(stat.read_text().rpartition(")")[2].split()[0])
+        return all(state in ("T", "t") for state in states)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -505,7 +505,7 @@ async def test_it_lives_on_what_the_table_of_grants_gives_its_role(own_kafka: St
     def settings_of(user: str) -> KafkaSettings:
         return KafkaSettings(broker.client_config(user), prefix=topic_prefix, partitions=PARTITIONS)
 
-    apply(admin, settings_of("admin"))
+    apply(admin, KafkaSettings(broker.client_config(), prefix=topic_prefix, partitions=PARTITIONS))
     give_grants(admin, topic_prefix)
     gateway, writer = Publisher(settings_of("gateway")), Publisher(settings_of("intake"))
     bench = Bench(settings_of("intake"), gateway)

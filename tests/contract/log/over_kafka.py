@@ -150,6 +150,11 @@ class OwnKafkaTwin(KafkaTwin):
     def come_back(self) -> None:
         self._broker.resume()
 
+    def close(self) -> None:
+        """The next case finds it up, however this one ended."""
+        self._broker.resume()
+        super().close()
+
     def lose_tails(self, ends: Mapping[Place, int]) -> None:
         """As if a leader had been elected that has less: killed, its files cut, started again."""
         self._broker.kill()
