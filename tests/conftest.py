@@ -109,7 +109,7 @@ def _or_skip(get: Callable[[], T]) -> T:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    session.config.stash[_STATUS] = int(session.exitstatus)
+    session.config.stash[_SESSION] = session
 
 
 @pytest.hookimpl(trylast=True)
@@ -117,10 +117,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Faust that was cut off from its broker, as some tests do on purpose, waits for it for ever on threads of its own:
     with all said and torn down, the run does not wait for them."""
     left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
-    if left and _STATUS in config.stash:
+    if left and _SESSION in config.stash:
         print(f"left behind: {len(left)} threads", flush=True)
         sys.stderr.flush()
-        os._exit(config.stash[_STATUS])
+        os._exit(int(config.stash[_SESSION].exitstatus))  # as it is by now: a tier that was required may have failed it
 
 
-_STATUS = pytest.StashKey[int]()
+_SESSION = pytest.StashKey[pytest.Session]()

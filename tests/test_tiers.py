@@ -1,11 +1,16 @@
 """The list of tiers at the end of a run says what happened, and a required tier that did not run fails it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.tiers import TIERS, TierReport, required
 
+ROOT = Path(__file__).parent.parent
 SUITE = """
 import pytest
 
@@ -139,3 +144,22 @@ def test_a_tier_that_nobody_knows_is_refused_by_name() -> None:
     assert required("kafka, clickhouse") == ("kafka", "clickhouse")
     with pytest.raises(pytest.UsageError, match="no tier kafak"):
         required("kafak")
+
+
+LEAVES_A_THREAD = """
+import threading
+def test_it(): threading.Thread(target=threading.Event().wait).start()
+"""
+
+
+@pytest.mark.local
+@pytest.mark.parametrize(("required", "code"), [("pure", 0), ("kafka", 1)])
+def test_a_required_tier_that_did_not_run_fails_a_run_that_leaves_threads_behind(
+    required: str, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "test_one.py").write_text(LEAVES_A_THREAD)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-c", os.devnull, str(tmp_path)]
+    environment = {**os.environ, "STEWARD_REQUIRE_TIERS": required, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert "left behind" in ended.stdout, ended.stdout
+    assert ended.returncode == code, ended.stdout
