@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from agents.causes import for_people
 from agents.evidence import ALERT, Collected, collect, collect_without_facts, entities_of, ids_of, look_for, quoted
-from agents.looking import facts_soon
+from agents.looking import NO_FACTS, facts_soon
 from agents.playbook import Abstention, Case, Finding, diagnose
 from agents.rendering import diagnosis_request, prompt_named
 from agents.replies import REPLY_KEPT_MAX, diagnosis_reply
@@ -32,7 +32,6 @@ from schemas.values import Head
 ANSWERED_KEPT = 256  # ask ids remembered per cluster, so that an ask told twice is answered once
 AT_ONCE_MAX = 4  # thoughts of one cluster at the same time
 LOOK_ENDS_MS = 5000  # before its deadline: what was seen, or not, is said in time
-NO_FACTS = "PD gives no facts: "
 TO_ANSWER_MS = 1000  # kept from a model's deadline for checking and committing its reply
 
 

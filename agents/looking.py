@@ -9,6 +9,7 @@ from schemas.processors import Lane
 
 LOOK_FOR_MS = 10_000
 AGAIN_MS = 2_000
+NO_FACTS = "PD gives no facts: "  # how what is concluded without them begins
 
 
 async def facts_soon(reader: FactsReader, lane: Lane[Any], look: Look, until_ms: int | None = None) -> Facts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from actions.action import Action, params_json
 from actions.catalogue import BadParameters, UnknownAction, parse
 from agents.evidence import entities_of, ids_of, quoted
-from agents.looking import facts_soon
+from agents.looking import NO_FACTS, facts_soon
 from agents.offers import offered, proposal_reply, proposal_request
 from agents.remedies import Nothing, Proposed, Times, hopeless, propose
 from agents.rendering import prompt_named
@@ -32,7 +32,6 @@ from schemas.facts import Facts, FactsReader, Look, NoFacts, kept_facts
 from schemas.processors import Lane, Record, Tick
 from schemas.values import Evidence, Head, canonical_json, sha256
 
-NO_FACTS = "PD gives no facts: "
 STARTED_KEPT = 256  # attempts remembered per cluster, so that a diagnosis told twice is proposed for once
 
 

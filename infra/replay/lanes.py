@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents import diagnose as thinking
+from agents import looking
 from agents import propose as proposing
 from agents.evidence import collect, collect_without_facts
 from agents.rendering import diagnosis_request
@@ -76,9 +77,9 @@ def diagnosed(rules: thinking.Diagnose, past: Past) -> Judged:
 
 
 def _without_facts(ask: DiagnosisStarted, event: DiagnosisMade | DiagnosisAbstained, past: Past) -> Judged:
-    if not isinstance(event, DiagnosisAbstained) or not event.reason.startswith(thinking.NO_FACTS):
+    if not isinstance(event, DiagnosisAbstained) or not event.reason.startswith(looking.NO_FACTS):
         return Judged(outside=(NOT_KEPT,), decided=False)
-    missing = NoFacts(event.code, event.reason.removeprefix(thinking.NO_FACTS))
+    missing = NoFacts(event.code, event.reason.removeprefix(looking.NO_FACTS))
     looked_ms = event.evidence[0].seen_at_ms if event.evidence else past.at_ms
     why, seen = thinking.without_facts(missing), collect_without_facts(ask.alerts, missing, looked_ms)
     decided = thinking.abstained(ask, why.code, why.reason, seen, event.model, took_ms=event.took_ms)
@@ -93,8 +94,8 @@ def proposed(rules: proposing.Propose, past: Past) -> Judged:
     if started is None:
         return _to_nobody("remediation_id", event.remediation_id)
     if event.facts is None:
-        if isinstance(event, NothingProposed) and event.reason.startswith(proposing.NO_FACTS):
-            missing = NoFacts(event.code, event.reason.removeprefix(proposing.NO_FACTS))
+        if isinstance(event, NothingProposed) and event.reason.startswith(looking.NO_FACTS):
+            missing = NoFacts(event.code, event.reason.removeprefix(looking.NO_FACTS))
             again = proposing.nothing(started, proposing.without_facts(missing))
             return Judged(differs=tuple(compare([event], [again])), outside=(NO_FACTS,))
         return Judged(outside=(NOT_KEPT,), decided=False)
