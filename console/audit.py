@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,19 @@ from infra.publisher import Unreachable
 from schemas.text import clean
 
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What a source has against it, or that it can't be reached, as the desk says it."""
+    try:
+        yield
+    except AuditRefused as error:
+        raise Refusal("conflict", "audit_refused", str(error)) from None
+    except AuditUnreachable as error:
+        raise Refusal("unavailable", "audit_unreachable", str(error)) from None
+    except Unreachable as error:
+        raise Refusal("unavailable", "kafka_unreachable", str(error)) from None
 
 
 def _moment(field: str, value: str) -> str:
@@ -88,15 +102,9 @@ class AuditAnswers:
             text = f"{there.directory}: {error.strerror or error}"
             raise Refusal("unavailable", "checkpoints_unreadable", text, "audit.checkpoints") from None
         asked = Examination(source, cluster_id or None, known, there.folds)
-        try:
+        with refusing():
             async with self._one:
                 verdict = await asked.of(self.store, there.topics or _no_topics)
-        except AuditRefused as error:
-            raise Refusal("conflict", "audit_refused", str(error)) from None
-        except AuditUnreachable as error:
-            raise Refusal("unavailable", "audit_unreachable", str(error)) from None
-        except Unreachable as error:
-            raise Refusal("unavailable", "kafka_unreachable", str(error)) from None
         if source == "kafka" and asked.knows_nobody(verdict) and cluster_id not in self.configured:
             raise self._unknown(cluster_id)
         return {**verdict.to_dict(), "ok": verdict.ok, "text": verdict.to_text()}
@@ -134,12 +142,8 @@ class AuditAnswers:
         return Refusal("not_found", "unknown_cluster", text, "cluster")
 
     async def _asked(self, call: Callable[[], T]) -> T:
-        try:
+        with refusing():
             return await asyncio.to_thread(call)
-        except AuditRefused as error:
-            raise Refusal("conflict", "audit_refused", str(error)) from None
-        except AuditUnreachable as error:
-            raise Refusal("unavailable", "audit_unreachable", str(error)) from None
 
 
 def _no_topics() -> WholeReader:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from console.audit import refusing
 from console.desk import Refusal
 from infra.clickhouse.past import Past, past_in, past_on
-from infra.clickhouse.store import AuditRefused, AuditUnreachable, Store
+from infra.clickhouse.store import Store
 from infra.clickhouse.verify import WholeReader
-from infra.publisher import Unreachable
 from infra.replay.again import Rules, begins_of, replay
 from infra.settings import ConfigError
 from schemas.text import clean
@@ -58,20 +58,15 @@ class Replays:
         store = self.store
         if store is None:
             raise Refusal("unavailable", "no_audit", "no audit store is configured here: --from kafka", "clickhouse")
-        try:
+        with refusing():
             return await asyncio.to_thread(
                 past_in, store, incident, self.partitions, begins_of(self.rules, self.partitions)
             )
-        except AuditRefused as error:
-            raise Refusal("conflict", "audit_refused", str(error)) from None
-        except AuditUnreachable as error:
-            raise Refusal("unavailable", "audit_unreachable", str(error)) from None
 
     async def _from_kafka(self, incident: str) -> Past | None:
         reader = await asyncio.to_thread(self.topics)
         try:
-            return await past_on(reader, incident, self.partitions)
-        except Unreachable as error:
-            raise Refusal("unavailable", "kafka_unreachable", str(error)) from None
+            with refusing():
+                return await past_on(reader, incident, self.partitions)
         finally:
             await reader.close()
