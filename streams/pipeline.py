@@ -90,6 +90,7 @@ ACT = (  # tests/spec/test_observe_survives.py deletes this tuple, and a product
 # fmt: on
 PROCESSORS = OBSERVE + ACT
 BY_NAME = {t.name: t for t in TOPICS}
+OWNED = tuple(line.writes[0] for line in PROCESSORS if line.verb != "maps")  # topics whose events are chained
 
 
 def processor(role: str) -> Processor:

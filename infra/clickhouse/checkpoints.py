@@ -25,9 +25,8 @@ from pydantic import Field, ValidationError
 
 from infra.clickhouse.rows import AT, Row
 from schemas.values import Model, sha256
-from streams.pipeline import PROCESSORS
+from streams.pipeline import OWNED
 
-OWNED = frozenset(t for line in PROCESSORS if line.verb in ("decides", "works") for t in line.writes)
 EVERY_S = 3600.0
 LOOK_S = 5.0
 CLOSE_WITHIN_S = 5.0

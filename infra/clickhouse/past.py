@@ -17,10 +17,9 @@ from infra.runners.books import Raw
 from schemas.events import IncidentOpened, Unreadable
 from schemas.topics import partition_of
 from schemas.wire import decode
-from streams.pipeline import PROCESSORS
+from streams.pipeline import OWNED
 
 Begins = Callable[[str, Raw], int | None]  # (topic, record): where to begin to fold, if it ends a readable closing
-LEDGERS = tuple(line.writes[0] for line in PROCESSORS if line.verb != "maps")
 AFTER_MS = 60_000  # the answers to its last event are written within that
 OFFSETS_MAX = 5000  # of one question
 
@@ -70,7 +69,7 @@ def past_in(store: Store, incident: str, partitions: int, begins: Begins) -> Pas
     last = store.query(_LAST, {"incident": incident, "remediations": [r for r in remediations if r]}).rows
     until_ms, partition = int(last[0][0]) + AFTER_MS, partition_of(cluster_id, partitions)
     raws = list(_rows(store, _CONTROLS, {}))
-    for topic in LEDGERS:
+    for topic in OWNED:
         place = {"topic": topic, "partition": partition}
         closings = _rows(store, _CLOSINGS, {**place, "before_ms": int(first_ms)})
         since = next((at for raw in closings if (at := begins(topic, raw)) is not None), 0)
@@ -91,7 +90,7 @@ def _missing(recorded: Recorded, since_ms: int) -> set[Place]:
     return {
         (cause.topic, cause.partition, cause.offset)
         for record in recorded.all()
-        if record.at_ms >= since_ms or record.topic not in LEDGERS
+        if record.at_ms >= since_ms or record.topic not in OWNED
         for cause in cited(record)
         if recorded.at(cause) is None
     }

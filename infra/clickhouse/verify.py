@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from infra.clickhouse.checkpoints import OWNED, Known, Mark
+from infra.clickhouse.checkpoints import Known, Mark
 from infra.clickhouse.closings import Fold, Ledger, Wrong
 from infra.clickhouse.held import Citation, Citations, Held, Partition
 from infra.clickhouse.rows import AT, COLUMNS, FOREIGN, ROW_VERSION, UNREADABLE, Row, row_of, row_of_event
@@ -29,7 +29,7 @@ from schemas.events import DeadLetter, Event, InputIgnored, Unreadable
 from schemas.text import clean
 from schemas.values import Cause, Head, sha256
 from schemas.wire import Decoded, decode, unframed
-from streams.pipeline import BY_NAME, OWNER, TOPICS, may_stand_on
+from streams.pipeline import BY_NAME, OWNED, OWNER, TOPICS, may_stand_on
 
 Kind = Literal["edited", "missing", "repeated", "out_of_order", "cut", "cause", "twofold", "rewritten", "book"]
 Source = Literal["clickhouse", "kafka", "both"]

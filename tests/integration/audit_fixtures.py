@@ -14,7 +14,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from infra.clickhouse.checkpoints import OWNED
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.rows import Row, row_of
 from infra.clickhouse.sink import Positions, Sink
@@ -26,7 +25,7 @@ from schemas.chain import Link, edge, identified, stamp
 from schemas.topics import partition_of
 from schemas.values import AlertRef, Bounds, Call, Change, Plan, Reach, Sample, SignedApproval, canonical_json
 from schemas.wire import digest_of, frame
-from streams.pipeline import BY_NAME
+from streams.pipeline import BY_NAME, OWNED
 
 START_MS = 1_800_000_000_000  # 2027-01-15 08:00 UTC
 FEBRUARY_MS = 1_801_440_000_000  # 2027-02-01 00:00 UTC

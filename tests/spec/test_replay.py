@@ -22,10 +22,9 @@ from schemas.chain import Link
 from schemas.processors import Record
 from schemas.values import Cause, Head, Sample, sha256
 from schemas.wire import body_of, decode, frame
-from streams.pipeline import BY_NAME, PROCESSORS
+from streams.pipeline import BY_NAME, OWNED, PROCESSORS
 from tests.spec.world import CLUSTER, SMALL, OtherHands, World, live
 
-OWNED = frozenset(line.writes[0] for line in PROCESSORS if line.verb != "maps")
 Change = Callable[[Raw, e.Event], e.Event | None]  # None: it is taken out
 
 
