@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Line = tuple[str, bool, str, str]  # (what, well, what was found, what to do); well and something to do: a warning
 Partition = tuple[str, int]
 CALL_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S = CALL_TIMEOUT_S / 2  # of one of several asks, so that one that got lost is asked again in time
+ASK_DO = "is the topic there, does its leader answer, and may `doctor` describe it?"
 LATEST = 500  # dead letters of a role that are looked at
 NAMED_MAX = 10  # differences with a line of their own
 A_DAY_MS = 86_400_000
@@ -200,8 +202,11 @@ def behind(positions: Mapping[Partition, int], open_kafka: Callable[[], KafkaSet
         return  # said by the line of Kafka
     topics = [t for t in wanted(settings.prefix, settings.partitions) if settings.name_of(t.name) != SELF_TEST]
     places = {(settings.name_of(t.name), n): TopicPartition(t.name, n) for t in topics for n in range(t.partitions)}
-    ends, _ = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-    begins, _ = _offsets(admin, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    ends, unasked = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    begins, unasked_too = _offsets(admin, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    if silent := {**unasked, **unasked_too}:
+        yield "audit lag", False, f"not known on {_silent(silent)}", ASK_DO
+        return
     lag: Counter[str] = Counter()
     for place, end in ends.items():
         lag[place[0]] += max(0, end - max(positions.get(place, 0), begins.get(place, 0)))
@@ -262,9 +267,12 @@ def lost(positions: Mapping[Partition, int], open_kafka: Callable[[], KafkaSetti
         elif low > at and not forgets:
             yield "audit", False, f"{topic}/{partition} begins at {low}, and the audit has read up to {at}", do
     if silent := {**unasked, **unasked_too}:
-        (topic, partition), why = sorted(silent.items())[0]
-        text = f"the log was not held against the audit on {len(silent)} partitions; {topic}/{partition}: {why}"
-        yield "audit", False, text, "is the topic there, and may `doctor` describe it?"
+        yield "audit", False, f"the log was not held against the audit on {_silent(silent)}", ASK_DO
+
+
+def _silent(why: Mapping[Partition, str]) -> str:
+    (topic, partition), first = min(why.items())
+    return f"{len(why)} partitions; {topic}/{partition}: {first}"
 
 
 def _offsets(
@@ -277,10 +285,10 @@ def _offsets(
         wrong: dict[Partition, str] = {}
         again = False
         left = {p: at for p, at in places.items() if p not in found}
-        asked = admin.list_offsets(dict.fromkeys(left.values(), spec), request_timeout=CALL_TIMEOUT_S) if left else {}
+        asked = admin.list_offsets(dict.fromkeys(left.values(), spec), request_timeout=ASK_TIMEOUT_S) if left else {}
         for place, at in left.items():
             try:
-                found[place] = asked[at].result(CALL_TIMEOUT_S + 5).offset
+                found[place] = asked[at].result(ASK_TIMEOUT_S + 5).offset
             except KafkaException as failure:
                 wrong[place] = failure.args[0].str()
                 again = again or passes(failure.args[0])

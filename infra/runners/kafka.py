@@ -106,6 +106,7 @@ _PASSES = frozenset(
         KafkaError._DESTROY_BROKER,  # one has left the cluster; the others answer
         KafkaError._RESOLVE,
         KafkaError._WAIT_COORD,
+        KafkaError._NOENT,  # list_offsets: no partition that was asked for has a leader yet
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,

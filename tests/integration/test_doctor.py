@@ -237,6 +237,18 @@ def test_how_far_the_audit_is_behind_the_log_is_said_by_topic(
     assert line[2] == "at most 0 records behind the log"
 
 
+def test_a_log_that_does_not_answer_is_no_log_that_the_audit_has_caught_up_with(
+    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = KafkaSettings({"bootstrap.servers": kafka}, topic_prefix, 2)  # no topics
+    monkeypatch.setattr("infra.health.CALL_TIMEOUT_S", 0.5)
+
+    ((what, ok, text, do),) = health.behind({}, lambda: settings)
+
+    assert (what, ok, do) == ("audit lag", False, health.ASK_DO)
+    assert text.startswith("not known on 32 partitions; alerts/0: ")
+
+
 def test_a_log_that_ends_before_what_the_audit_holds_is_said(kafka: str, topic_prefix: str) -> None:
     from confluent_kafka.admin import AdminClient
 
