@@ -1,7 +1,7 @@
 """Deterministic histories: `make sim SEED=7 HISTORIES=1000`, `make sim PLANT=freeze-blocks-an-undo`.
 
 Exit 0: no history broke an invariant (with a plant: it was caught); 1: one did, and is named with the commands that
-replay and shrink it (with a plant: it was not caught).
+replay and shrink it (with a plant: it was not caught), or not all were told.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import hashlib
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from rich.console import Console
@@ -35,6 +38,8 @@ EXAMPLE = """example:
   python -m tests.simulation --plant freeze-blocks-an-undo     until it is caught, at most 20,000 histories"""
 PLANTED_MAX = 20_000
 GARBAGE = (200_000, 10, 10)  # a history makes about so much: each is collected once or twice
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ".venv"
 ALL_ROWS_WITHIN = 1_000  # histories: then each row of the lifecycle table must have been taken
 
 
@@ -153,8 +158,8 @@ def _histories(given: argparse.Namespace, console: Console) -> int:
     began_s, broken = time.monotonic(), list[Told]()
     taken: Counter[object] = Counter()
     happened: Counter[str] = Counter()
-    events = 0
-    for number, told in enumerate(_told(given.seed, count, "", given.story), 1):
+    events = number = 0
+    for number, told in enumerate(_until_interrupted(_told(given.seed, count, "", given.story)), 1):
         taken.update(told.transitions)
         happened.update(one.name for one in told.plan)
         events += told.events
@@ -166,13 +171,42 @@ def _histories(given: argparse.Namespace, console: Console) -> int:
         if number % 100 == 0 or number == count:
             spent_s = time.monotonic() - began_s
             console.print(f"{number:,}/{count:,} histories, {events:,} events, {spent_s:.0f} s, {len(broken)} broken")
+    if number < count:
+        console.print(f"interrupted; go on with --seed {given.seed + number} --histories {count - number}")
     missing = [row for row in TRANSITIONS if not taken[row]]
+    console.print(f"sources: {_version()}")
     console.print("what went wrong: " + ", ".join(f"{name} {n:,}" for name, n in happened.most_common()))
     console.print(f"lifecycle: {len(TRANSITIONS) - len(missing)} of {len(TRANSITIONS)} transitions taken")
     if missing:
         console.print("never taken: " + ", ".join(f"{state or 'nothing'} + {event}" for state, event in missing))
-    print(f"{count - len(broken)} of {count} histories broke nothing")
-    return 1 if broken or (missing and count >= ALL_ROWS_WITHIN) else 0
+    print(f"{number - len(broken)} of {number} histories broke nothing")
+    return 1 if broken or number < count or (missing and count >= ALL_ROWS_WITHIN) else 0
+
+
+def _until_interrupted(histories: Iterator[Told]) -> Iterator[Told]:
+    """What was told before Ctrl-C or a SIGTERM is judged all the same."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield from histories
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _version() -> str:
+    """SHA-256 over all that histories run, the same on every machine: runs of equal sources add up."""
+    tell(0)  # loads what is loaded late
+    files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
+    places = {Path(file) for file in files if file and VENV not in Path(file).parts}
+    ours = {place.relative_to(ROOT): place for place in places if place.is_relative_to(ROOT)}
+    found = hashlib.sha256()
+    for name in sorted(ours):
+        found.update(f"{name}\0{ours[name].read_text()}\0".encode())
+    return found.hexdigest()
 
 
 def _plants(given: argparse.Namespace, console: Console) -> int:
@@ -219,8 +253,14 @@ def _told(first: int, count: int, plant: str, story: bool) -> Iterator[Told]:
     if count == 1 or cores == 1:
         yield from map(_one, asked)
         return
-    with multiprocessing.get_context("fork").Pool(cores) as pool:
+    with multiprocessing.get_context("fork").Pool(cores, _is_a_worker) as pool:
         yield from pool.imap(_one, asked, chunksize=4)
+
+
+def _is_a_worker() -> None:
+    """Ctrl-C is for who asked; a SIGTERM is what ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _one(asked: Asked) -> Told:

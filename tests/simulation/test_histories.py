@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -92,3 +94,20 @@ def test_a_seed_is_one_history_in_every_process() -> None:
 def test_a_planted_bug_is_seen(plant: str) -> None:
     with PLANTS[plant]():
         assert any(tell(seed).wrong for seed in range(40))
+
+
+def test_what_was_told_before_it_was_interrupted_is_reported_and_can_be_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(first: int, *_: object) -> Iterator[Told]:
+        yield lived(first)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tests.simulation.__main__._told", told)
+
+    assert main(["--seed", "3", "--histories", "50"]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out == "1 of 1 histories broke nothing\n"
+    assert "interrupted; go on with --seed 4 --histories 49" in printed.err
+    assert re.search(r"sources: [0-9a-f]{64}", printed.err)
