@@ -12,26 +12,40 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 from typer.core import TyperGroup
 
-from console.client import NO, UNREACHED, WRONG_USE, Client, Stopped, token_from
+from console.audit_commands import audit_app, replay
+from console.client import NO, UNREACHED, WRONG_USE, Client, Stopped
+from console.terminal import (
+    DEFAULT_FILE,
+    Everything,
+    Id,
+    Json,
+    OneCluster,
+    Reason,
+    SomeCluster,
+    as_table,
+    cleaned,
+    complain,
+    configured,
+    emit,
+    emit_said,
+    given,
+    load_commands,
+    load_settings,
+    moment_of,
+    open_client,
+)
 
 if TYPE_CHECKING:
     from infra.settings import Settings
 
-DEFAULT_FILE = "steward.toml"
 WATCH_WAIT_S = 20
-COLUMNS_MAX = 12  # of a table at a terminal
-VERIFIED_WITHIN_S = 4 * 3600.0  # it reads all that there is
-REPLAY_WITHIN_S = 600.0  # from Kafka, all that is there is read
 
 
 class _Steward(TyperGroup):
@@ -41,7 +55,7 @@ class _Steward(TyperGroup):
         try:
             return super().invoke(ctx)
         except Stopped as stopped:
-            _say(stopped.text)
+            complain(stopped.text)
             raise typer.Exit(stopped.exit_code) from None
         except BrokenPipeError:  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,7 +64,7 @@ class _Steward(TyperGroup):
             code = _exit_code(error)
             if code is None:
                 raise
-            _say(str(error))
+            complain(str(error))
             raise typer.Exit(code) from None
 
 
@@ -65,37 +79,14 @@ policy_app = typer.Typer(no_args_is_help=True, help="The policy in force, and th
 topics_app = typer.Typer(no_args_is_help=True, help="Topics and ACLs, derived from the pipeline.")
 rbac_app = typer.Typer(no_args_is_help=True, help="Who may do what, derived from the code and held against reality.")
 actions_app = typer.Typer(no_args_is_help=True, help="The catalogue, as an approver reads it.")
-audit_app = typer.Typer(no_args_is_help=True, help="What is on record, asked and checked.")
 app.add_typer(policy_app, name="policy")
 app.add_typer(topics_app, name="topics")
 app.add_typer(rbac_app, name="rbac")
 app.add_typer(actions_app, name="actions")
 app.add_typer(audit_app, name="audit")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the ticket and the audit.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="As `steward incidents` or `steward waiting` shows it.")]
-Everything = Annotated[bool, typer.Option("--all", help="Every cluster.")]
-SomeCluster = Annotated[str | None, typer.Argument(metavar="[CLUSTER]", show_default=False)]
-OneCluster = Annotated[str, typer.Argument(metavar="CLUSTER")]
-SomeQuestion = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A named question.", show_default=False)]
-Params = Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeat it for more.")]
-Direct = Annotated[
-    bool, typer.Option("--direct", help="In this process, with credentials of its own: the console is not asked.")
-]
 NOT_SAID = "(no reason given)"
 THEIR_MISTAKE = ("unknown_cluster", "no_reason", "too_long", "invalid", "which")  # else a freeze goes round the console
-
-
-@dataclass
-class _Given:
-    """The global options of this call."""
-
-    config: Path | None = None
-    token_file: Path | None = None
-
-
-_given = _Given()
 
 
 @app.callback()
@@ -108,7 +99,7 @@ def _globals(
         Path | None, typer.Option("--token-file", help="Your token for the console. Default: $STEWARD_TOKEN.")
     ] = None,
 ) -> None:
-    _given.config, _given.token_file = config, token_file
+    given.config, given.token_file = config, token_file
 
 
 # -- getting started --------------------------------------------------------------------------------------------------
@@ -142,7 +133,7 @@ def init(
     file.write_text(text)
     load(file, {})
     paths = [str(p) for p in (file, *made)]
-    _print(as_json, {"written": paths}, "\n".join([*(f"wrote {p}" for p in paths), "next: steward doctor"]))
+    emit(as_json, {"written": paths}, "\n".join([*(f"wrote {p}" for p in paths), "next: steward doctor"]))
 
 
 def _check_names(text: str) -> None:
@@ -162,17 +153,17 @@ def doctor(as_json: Json = False) -> None:
     """Reach everything in the configuration, read-only, and say per line what is wrong and what to do.
 
     Exit 1 if anything is WRONG; what is to be noted does not fail."""
-    settings = _settings()
+    settings = load_settings()
     rows = [("configuration", True, f"{len(settings.clusters)} clusters, environment {settings.environment}", "")]
     rows += [*_secrets_there(settings), *_windows(settings), _policy_in_force(), *_troubles()]
-    rows += [tuple(row) for row in _commands().doctor(settings)]
+    rows += [tuple(row) for row in load_commands().doctor(settings)]
     lines = []
     for name, ok, text, what_to_do in rows:
-        lines.append(f"{'note ' if ok and what_to_do else 'ok   ' if ok else 'WRONG'}  {name}: {_clean(text)}")
+        lines.append(f"{'note ' if ok and what_to_do else 'ok   ' if ok else 'WRONG'}  {name}: {cleaned(text)}")
         if what_to_do:
-            lines.append(f"       -> {_clean(what_to_do)}")
+            lines.append(f"       -> {cleaned(what_to_do)}")
     keys = ("name", "ok", "text", "what_to_do")
-    _print(as_json, {"checks": [dict(zip(keys, row, strict=True)) for row in rows]}, "\n".join(lines))
+    emit(as_json, {"checks": [dict(zip(keys, row, strict=True)) for row in rows]}, "\n".join(lines))
     if not all(ok for _, ok, _, _ in rows):
         raise typer.Exit(NO)
 
@@ -180,7 +171,7 @@ def doctor(as_json: Json = False) -> None:
 def _policy_in_force() -> tuple[str, bool, str, str]:
     """How the draft differs from what is in force: to be known, not wrong."""
     try:
-        said = _client().post("/api/v1/policy/diff", {"policy": _draft()})
+        said = open_client().post("/api/v1/policy/diff", {"policy": _draft()})
     except Stopped as stopped:
         return ("policy", True, f"not compared with what is in force: {stopped.text}", "")
     changes = f"{len(said['changes'])} keys of the draft differ: steward policy diff"
@@ -203,7 +194,7 @@ def _windows(settings: Settings) -> list[tuple[str, bool, str, str]]:
 def _troubles() -> list[tuple[str, bool, str, str]]:
     """What the roles beside the console say is wrong with them. A console that isn't there says nothing."""
     try:
-        said = _client().get("/api/v1/status")["troubles"]
+        said = open_client().get("/api/v1/status")["troubles"]
     except (Stopped, KeyError):
         return []
     return [(f"role {role}", False, text, "its log says when it began") for role, text in said.items()]
@@ -229,9 +220,9 @@ def connect(cluster: OneCluster, as_json: Json = False) -> None:
     """Print the Alertmanager receiver to paste beside the existing one."""
     from console.onboarding import receiver
 
-    settings = _settings()
-    text = receiver(cluster, _cluster(settings, cluster), settings)
-    _print(as_json, {"alertmanager_yml": text}, text)
+    settings = load_settings()
+    text = receiver(cluster, configured(settings, cluster), settings)
+    emit(as_json, {"alertmanager_yml": text}, text)
 
 
 @app.command("test-alert", epilog="Example: steward test-alert prod-eu-7 --wait 60")
@@ -241,14 +232,14 @@ def send_test_alert(
     as_json: Json = False,
 ) -> None:
     """Send a marked alert through the whole pipe, and wait for its ticket."""
-    client = _client()
+    client = open_client()
     sent = client.post("/api/v1/test-alert", {"cluster": cluster})
     deadline = time.monotonic() + wait_s
     while (found := client.get(f"/api/v1/test-alert/{quote(sent['id'])}"))["ticket"] is None:
         if time.monotonic() > deadline:
             raise Stopped(NO, f"no ticket after {wait_s:g} s: `steward dead-letters` and `steward doctor` may say why")
         time.sleep(0.25)
-    _print(as_json, {"fingerprint": sent["id"], **found}, found["ticket"])
+    emit(as_json, {"fingerprint": sent["id"], **found}, found["ticket"])
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -261,13 +252,13 @@ def up(
     ] = False,
 ) -> None:
     """Run the whole pipeline, supervised: what observes, what acts, and `execute` in processes of their own."""
-    raise typer.Exit(_commands().up(_settings(), embedded) or 0)
+    raise typer.Exit(load_commands().up(load_settings(), embedded) or 0)
 
 
 @app.command(epilog="Example: steward run gateway intake incidents")
 def run(roles: Annotated[list[str], typer.Argument(metavar="ROLE...")]) -> None:
     """Run the named roles in this process."""
-    settings, commands = _settings(), _commands()
+    settings, commands = load_settings(), load_commands()
     try:
         from streams.pipeline import processor
 
@@ -293,14 +284,14 @@ def topics_apply(as_json: Json = False) -> None:
 @topics_app.command("render", epilog="Example: steward topics render > for-the-platform-team.txt")
 def topics_render(as_json: Json = False) -> None:
     """Write topics and ACLs out for a platform team."""
-    text = _commands().topics_rendered(_settings())
-    _print(as_json, {"verb": "render", "text": text}, text)
+    text = load_commands().topics_rendered(load_settings())
+    emit(as_json, {"verb": "render", "text": text}, text)
 
 
 def _topics(verb: str, as_json: bool) -> None:
-    done, differs = _commands().topics(_settings(), verb)
+    done, differs = load_commands().topics(load_settings(), verb)
     lines = [*done, *(differs or ["the broker has every topic as it should be"])]
-    _print(as_json, {"verb": verb, "done": done, "differs": differs}, "\n".join(lines))
+    emit(as_json, {"verb": verb, "done": done, "differs": differs}, "\n".join(lines))
     if differs:
         raise typer.Exit(NO)
 
@@ -312,10 +303,10 @@ def rbac_render(
 ) -> None:
     """Write the rights of every role out for whoever grants them. Passwords are never made up."""
     try:
-        text = _commands().rbac_rendered(_settings(), system)
+        text = load_commands().rbac_rendered(load_settings(), system)
     except KeyError as error:
-        raise Stopped(WRONG_USE, _clean(str(error.args[0]))) from None
-    _print(as_json, {"system": system, "text": text}, text.rstrip("\n"))
+        raise Stopped(WRONG_USE, cleaned(str(error.args[0]))) from None
+    emit(as_json, {"system": system, "text": text}, text.rstrip("\n"))
 
 
 @rbac_app.command("audit", epilog="Example: steward rbac audit")
@@ -323,10 +314,10 @@ def rbac_audit(as_json: Json = False) -> None:
     """What Kafka and ClickHouse grant beyond what the code needs, or short of it. Exit 1 if anything.
 
     Asks as every user whose credentials are here, and Kafka as `admin`."""
-    rows = _commands().rbac_audit(_settings())
+    rows = load_commands().rbac_audit(load_settings())
     keys = ("system", "principal", "verdict", "text")
     said = [{key: getattr(row, key) for key in keys} for row in rows]
-    _print(as_json, {"rows": said}, _table(keys, [list(row.values()) for row in said]))
+    emit(as_json, {"rows": said}, as_table(keys, [list(row.values()) for row in said]))
     wrong = [row for row in rows if row.verdict != "ok"]
     if wrong:
         raise typer.Exit(UNREACHED if all(row.unreached for row in wrong) else NO)
@@ -342,7 +333,7 @@ def ingest(
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise Stopped(WRONG_USE, f"can't read {file}: {error.strerror}") from None
-    _done(as_json, _client().post_bytes("/api/v1/ingest", body))
+    emit_said(as_json, open_client().post_bytes("/api/v1/ingest", body))
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------
@@ -351,27 +342,27 @@ def ingest(
 @app.command(epilog="Example: steward status")
 def status(as_json: Json = False) -> None:
     """The fleet at a glance."""
-    said = _client().get("/api/v1/status")
+    said = open_client().get("/api/v1/status")
     policy = said["policy"]
     adopted = f"{policy['version']} by {policy['by']}" if policy["version"] else "none adopted: everything observes"
     lines = [f"{said['environment']}   policy {adopted}   dead letters {said['dead_letters']}"]
     if not said["caught_up"]:
         lines.append("STILL READING THE LOG: what follows is not all")
-    lines += [f"TROUBLE {role}: {_clean(trouble)}" for role, trouble in said["troubles"].items()]
+    lines += [f"TROUBLE {role}: {cleaned(trouble)}" for role, trouble in said["troubles"].items()]
     if (lag := said.get("audit_lag")) is not None:
-        most = ", ".join(f"{_clean(topic)} {n}" for topic, n in sorted(lag.items(), key=lambda of: -of[1])[:3])
+        most = ", ".join(f"{cleaned(topic)} {n}" for topic, n in sorted(lag.items(), key=lambda of: -of[1])[:3])
         lines.append(f"audit behind by {sum(lag.values())} records: {most}" if lag else "audit up to date")
     if policy["draft_differs"]:
         lines.append("the console's draft is not what is in force: steward policy diff")
     lines += [
-        f"STOPPED {'everything' if name == '*' else name}: {_clean(stop)}" for name, stop in said["stops"].items()
+        f"STOPPED {'everything' if name == '*' else name}: {cleaned(stop)}" for name, stop in said["stops"].items()
     ]
     for p in said["stopped_by_inputs"]:
-        lines += [f"STOPPED {p['stops']}: {p['input']} since {_moment(p['since_ms'])}: {_clean(p['reason'])}"]
+        lines += [f"STOPPED {p['stops']}: {p['input']} since {moment_of(p['since_ms'])}: {cleaned(p['reason'])}"]
         lines += [f"  -> {p['command']}"]
     for r in said["clusters"]:
         for late in r["undo_overdue"]:
-            lines += [f"UNDO OVERDUE {r['cluster']}: {late['id']}: {_clean(late['reason'])}"]
+            lines += [f"UNDO OVERDUE {r['cluster']}: {late['id']}: {cleaned(late['reason'])}"]
             lines += [f"  -> by hand: {late['by_hand']}"]
     rows = [
         [
@@ -389,8 +380,8 @@ def status(as_json: Json = False) -> None:
         ]
         for r in said["clusters"]
     ]
-    table = _table(["cluster", "tier", "incidents", "waiting", "running", "stopped"], rows)
-    _print(as_json, said, "\n".join([*lines, table]))
+    table = as_table(["cluster", "tier", "incidents", "waiting", "running", "stopped"], rows)
+    emit(as_json, said, "\n".join([*lines, table]))
 
 
 @app.command(epilog="Example: steward incidents prod-eu-7 --all")
@@ -400,28 +391,28 @@ def incidents(
     as_json: Json = False,
 ) -> None:
     """List incidents, the latest first."""
-    said = _client().get("/api/v1/incidents", cluster=cluster, all="true" if all else None)
-    rows = [[i["incident_id"], _moment(i["opened_ms"]), i["headline"], i["status"]] for i in said["incidents"]]
-    _print(as_json, said, _table(["id", "opened", "what", "status"], rows, "no incident is open"))
+    said = open_client().get("/api/v1/incidents", cluster=cluster, all="true" if all else None)
+    rows = [[i["incident_id"], moment_of(i["opened_ms"]), i["headline"], i["status"]] for i in said["incidents"]]
+    emit(as_json, said, as_table(["id", "opened", "what", "status"], rows, "no incident is open"))
 
 
 @app.command(epilog="Example: steward waiting")
 def waiting(as_json: Json = False) -> None:
     """What waits for whom, and until when."""
-    said = _client().get("/api/v1/waiting")
+    said = open_client().get("/api/v1/waiting")
     rows = [
         [
             w["id"],
             w["cluster_id"],
             w["what"],
             w["who"],
-            _moment(w["until_ms"]),
+            moment_of(w["until_ms"]),
             w["command"] or ", ".join(w["verbs"]),
             w["reason"],
         ]
         for w in said["waiting"]
     ]
-    _print(as_json, said, _table(["id", "cluster", "waits for", "who", "until", "say", "why"], rows, "nothing waits"))
+    emit(as_json, said, as_table(["id", "cluster", "waits for", "who", "until", "say", "why"], rows, "nothing waits"))
 
 
 @app.command(epilog="Example: steward show R-1093")
@@ -431,25 +422,25 @@ def show(
     as_json: Json = False,
 ) -> None:
     """A whole story: the ticket of an incident, or the card of a remediation."""
-    said = _client().get(f"/api/v1/show/{quote(id, safe='')}")
+    said = open_client().get(f"/api/v1/show/{quote(id, safe='')}")
     parts = [said["text"], *said.get("cards", []), *([said["timeline"]] if timeline else [])]
-    _print(as_json, said, "\n\n".join(parts))
+    emit(as_json, said, "\n\n".join(parts))
 
 
 @app.command(epilog="Example: steward why INC-2f81    or: steward why prod-eu-7")
 def why(id: Id, as_json: Json = False) -> None:
     """Why nothing, or this, was done; of a cluster, what stops acting on it now."""
-    said = _client().get(f"/api/v1/why/{quote(id, safe='')}")
+    said = open_client().get(f"/api/v1/why/{quote(id, safe='')}")
     rows = [
         [
-            _moment(r["at_ms"]),
+            moment_of(r["at_ms"]),
             r["id"],
             r["code"] + (f" ({r['count']} times)" if r["count"] > 1 else ""),
             f"{r['text']} -> {r['command']}" if r["command"] else r["text"],
         ]
         for r in said["reasons"]
     ]
-    _print(as_json, said, _table(["when", "of", "code", "why"], rows, "nothing has stood in its way"))
+    emit(as_json, said, as_table(["when", "of", "code", "why"], rows, "nothing has stood in its way"))
 
 
 @app.command(epilog="Example: steward watch")
@@ -465,7 +456,7 @@ def watch(
 ) -> None:
     """Events as they come, until interrupted."""
     with contextlib.suppress(KeyboardInterrupt):  # how one stops looking
-        _follow(_client(), since, time.monotonic() + seconds if seconds else None, as_json)
+        _follow(open_client(), since, time.monotonic() + seconds if seconds else None, as_json)
 
 
 def _follow(client: Client, since: int | None, until: float | None, as_json: bool) -> None:
@@ -475,7 +466,7 @@ def _follow(client: Client, since: int | None, until: float | None, as_json: boo
         said = client.get("/api/v1/events", since=at, wait_s=left)
         for event in said["events"]:
             of = event["remediation_id"] or event["incident_id"]
-            line = f"{_moment(event['at_ms'])}  {event['cluster_id']:<14}  {of:<10}  {event['text']}"
+            line = f"{moment_of(event['at_ms'])}  {event['cluster_id']:<14}  {of:<10}  {event['text']}"
             print(json.dumps(event, ensure_ascii=False) if as_json else line, flush=True)
         at = said["next"]
 
@@ -486,10 +477,10 @@ def dead_letters(
     as_json: Json = False,
 ) -> None:
     """What could not be read or was impossible, with the reason and where it came from."""
-    said = _client().get("/api/v1/dead-letters", limit=limit)
+    said = open_client().get("/api/v1/dead-letters", limit=limit)
     rows = [
         [
-            _moment(d["at_ms"]),
+            moment_of(d["at_ms"]),
             d["role"],
             f"{d['topic']}/{d['partition']}@{d['offset']}",
             d["code"],
@@ -497,7 +488,7 @@ def dead_letters(
         ]
         for d in said["dead_letters"]
     ]
-    _print(as_json, said, _table(["when", "role", "origin", "code", "reason"], rows, "no dead letters"))
+    emit(as_json, said, as_table(["when", "role", "origin", "code", "reason"], rows, "no dead letters"))
 
 
 # -- a person's word --------------------------------------------------------------------------------------------------
@@ -550,8 +541,8 @@ def resolve(
 
 
 def _word(as_json: bool, id: str, verb: str, **body: str) -> None:
-    said = _client().post(f"/api/v1/remediations/{quote(id, safe='')}/{verb}", body)
-    _print(as_json, said, said["text"])
+    said = open_client().post(f"/api/v1/remediations/{quote(id, safe='')}/{verb}", body)
+    emit(as_json, said, said["text"])
     if said.get("counts") is False:
         raise typer.Exit(NO)
 
@@ -564,12 +555,12 @@ def freeze(reason: Reason, cluster: SomeCluster = None, all: Everything = False,
     """Stop forward steps at once. Needs nobody's approval, and works without the console too."""
     scope = _scope(cluster, all)
     try:
-        said = _client().post("/api/v1/freeze", {"cluster": cluster, "all": all, "reason": reason})
+        said = open_client().post("/api/v1/freeze", {"cluster": cluster, "all": all, "reason": reason})
     except Stopped as stopped:
         if stopped.code in THEIR_MISTAKE:
             raise
         said = _freeze_directly(scope, reason, stopped.text)
-    _done(as_json, said)
+    emit_said(as_json, said)
 
 
 def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
@@ -577,14 +568,14 @@ def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
     from schemas.events import Frozen
     from schemas.values import EVERY_CLUSTER
 
-    settings = _settings()
+    settings = load_settings()
     if scope != EVERY_CLUSTER:
-        _cluster(settings, scope)
-    _say(f"{why}; writing the freeze to Kafka directly")
+        configured(settings, scope)
+    complain(f"{why}; writing the freeze to Kafka directly")
     by = f"{getpass.getuser()} (unverified)"
-    event = Frozen(cluster_id=scope, by=by, reason=_clean(reason)[:500] or NOT_SAID, via="stop")
+    event = Frozen(cluster_id=scope, by=by, reason=cleaned(reason)[:500] or NOT_SAID, via="stop")
     try:
-        _commands().publish_control(settings, event)
+        load_commands().publish_control(settings, event)
     except Exception as error:
         if _exit_code(error) != UNREACHED:
             raise
@@ -594,7 +585,7 @@ def _freeze_directly(scope: str, reason: str, why: str) -> dict[str, Any]:
         text += " say it again, and see `steward status`"
         raise Stopped(UNREACHED, text) from None
     return {
-        "text": f"FROZEN {'everything' if scope == EVERY_CLUSTER else scope} by {by}: {_clean(reason)}",
+        "text": f"FROZEN {'everything' if scope == EVERY_CLUSTER else scope} by {by}: {cleaned(reason)}",
         "via": "stop",
     }
 
@@ -604,7 +595,7 @@ def halt(reason: Reason, all: Everything = False, as_json: Json = False) -> None
     """Stop every write, undos included; what is owed is listed by `waiting`."""
     if not all:
         raise Stopped(WRONG_USE, "a halt stops everything: say --all, or freeze one cluster")
-    _done(as_json, _client().post("/api/v1/halt", {"all": True, "reason": reason}))
+    emit_said(as_json, open_client().post("/api/v1/halt", {"all": True, "reason": reason}))
 
 
 @app.command(epilog='Example: steward lift prod-eu-7 --reason "deploy is over"')
@@ -622,14 +613,14 @@ def lift(
     body = {"cluster": cluster, "all": all, "reason": reason}
     if input and reason == NOT_SAID:
         raise Stopped(WRONG_USE, "--input wants --reason: whoever reads the audit will ask why it could be lifted")
-    _done(as_json, _client().post("/api/v1/lift", {**body, "input": input} if input else body))
+    emit_said(as_json, open_client().post("/api/v1/lift", {**body, "input": input} if input else body))
 
 
 @policy_app.command("diff", epilog="Example: steward policy diff")
 def policy_diff(as_json: Json = False) -> None:
     r"""What adopting \[policy] of this configuration would change. Exit 1 if anything."""
-    said = _client().post("/api/v1/policy/diff", {"policy": _draft()})
-    _print(as_json, said, _diff(said))
+    said = open_client().post("/api/v1/policy/diff", {"policy": _draft()})
+    emit(as_json, said, _diff(said))
     if said["changes"] or not said["version"]:
         raise typer.Exit(NO)
 
@@ -641,7 +632,7 @@ def policy_apply(
     as_json: Json = False,
 ) -> None:
     r"""Adopt \[policy] of this configuration: from then on it is in force."""
-    client, draft = _client(), _draft()
+    client, draft = open_client(), _draft()
     said = client.post("/api/v1/policy/diff", {"policy": draft})
     if not as_json:
         print(_diff(said))
@@ -651,11 +642,11 @@ def policy_apply(
         if not typer.confirm("Adopt it?"):
             raise Stopped(NO, "not adopted")
     body = {"policy": draft, "after_version": said["version"], "reason": reason}
-    _done(as_json, client.post("/api/v1/policy", body))
+    emit_said(as_json, client.post("/api/v1/policy", body))
 
 
 def _draft() -> dict[str, Any]:
-    return _settings().policy.model_dump(mode="json", exclude={"version"})
+    return load_settings().policy.model_dump(mode="json", exclude={"version"})
 
 
 def _diff(said: dict[str, Any]) -> str:
@@ -678,8 +669,8 @@ def actions_list(as_json: Json = False) -> None:
     kinds = [*CATALOGUE.values(), *FORBIDDEN.values()]
     rows = [[k.name, k.version, k.risk, k.undo.value, (k.__doc__ or "").split("\n")[0]] for k in kinds]
     keys = ["name", "version", "risk", "undo", "what"]
-    table = _table(["action", "version", "risk", "undo", "what it does"], rows)
-    _print(as_json, {"actions": [dict(zip(keys, row, strict=True)) for row in rows]}, table)
+    table = as_table(["action", "version", "risk", "undo", "what it does"], rows)
+    emit(as_json, {"actions": [dict(zip(keys, row, strict=True)) for row in rows]}, table)
 
 
 @actions_app.command("show", epilog="Example: steward actions show evict_store_leaders")
@@ -704,17 +695,17 @@ def actions_show(name: Annotated[str, typer.Argument(metavar="TYPE")], as_json: 
         "forbidden": kind.why_not() if issubclass(kind, Forbidden) else "",
         "text": describe(kind),
     }
-    _print(as_json, data, describe(kind))
+    emit(as_json, data, describe(kind))
 
 
 @app.command(epilog="Example: steward leftovers prod-eu-7")
 def leftovers(cluster: OneCluster, as_json: Json = False) -> None:
     """What of ours is still on a cluster. Needs only PD. Exit 1 if there is something."""
-    settings = _settings()
-    _cluster(settings, cluster)
-    found = [str(x) for x in _commands().leftovers(settings, cluster)]
-    _print(
-        as_json, {"cluster": cluster, "leftovers": found}, "\n".join(map(_clean, found)) or "nothing of ours is there"
+    settings = load_settings()
+    configured(settings, cluster)
+    found = [str(x) for x in load_commands().leftovers(settings, cluster)]
+    emit(
+        as_json, {"cluster": cluster, "leftovers": found}, "\n".join(map(cleaned, found)) or "nothing of ours is there"
     )
     if found:
         raise typer.Exit(NO)
@@ -722,262 +713,10 @@ def leftovers(cluster: OneCluster, as_json: Json = False) -> None:
 
 # -- audit ------------------------------------------------------------------------------------------------------------
 
-
-@audit_app.command("query", epilog="Example: steward audit query owed-undos --param cluster=prod-eu-7")
-def audit_query(
-    name: SomeQuestion = None,
-    param: Params = None,
-    listed: Annotated[bool, typer.Option("--list", help="Every question, and what it is for.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180) for spreadsheets.")] = False,
-    direct: Direct = False,
-    as_json: Json = False,
-) -> None:
-    """Ask a named question of the record. Without a name: which there are. Exit 1 if a check finds rows."""
-    if name is None or listed:
-        return _questions(as_json)
-    if as_csv and as_json:
-        raise Stopped(WRONG_USE, "--csv or --json: it can't be both")
-    params = _params(param)
-    if direct:
-        said = _commands().ask_audit(_settings(), name, params)
-    else:
-        said = _client().post("/api/v1/audit/query", {"name": name, "params": params})
-    if as_csv:
-        from console.spreadsheet import csv_text
-
-        print(csv_text(said["columns"], said["rows"]), end="")
-    else:
-        wide = sys.stdout.isatty() and len(said["columns"]) > COLUMNS_MAX
-        shown = _records if wide else _table
-        _print(as_json, said, shown(said["columns"], said["rows"], "no rows"))
-    if not said.get("ok", True):
-        raise typer.Exit(NO)
-
-
-@audit_app.command("sql", epilog="Example: steward audit sql owed-undos --param cluster=prod-eu-7 > owed-undos.sql")
-def audit_sql(name: SomeQuestion = None, param: Params = None, as_json: Json = False) -> None:
-    """Print a named question as SQL for ClickHouse's own client, with its parameters. Without a name: which there are.
-
-    Nothing is connected to: run it as any user who may read the table."""
-    from infra.clickhouse.questions import QuestionRefused, question, script
-
-    if name is None:
-        return _questions(as_json)
-    try:
-        asked = question(name)
-        text = script(asked, _params(param))
-    except QuestionRefused as refused:
-        raise Stopped(WRONG_USE, str(refused)) from None
-    _print(as_json, {"name": name, "sql": asked.sql, "script": text}, text)
-
-
-def _questions(as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from infra.clickhouse.questions import questions
-
-    rows = [
-        [
-            q.name,
-            ", ".join(p.name if p.default is None else f"[{p.name}]" for p in q.params),
-            "must be none" if q.must_be_empty else "",
-            q.purpose,
-        ]
-        for q in questions().values()
-    ]
-    said = [{k: v for k, v in asdict(q).items() if k != "sql"} for q in questions().values()]
-    _print(as_json, {"questions": said}, _table(["question", "parameters", "rows", "what it answers"], rows))
-
-
-def _params(given: list[str] | None) -> dict[str, str]:
-    params = {}
-    for pair in given or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise Stopped(WRONG_USE, f"--param: expected K=V, found {_clean(pair)!r}")
-        if key in params:
-            raise Stopped(WRONG_USE, f"--param: {_clean(key)!r} is given twice")
-        params[key] = value
-    return params
-
-
-@audit_app.command("export", epilog="Example: steward audit export prod-eu-7 --since 2027-01-01 -o audit.jsonl")
-def audit_export(
-    cluster: SomeCluster = None,
-    since: Annotated[str, typer.Option(help="Appended then or later, in UTC: 2027-01-31, or with its hour.")] = "",
-    until: Annotated[str, typer.Option(help="Appended before then.")] = "",
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")] = None,
-    direct: Direct = False,
-    as_json: Json = False,
-) -> None:
-    """Write the record as JSON lines: the bytes of every event in base64, with its place in the chain.
-
-    The last line has the counts. An export without it is cut off: then FILE is not made, and the exit code is 3."""
-    if direct:
-        lines = _commands().export_audit(_settings(), cluster or "", since, until)
-    else:
-        lines = _client().lines("/api/v1/audit/export", cluster=cluster or "", since=since, until=until)
-    if output is None:
-        _whole(_copied(lines, sys.stdout.buffer))
-        return
-    part = output.with_name(output.name + ".part")
-    try:
-        with part.open("wb") as file:
-            end = _whole(_copied(lines, file))
-        part.replace(output)
-    except OSError as error:
-        raise Stopped(WRONG_USE, f"--output: can't write {output}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
-    _print(as_json, {"file": str(output), **end}, f"{end['records']} records, sha256 {end['sha256']}: {output}")
-
-
-def _copied(lines: Iterator[bytes], to: IO[bytes]) -> bytes:
-    """All lines; returns the last."""
-    last = b""
-    for last in lines:
-        to.write(last)
-    to.flush()
-    return last
-
-
-def _whole(last: bytes) -> dict[str, Any]:
-    """What the last line of an export says. Raises Stopped where it is none."""
-    if not (last.startswith(b'{"end":') and last.endswith(b"\n")):
-        raise Stopped(UNREACHED, "the export was cut off: its last line is missing")
-    end: dict[str, Any] = json.loads(last)["end"]
-    return end
-
-
-@audit_app.command("dashboard", epilog="Example: steward audit dashboard > steward-audit.json")
-def audit_dashboard(as_json: Json = False) -> None:
-    """Print a Grafana dashboard over the named questions, to import. Its data source is Grafana's ClickHouse plugin."""
-    from infra.clickhouse.dashboard import FILE
-
-    print(FILE.read_text(), end="")
-
-
-@audit_app.command("migrate", epilog="Example: steward audit migrate")
-def audit_migrate(as_json: Json = False) -> None:
-    """Make the audit's table, or bring it up to this build. Wants a user that may create tables."""
-    applied = _commands().migrate_audit(_settings())
-    _print(as_json, {"applied": applied}, "\n".join(applied) or "nothing to do: the table is this build's")
-
-
-@audit_app.command("render", epilog="Example: steward audit render --sharded --cluster prod > audit.sql")
-def audit_render(
-    replicated: Annotated[bool, typer.Option("--replicated", help="Tables that are kept by several servers.")] = False,
-    sharded: Annotated[
-        bool, typer.Option("--sharded", help="Spread by topic and partition; implies --replicated.")
-    ] = False,
-    cluster: Annotated[
-        str, typer.Option(metavar="NAME", help="Of remote_servers: each statement runs on all of it.")
-    ] = "",
-    database: Annotated[str, typer.Option(metavar="NAME", help="Where the tables are made.")] = "steward",
-    as_json: Json = False,
-) -> None:
-    """Print the audit's tables as SQL, for those who make them by hand. Nothing is connected to.
-
-    With none of the options: what `audit migrate` runs on one server."""
-    from infra.clickhouse.migrations import migrations
-    from infra.clickhouse.render import CantRender, Variant, as_text, rendered
-
-    try:
-        statements = rendered(migrations(), Variant(database, replicated, sharded, cluster))
-    except CantRender as error:
-        raise Stopped(WRONG_USE, f"--{error}") from None
-    _print(as_json, {"statements": statements}, as_text(statements))
-
-
-class From(StrEnum):
-    clickhouse = "clickhouse"
-    kafka = "kafka"
-    both = "both"
-
-
-@audit_app.command(
-    "verify",
-    epilog="Example: steward audit verify prod-eu-7    or: steward audit verify --from both",
-)
-def audit_verify(
-    cluster: SomeCluster = None,
-    source: Annotated[
-        From, typer.Option("--from", help="What is judged; both: each, and that they hold the same.")
-    ] = From.clickhouse,
-    direct: Direct = False,
-    checkpoints: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoints", help="A directory of them, e.g. your own copy; implies --direct.", show_default=False
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Recompute every chain from the bytes; the first break of each is named. Exit 1 if there is one."""
-    if direct or checkpoints is not None:
-        try:
-            said = _commands().verify_audit(_settings(), cluster, source.value, checkpoints)
-        except OSError as error:
-            raise Stopped(
-                UNREACHED, f"checkpoints: {error.filename or checkpoints}: {error.strerror or error}"
-            ) from None
-    else:
-        asked = {"cluster": cluster or "", "source": source.value}
-        said = _client().post("/api/v1/audit/verify", asked, within_s=VERIFIED_WITHIN_S)
-    _print(as_json, said, said["text"])
-    if not said["ok"]:
-        raise typer.Exit(NO)
-
-
-@app.command(epilog="Example: steward replay INC-c88a7a65")
-def replay(
-    incident: Annotated[str, typer.Argument(metavar="INCIDENT", help="As `steward incidents --all` shows it.")],
-    source: Annotated[
-        str, typer.Option("--from", help="clickhouse or kafka. Default: ClickHouse, where there is one.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """Decide a past incident again from the record: every decision has to come out the same. Exit 1 if one does not.
-
-    What came from outside is taken as recorded, and counted. Exit 2 for an incident that nobody knows."""
-    try:
-        said = _client().post("/api/v1/replay", {"incident": incident, "source": source}, REPLAY_WITHIN_S)
-    except Stopped as stopped:
-        if stopped.code == "unknown_incident":
-            raise Stopped(WRONG_USE, stopped.text, stopped.code) from None
-        raise
-    _print(as_json, said, said["text"])
-    if not said["ok"]:
-        raise typer.Exit(NO)
+app.command(epilog="Example: steward replay INC-c88a7a65")(replay)
 
 
 # -- small things -----------------------------------------------------------------------------------------------------
-
-
-def _settings() -> Settings:
-    from infra.settings import load
-
-    return load(_given.config)
-
-
-def _commands() -> Any:
-    from bootstrap import commands
-
-    return commands
-
-
-def _client() -> Client:
-    """The console: $STEWARD_CONSOLE, else where the configuration says that it listens."""
-    url = os.environ.get("STEWARD_CONSOLE") or _settings().console.address()
-    return Client(url, token_from(_given.token_file))
-
-
-def _cluster(settings: Settings, name: str) -> Any:
-    found = settings.clusters.get(name)
-    if found is None:
-        there = ", ".join(sorted(settings.clusters)) or "none"
-        raise Stopped(WRONG_USE, f"no cluster {_clean(name)!r}; configured are: {there}")
-    return found
 
 
 def _scope(cluster: str | None, everything: bool) -> str:
@@ -1003,67 +742,6 @@ def _exit_code(error: Exception) -> int | None:
     if refusal is not None and isinstance(error, refusal):
         return {"wrong_use": WRONG_USE, "invalid": WRONG_USE, "unavailable": UNREACHED}.get(error.kind, NO)
     return None
-
-
-def _print(as_json: bool, data: Any, text: str) -> None:
-    print(json.dumps(data, ensure_ascii=False, indent=2) if as_json else text)
-
-
-def _done(as_json: bool, said: dict[str, Any]) -> None:
-    _print(as_json, said, said["text"])
-
-
-def _say(text: str) -> None:
-    """On stderr; as a line of the log where this process keeps one, so that whoever collects it can parse them all."""
-    structlog = sys.modules.get("structlog")
-    if structlog is not None and structlog.is_configured():
-        structlog.get_logger().error("stopped", reason=text)
-    else:
-        print(text, file=sys.stderr)
-
-
-def _clean(text: str) -> str:
-    from schemas.text import clean
-
-    return clean(text)
-
-
-def _moment(at_ms: int) -> str:
-    from schemas.text import moment
-
-    return moment(at_ms)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> str:
-    """Columns that fit the terminal; whole lines where nobody looks at one. No markup: the text is of others."""
-    if not rows:
-        return empty
-    cells = [[_clean(str(cell)) or "-" for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        return "\n".join("\t".join(row) for row in [list(columns), *cells])
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip("\n")
-
-
-def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> str:
-    """Row under row, a line a column, for what is too wide for a table."""
-    width = max(map(len, columns))
-    shown = []
-    for n, row in enumerate(rows, 1):
-        lines = [f"{name:<{width}}  {_clean(str(cell)) or '-'}" for name, cell in zip(columns, row, strict=True)]
-        shown.append("\n".join([f"-- {n} of {len(rows)}", *lines]))
-    return "\n".join(shown) or empty
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from schemas.values import ClusterId
 
 PREFIX = "STEWARD_"
 DEFAULT_FILE = "steward.toml"
-_OF_THE_CLIENT = {"STEWARD_CONFIG", "STEWARD_TOKEN", "STEWARD_CONSOLE"}  # read by console/cli.py
+_OF_THE_CLIENT = {"STEWARD_CONFIG", "STEWARD_TOKEN", "STEWARD_CONSOLE"}  # read by console/terminal.py
 
 
 # -- what is wrong --------------------------------------------------------------------------------------------------

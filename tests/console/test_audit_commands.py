@@ -13,9 +13,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from console.cli import COLUMNS_MAX, _records, app
+from console.audit_commands import COLUMNS_MAX
+from console.cli import app
 from console.desk import Refusal
 from console.spreadsheet import csv_text
+from console.terminal import as_records
 from console.web import app as web
 from infra.clickhouse.dashboard import FILE
 from infra.clickhouse.questions import QuestionRefused, bind, question, questions
@@ -99,10 +101,10 @@ def test_without_a_name_every_question_is_listed_and_nobody_is_asked(
 
 
 def test_what_is_too_wide_for_a_table_is_shown_row_under_row() -> None:
-    assert _records(["said_at", "by"], [["8:00", "anna\x1b[2J"], ["9:00", ""]]) == (
+    assert as_records(["said_at", "by"], [["8:00", "anna\x1b[2J"], ["9:00", ""]]) == (
         "-- 1 of 2\nsaid_at  8:00\nby       anna?[2J\n-- 2 of 2\nsaid_at  9:00\nby       -"
     )
-    assert _records(["a"], [], "no rows") == "no rows"
+    assert as_records(["a"], [], "no rows") == "no rows"
     assert len(question("who-approved").columns) > COLUMNS_MAX >= len(question("what-touched-store").columns)
 
 
