@@ -16,7 +16,7 @@ from actions.card import card, describe
 from actions.catalogue import BadParameters, parse
 from actions.drift import drifted
 from actions.preflight import objections
-from actions.set_store_weight import SetStoreWeight
+from actions.set_store_weight import SetStoreWeight, region_bytes
 from schemas.facts import Facts
 from schemas.policy import LimitsPolicy
 from schemas.values import Change, Reach
@@ -147,6 +147,22 @@ def test_a_share_of_leaders_that_nobody_counts_is_none_or_all() -> None:
     assert LEADER.reach(with_store(none, tombstone(9, leader_count=-1))).leaders_share == 0
     some = with_store(healthy(), tombstone(9, leader_count=-300))
     assert LEADER.reach(some).leaders_share == 1
+    one = LEADER.reach(with_store(every(leader_count=2), tombstone(9, leader_count=-20)))
+    assert (one.leaders, one.leaders_share) == (1, 1)
+
+
+def test_where_pd_counts_fewer_regions_than_a_store_holds_the_store_is_believed() -> None:
+    assert REGION.reach(healthy(regions_total=1)) == REGION.reach(healthy(regions_total=120))
+
+
+def test_weights_count_in_proportion_however_small_they_are() -> None:
+    small = SetStoreWeight(store_id=4, weight_of="leader", weight=0.2).reach(every(leader_weight=0.1))
+    assert small == SetStoreWeight(store_id=4, weight_of="leader", weight=2).reach(healthy())
+
+
+def test_one_replica_is_as_large_as_all_that_is_used() -> None:
+    one = {"region_count": 0}
+    assert region_bytes(with_stores({"region_count": 1}, one, one, one, one)) == 5 * 400
 
 
 numbers = st.integers(0, 10_000)
@@ -208,7 +224,9 @@ AGAINST: list[tuple[str, SetStoreWeight, Callable[[], Facts]]] = [
     ("takers_low_on_space", REGION, lambda: with_store(healthy(), store(5, available_bytes=199))),
     ("takers_low_on_space", REGION, lambda: with_store(healthy(), store(5, available_bytes=240))),  # no room for 14
     ("takers_low_on_space", REGION, lambda: with_store(healthy(), store(5, capacity_bytes=0, available_bytes=0))),
+    ("takers_low_on_space", REGION, lambda: every(capacity_bytes=0, available_bytes=0)),
     ("takers_low_on_space", REGION, lambda: healthy(low_space_ratio=nan)),
+    ("takers_slow", LEADER, lambda: with_stores(*([{"leader_count": 9}] * 4), {"leader_count": 9, "is_busy": True})),
 ]  # fmt: skip
 
 
@@ -244,6 +262,7 @@ def test_what_may_pass_is_waited_for(action: SetStoreWeight, facts: Facts, code:
         (REGION, with_store(healthy(), store(4, written_bytes_per_s=1e9))),  # replicas are written to wherever they are
         (REGION, with_store(healthy(), store(4, is_busy=True, available_bytes=1))),  # it gets less
         (REGION, with_store(healthy(), store(5, available_bytes=260))),
+        (REGION, every(region_count=9, available_bytes=550).model_copy(update={"low_space_ratio": 0.5})),  # 50 for one
         (REGION, with_store(healthy(), store(5, leader_weight=0.0))),
         (REGION, healthy(operators=(operator(7, "balance-region"),))),
         (LEADER, healthy(region_schedule_limit=0, paused_schedulers=("balance-region-scheduler",))),
@@ -309,6 +328,27 @@ def test_the_share_of_leaders_that_may_move_is_the_policys() -> None:
 )  # fmt: skip
 def test_an_objection_names_the_numbers(action: SetStoreWeight, facts: Facts, text: str) -> None:
     assert text in [o.text for o in objections(action, facts, LIMITS)]
+
+
+@pytest.mark.parametrize(
+    ("desc", "brief", "said"),
+    [("admin-x", "", "admin-x"), ("admin-x", "b" * 400, f"admin-x {'b' * 400}")],
+)
+def test_an_operator_is_told_in_one_line_that_ends(desc: str, brief: str, said: str) -> None:
+    one = operator(7, desc).model_copy(update={"brief": brief})
+    (found,) = objections(LEADER, healthy(operators=(one,)), LIMITS)
+    assert found.text == f"region 7 has an operator: {said}"[:300]
+
+
+def test_the_most_that_may_move_may_move() -> None:
+    """Of 600 replicas a tenth; and as much as a TiB, where each is as large as makes it so."""
+    tenth = SetStoreWeight(store_id=4, weight_of="region", weight=0.45)
+    assert tenth.reach(healthy()).regions == 60
+    assert codes(tenth, healthy()) == []
+    full = every(capacity_bytes=10**14, available_bytes=10**14 - 120 * 2**35)
+    some = SetStoreWeight(store_id=4, weight_of="region", weight=0.69)
+    assert some.reach(full).bytes_moved == 32 * 2**35 == 2**40
+    assert codes(some, full) == []
 
 
 def test_the_most_that_a_policy_allows_is_told_in_megabytes_too() -> None:

@@ -59,6 +59,7 @@ def found(facts: Facts, limits: Limits = LIMITS) -> list[Objection]:
     ("code", "wait_s", "facts"),
     [
         ("no_such_region", None, cluster(regions=())),
+        ("no_such_region", None, cluster(roomy(1, snapshots=16), regions=())),  # nobody is known to send anything
         ("target_is_tiflash", None, cluster(roomy(4, labels={"engine": "tiflash"}))),
         ("target_slow", None, cluster(roomy(4, slow_score=80))),
         ("target_slow", None, cluster(roomy(4, is_busy=True))),

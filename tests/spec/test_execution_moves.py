@@ -619,6 +619,27 @@ def test_what_is_over_is_not_paused_anew() -> None:
     assert isinstance(moved(run).events[0], e.ChangeUndone)
 
 
+@pytest.mark.parametrize(
+    ("shown", "again"),
+    [({"paused": 1.0}, True), ({"paused": 0.0}, False), ({"paused": 1.0, "down_peers": 1.0}, False)],
+    ids=["succeeded", "no better", "worse"],
+)
+def test_what_has_not_helped_or_made_it_worse_is_not_paused_anew(shown: dict[str, float], again: bool) -> None:
+    run = after_the(1, e.StepTaken, "pause")
+    assert run.claim is not None
+    assert run.claim.before is not None
+    figures = {**run.claim.before.figures, "done": 1.0, **shown}
+    for n in range(3):
+        run.hears(e.Sampled(**ABOUT, attempt=1, sample=Sample(at_ms=run.now_ms + n, figures=figures)))
+    made_ms = run.claim.steps[0].taken_at_ms
+    run.present, run.led_since_ms = False, made_ms + 1
+    looked(run, made_ms + 1)
+    move = moved(run)
+    assert isinstance(move, Send) == again
+    if not again:
+        assert isinstance(move.events[0], e.ChangeUndone)
+
+
 def test_a_look_from_before_it_was_paused_anew_does_not_say_that_there_is_nothing_to_take_back() -> None:
     run = after_the(1, e.StepTaken, "pause")
     assert run.claim is not None
