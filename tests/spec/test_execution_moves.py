@@ -467,6 +467,8 @@ def test_a_late_effect_that_can_not_be_told_is_unknown_after_two_minutes_more() 
     looked(run, last_ms + 1)
     probed, concluded = moved(run).events
     assert (probed.step, probed.finding) == (1, "cant_tell")
+    told = "PD answers, but it can't be told whether transfer_leader was applied (cant_tell)"
+    assert (probed.text, concluded.text) == (told, told)
     assert (concluded.outcome, concluded.code, [c.do for c in concluded.owed]) == (
         "unknown",
         "cant_tell",
@@ -726,6 +728,42 @@ def took(step: int, change: int, answer: Any, kind: Any = "do") -> tuple[e.StepI
     assert call is not None
     intended = e.StepIntended(**ABOUT, attempt=1, step=step, change=change, kind=kind, call=call, window_s=15)
     return intended, e.StepTaken(**ABOUT, attempt=1, step=step, answer=answer)
+
+
+def lost_by_pd(changes: tuple[Change, ...], *taken: tuple[int, str]) -> Any:
+    """What is done where PD's new leader knows of no pause, after these calls were accepted."""
+    one = claimed(ACTIONS["pause"][0], healthy(), "on")
+    figures = {"down_peers": 0.0, "stores_up": 5.0}
+    events: list[e.Event] = [
+        e.Looked(**ABOUT, attempt=1, facts=healthy(), before=Sample(at_ms=NOW, figures=figures)),
+    ]
+    for step, (change, kind) in enumerate(taken, 1):
+        call = changes[change].do if kind == "do" else changes[change].undo
+        said: dict[str, Any] = {"step": step, "change": change, "kind": kind, "call": call}
+        events += [
+            e.StepIntended(**ABOUT, attempt=1, **said, window_s=15),
+            e.StepTaken(**ABOUT, attempt=1, step=step, answer="accepted"),
+        ]
+    claim = after(one.model_copy(update={"plan": one.plan.model_copy(update={"changes": changes})}), *events).claim
+    assert claim is not None
+    at_ms = claim.steps[-1].taken_at_ms + 1000
+    facts = healthy(taken_at_ms=at_ms, pd_leader_age_s=0.5)
+    return next_move(claim, Seen(controls=LIVE, facts=facts, looked_at_ms=at_ms, ended_ms=at_ms), at_ms, RULES)
+
+
+PAUSED = ACTIONS["pause"][0].plan(healthy())[0]
+
+
+@pytest.mark.parametrize("changes", [(PAUSED, TWO[0]), (TWO[0], PAUSED)], ids=["first", "last"])
+def test_of_two_changes_what_pd_has_lost_is_made_anew_at_once_wherever_it_stands(changes: tuple[Change, ...]) -> None:
+    move = lost_by_pd(changes, (0, "do"), (1, "do"))
+    assert isinstance(move, Send)
+    assert (move.intended.step, move.intended.kind, move.intended.call) == (3, "do", PAUSED.do)
+
+
+def test_what_has_been_taken_back_is_not_made_anew() -> None:
+    assert isinstance(lost_by_pd((PAUSED,), (0, "do")), Send)
+    assert not isinstance(lost_by_pd((PAUSED,), (0, "do"), (0, "undo")), Send)
 
 
 @pytest.mark.parametrize("seconds", [10, 50])
