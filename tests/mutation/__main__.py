@@ -180,7 +180,8 @@ class Answer:
 
 
 def load_all_but(module: str, tests: Sequence[str]) -> None:
-    """Import what the tests import, and forget what depends on the module."""
+    """Import what the tests import, and forget what depends on the module, or may: of what stands in no package, a
+    test's conftest for one, nobody knows."""
     importlib.import_module("tests.conftest")  # what it imports takes longer than most tests: once is enough
     for plugin in (
         *(f"_pytest.{name}" for name in default_plugins),
@@ -191,7 +192,9 @@ def load_all_but(module: str, tests: Sequence[str]) -> None:
     for name in sorted({test.split("::")[0] for test in tests}):
         importlib.import_module(name.removesuffix(".py").replace("/", "."))
     graph = grimp.build_graph(*PACKAGES, cache_dir=str(ROOT / ".cache/grimp"))
-    for name in {module, *graph.find_downstream_modules(module)}:
+    ours = {n for n, m in sys.modules.items() if Path(getattr(m, "__file__", None) or "/").is_relative_to(ROOT)}
+    unknown = {n for n in ours - graph.modules if ".venv" not in Path(sys.modules[n].__file__ or "").parts}
+    for name in {module, *graph.find_downstream_modules(module), *unknown} - {__name__, "__main__"}:
         sys.modules.pop(name, None)
         parent, _, own = name.rpartition(".")
         if parent in sys.modules and hasattr(sys.modules[parent], own):
