@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actions import calls
+from actions.pause_scheduler import PauseScheduler
 from actions.transfer_region_leader import TransferRegionLeader
 from executors.changes import Claim
 from executors.protocol import Ask, Look, Rest, Say, Seen, Send, next_move
@@ -376,7 +377,10 @@ def test_what_can_not_be_told_is_unknown_after_two_minutes_and_not_a_moment_earl
     looked(run, last_ms)
     assert moved(run) == Rest(last_ms + 2000)
     looked(run, last_ms + 1)
-    assert isinstance(moved(run).events[1], e.Concluded)
+    probed, concluded = moved(run).events
+    assert isinstance(concluded, e.Concluded)
+    told = "PD answers, but it can't be told whether remove_tombstones was applied (cant_tell)"
+    assert (probed.text, concluded.text) == (told, told)
 
 
 def test_while_pd_is_at_work_it_is_said_every_quarter_of_a_minute_how_far_it_is() -> None:
@@ -754,7 +758,14 @@ def lost_by_pd(changes: tuple[Change, ...], *taken: tuple[int, str]) -> Any:
 PAUSED = ACTIONS["pause"][0].plan(healthy())[0]
 
 
-@pytest.mark.parametrize("changes", [(PAUSED, TWO[0]), (TWO[0], PAUSED)], ids=["first", "last"])
+ANOTHER = PauseScheduler(scheduler="balance-leader-scheduler", keep_s=60).plan(healthy())[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [(PAUSED, TWO[0]), (TWO[0], PAUSED), (ANOTHER, PAUSED)],
+    ids=["first", "last", "behind one that is not lost"],
+)
 def test_of_two_changes_what_pd_has_lost_is_made_anew_at_once_wherever_it_stands(changes: tuple[Change, ...]) -> None:
     move = lost_by_pd(changes, (0, "do"), (1, "do"))
     assert isinstance(move, Send)
@@ -833,6 +844,26 @@ def test_samples_that_got_worse_bring_the_undo_at_once_although_it_would_be_kept
     move = next_move(claim, seeing(NOW + 10_000), NOW + 10_000, RULES)
     assert isinstance(move, Send)
     assert move.intended.kind == "undo"
+
+
+def test_what_did_not_help_is_not_looked_at_once_more_when_pd_goes_on_by_itself() -> None:
+    held = TransferRegionLeader(region_id=180, to_store_id=2, hold_s=60)
+    one, figures = claimed(held, healthy(), "on"), held.figures(healthy())
+    events: list[e.Event] = [e.Looked(**ABOUT, attempt=1, facts=healthy(), before=Sample(at_ms=NOW, figures=figures))]
+    for step, change in enumerate(one.plan.changes, 1):
+        said: dict[str, Any] = {"step": step, "change": step - 1, "kind": "do", "call": change.do, "window_s": 15}
+        events += [
+            e.StepIntended(**ABOUT, attempt=1, **said),
+            e.StepTaken(**ABOUT, attempt=1, step=step, answer="accepted"),
+        ]
+    samples = [Sample(at_ms=NOW + n, figures=figures | {"leads": 0.0, "done": 1.0}) for n in range(3)]
+    events += [e.Sampled(**ABOUT, attempt=1, sample=sample) for sample in samples]
+    events += [e.ChangeUndone(**ABOUT, attempt=1, change=number, settled=True) for number in (1, 0)]
+    claim = after(one, *events).claim
+    assert claim is not None
+    (concluded,) = next_move(claim, Seen(controls=LIVE), NOW + 700_000, RULES).events  # type: ignore[union-attr]
+    assert isinstance(concluded, e.Concluded)
+    assert (concluded.outcome, concluded.code) == ("no_better", "no_better")
 
 
 def test_all_is_taken_back_before_any_of_it_is_watched() -> None:
