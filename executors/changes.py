@@ -71,6 +71,10 @@ class Claim:
         """The newest step of this kind for this change."""
         return next((s for s in reversed(self.steps) if s.change == change and s.kind == kind), None)
 
+    def undos(self, change: int) -> tuple[Step, ...]:
+        """The steps that were to take this change back."""
+        return tuple(s for s in self.steps if s.change == change and s.kind == "undo")
+
     def unknown_step(self) -> Step | None:
         """The step whose fate has to be found out before anything else."""
         return next((s for s in self.steps if s.is_unknown()), None)

@@ -155,10 +155,15 @@ class Execute:
         began_ms = lane.now_ms()
         try:
             facts = await self.reader.facts(lane.cluster_id, action.look())
-        except NoFacts as error:
+        except Exception as error:  # a defect of the reader is no reason to keep an undo back either
+            missing = (
+                error
+                if isinstance(error, NoFacts)
+                else NoFacts("facts_failed", f"PD gives no facts: {type(error).__name__}")
+            )
             since = seen.no_facts_since_ms if seen.no_facts else lane.now_ms()
             await lane.sleep_until(lane.now_ms() + pause_ms)
-            return replace(seen, looked_at_ms=began_ms, no_facts=(error.code, error.text), no_facts_since_ms=since)
+            return replace(seen, looked_at_ms=began_ms, no_facts=(missing.code, missing.text), no_facts_since_ms=since)
         return replace(seen, looked_at_ms=began_ms, ended_ms=lane.now_ms(), facts=facts, no_facts=None)
 
     async def _send(self, lane: Lane[Cluster], intended: StepIntended) -> None:

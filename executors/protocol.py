@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from actions.action import Action, Limits, least_tier
 from actions.calls import CALLS
-from actions.catalogue import ForbiddenAction, parse
+from actions.catalogue import BadParameters, ForbiddenAction, UnknownAction, parse
 from actions.drift import drifted, exceeds
 from actions.preflight import not_now, objections
 from executors.changes import Claim, Step
@@ -35,10 +35,10 @@ from schemas.events import (
     StepTaken,
     TakenOver,
 )
-from schemas.facts import Facts
+from schemas.facts import Facts, kept_facts
 from schemas.policy import CLUSTER_TIER_DEAREST, LimitsPolicy, Policy
 from schemas.values import TIERS, Head, Objection, Sample
-from schemas.wire import digest_of
+from schemas.wire import TooLarge, body_of, digest_of
 
 ATTEMPTS_MAX = 3
 SAMPLES_MIN = 3
@@ -47,6 +47,7 @@ PROGRESS_S = 15  # while PD is still at work, it is said so often how far it is
 ANSWERED_KEPT = 1000
 BROKEN_LOOK_MS = 30_000
 PAUSE_S = 5  # before what had no effect, or was lost, is tried again; longer with every time
+LONG_HEAD = Head(event_id="x" * 500, at_ms=0)  # longer than any: what is as large with it can be written
 AFTER_RELEASE = "after_release"  # the figure that marks the last sample of a plan that held PD back
 
 
@@ -147,6 +148,8 @@ def unauthorised(
         action = parse(order.action, order.params)
     except ForbiddenAction as error:
         return "forbidden", str(error)
+    except (UnknownAction, BadParameters) as error:  # of a build that knows other actions than this one
+        return _code_of(error), str(error)
     rule = controls.policy.approval_rule(order.tier)
     if not {f"approval.{order.tier.lower()}={rule}", f"mode={order.mode}"} <= set(plan.policy_rules):
         return "wrong_tier", f"the plan was not judged as {order.tier} under the rule {rule} and mode {order.mode}"
@@ -178,6 +181,10 @@ def unauthorised(
         proposer=order.proposed_by,
         at_least=order.needed,
     )
+
+
+def _code_of(error: UnknownAction | BadParameters) -> str:
+    return "bad_parameters" if isinstance(error, BadParameters) else "unknown_action"
 
 
 # -- the fold -------------------------------------------------------------------------------------------------------
@@ -313,11 +320,15 @@ def next_move(
     """What to do next. Every path ends in Concluded, or waits visibly for a person to lift a halt or to mend PD.
 
     `action`: the claim's own, unless somebody answers in its place for looks whose facts are not on record (replay)."""
-    here = _Here(claim, seen, now_ms, rules, action or parse(claim.claimed.action, claim.claimed.params))
+    opened = _Open(claim, seen, now_ms, rules)
     if seen.controls.broken:  # what was done here is not known: the claim stays open, in sight, for a person
         return Rest(now_ms + BROKEN_LOOK_MS)
     if seen.resumed:
-        return here.take_over()
+        return opened.take_over()
+    try:
+        here = _Here(claim, seen, now_ms, rules, action or parse(claim.claimed.action, claim.claimed.params))
+    except (UnknownAction, BadParameters) as error:
+        return opened.give_up(error)
     if step := claim.unknown_step():
         return here.probe(step)
     if claim.before is None and not claim.has_effect():
@@ -335,19 +346,13 @@ def next_move(
 
 
 @dataclass(frozen=True)
-class _Here:
-    """One question to the protocol: the claim, what was seen, and the time.
-
-    All times are on the lane's own clock: of facts it is when their look was begun, never `taken_at_ms`, which is the
-    reader's."""
+class _Open:
+    """A claim that is open, of whatever action."""
 
     claim: Claim
     seen: Seen
     now_ms: int
     rules: Rules
-    action: Action
-
-    # where it begins, or begins again
 
     def take_over(self) -> Say | Rest:
         """Wait until the predecessor's last call can no longer be under way; on the own clock, from the own fence."""
@@ -356,8 +361,59 @@ class _Here:
             return Rest(until)
         return Say((TakenOver(**self._ids(), attempt=self.claim.attempt + 1, owner=self.rules.owner),))
 
+    def give_up(self, error: UnknownAction | BadParameters) -> Say:
+        """It was claimed by a build that knows other actions. What it may have done is handed to a person."""
+        outcome: Outcome = "unknown" if self.claim.may_have_effect() else "not_started"
+        text = f"this build of the executor can't go on with it: {error}"
+        return Say((self._concluded(outcome, _code_of(error), text),))
+
+    def _concluded(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Concluded:
+        owed = () if outcome != "unknown" else tuple(self.claim.changes()[c] for c in self._maybe_owed())
+        return Concluded(
+            **self._ids(),
+            incident_id=self.claim.claimed.incident_id,
+            attempt=self.claim.attempt,
+            outcome=outcome,
+            code=code,
+            text=text,
+            before=self.claim.before,
+            after=self.claim.samples[-1] if self.claim.samples else None,
+            samples=len(self.claim.samples),
+            errors=self.claim.errors,
+            owed=owed,
+            objections=objections,
+            facts=kept_facts(self.seen.facts),
+        )
+
+    def _maybe_owed(self) -> tuple[int, ...]:
+        """Of an UNKNOWN: every change that was intended and can't be shown to be absent."""
+        return tuple(
+            c
+            for c, change in enumerate(self.claim.changes())
+            if change.undo
+            and c not in self.claim.settled
+            and any(s.change == c and s.kind == "do" and not s.had_no_effect() for s in self.claim.steps)
+        )
+
+    def _ids(self) -> dict[str, str]:
+        return {"cluster_id": self.claim.claimed.cluster_id, "remediation_id": self.claim.claimed.remediation_id}
+
+
+@dataclass(frozen=True)
+class _Here(_Open):
+    """One question to the protocol: the claim, what was seen, and the time.
+
+    All times are on the lane's own clock: of facts it is when their look was begun, never `taken_at_ms`, which is the
+    reader's."""
+
+    action: Action
+
+    # where it begins, or begins again
+
     def look_again(self) -> Say | Look | Ask | Rest:
         """The same preflight and plan over fresh facts; anything else than what was approved is never re-planned."""
+        if self.claim.aborting is not None:  # a person's word needs no look to end what has not begun
+            return self._conclusion(None)
         facts = self._fresh()
         if stop := self._told_to_stop():
             return self.conclude("not_started", *stop)
@@ -380,7 +436,12 @@ class _Here:
             return self.conclude("not_started", "drifted", "; ".join(moved))
         if over := exceeds(plan.bounds, self.action.reach(facts)):
             return self.conclude("not_started", "bound_exceeded", "; ".join(over))
-        return Say((Looked(**self._ids(), attempt=self.claim.attempt, facts=facts, before=self._sample(facts)),))
+        looked = Looked(**self._ids(), attempt=self.claim.attempt, facts=facts, before=self._sample(facts))
+        try:
+            body_of(looked, LONG_HEAD)
+        except TooLarge as error:  # nothing is begun on facts that can't be put on record
+            return self.conclude("not_started", "pd_too_large", str(error))
+        return Say((looked,))
 
     def _on_record_first(self) -> Ask | Say | Look | Rest | None:
         """Where the policy asks for it, HIGH begins only when its claim, with who approved it, is in the audit."""
@@ -590,16 +651,18 @@ class _Here:
         refused = [s for s in self.claim.steps if s.kind == "undo" and s.change == index and s.answer == "refused"]
         if len(refused) >= ATTEMPTS_MAX:  # PD says no, and will go on saying it: a person's matter
             return Say((self._concluded("unknown", "undo_refused", f"PD refuses to take it back: {refused[-1].code}"),))
-        if last is not None and last.had_no_effect():
-            return self._undo_again(index, last)
         since = self.claim.gone.get(index)
-        is_first = last is None and since is None
+        is_first = since is None and not any(not s.had_no_effect() for s in self.claim.undos(index))
         facts = self._fresh_after(max(s.taken_at_ms for s in self.claim.steps if s.change == index))
-        if facts is None:  # the first undo does not wait for a PD that can't be read
-            return self._undo_again(index, None) if is_first and self.seen.no_facts else Look()
+        if facts is None:  # the first undo that gets there does not wait for a PD that can't be read
+            away = self.seen.no_facts and (last is None or not self._is_old(self.seen.looked_at_ms))
+            return self._undo_again(index, last) if is_first and away else Look()
         finding = self.action.probe(change.undo, facts)
         if is_first and not (finding == "applied" and self.action.is_seen(facts)):
-            return self._undo_again(index, None)  # else somebody has taken it back already, or set it otherwise
+            was_away = last is not None and last.answer == "never_sent" and self.now_ms <= self._told_by_ms(last)
+            if was_away and finding == "cant_tell":
+                return self._rest_then_look()  # it settles first: somebody may have set it otherwise meanwhile
+            return self._undo_again(index, last)  # else somebody has taken it back already, or set it otherwise
         if finding == "not_started":  # it is there again, or still
             anew = since is None or self._led_anew(index, since, facts)
             if anew:  # still there; or a new leader brought it back (tikv/pd#4707)
@@ -640,6 +703,10 @@ class _Here:
 
     def _led_since_ms(self, facts: Facts) -> int:
         return max(self.seen.looked_at_ms, self.seen.ended_ms) - int(facts.pd_leader_age_s * 1000)
+
+    def _told_by_ms(self, step: Step) -> int:
+        """Until when it is waited for a PD that can tell."""
+        return max(step.taken_at_ms, step.intended_at_ms) + int(self.rules.probe_for_s * 1000)
 
     def _undo_again(self, index: int, last: Step | None) -> Send | Rest:
         """At once the first time; then after a pause that grows to a minute."""
@@ -684,15 +751,15 @@ class _Here:
     def conclude(
         self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()
     ) -> Say | Look | Rest:
-        """The end; but where nothing seems to have happened, only after a late look has shown that nothing has."""
-        if outcome in ("not_started", "failed_without_effect") and (move := self._late_look()):
+        """The end; but where a change seems not to have happened, only after a late look has shown that it has not."""
+        if move := self._late_look():
             return move
         return Say((self._concluded(outcome, code, text, objections),))
 
     def _late_look(self) -> Say | Look | Rest | None:
         """A request that was given up, and whose effect a look did not find, may still sit in somebody's buffer."""
         for step in self.claim.steps:
-            if step.finding != "not_started" or step.undo is None:
+            if step.finding != "not_started" or step.undo is None or self.claim.done(step.change):
                 continue
             settled_ms = self._can_arrive_until(step) + self._limits().settling_s * 1000
             if self.now_ms <= settled_ms:
@@ -711,44 +778,13 @@ class _Here:
                 return self._told_or_unknown(step, finding, settled_ms, facts)
         return None
 
-    def _concluded(self, outcome: Outcome, code: str, text: str, objections: tuple[Objection, ...] = ()) -> Concluded:
-        owed = () if outcome != "unknown" else tuple(self.claim.changes()[c] for c in self._maybe_owed())
-        return Concluded(
-            **self._ids(),
-            incident_id=self.claim.claimed.incident_id,
-            attempt=self.claim.attempt,
-            outcome=outcome,
-            code=code,
-            text=text,
-            before=self.claim.before,
-            after=self.claim.samples[-1] if self.claim.samples else None,
-            samples=len(self.claim.samples),
-            errors=self.claim.errors,
-            owed=owed,
-            objections=objections,
-            facts=self.seen.facts,
-        )
-
     def aborting(self, code: str, text: str, worse: bool = False) -> ExecutionAborting:
         return ExecutionAborting(**self._ids(), attempt=self.claim.attempt, code=code, text=text, worse=worse)
 
     # small things
 
-    def _ids(self) -> dict[str, str]:
-        return {"cluster_id": self.claim.claimed.cluster_id, "remediation_id": self.claim.claimed.remediation_id}
-
     def _limits(self) -> LimitsPolicy:
         return self.seen.controls.policy.limits.of(self.rules.tier(self.claim.claimed.cluster_id))
-
-    def _maybe_owed(self) -> tuple[int, ...]:
-        """Of an UNKNOWN: every change that was intended and can't be shown to be absent."""
-        return tuple(
-            c
-            for c, change in enumerate(self.claim.changes())
-            if change.undo
-            and c not in self.claim.settled
-            and any(s.change == c and s.kind == "do" and not s.had_no_effect() for s in self.claim.steps)
-        )
 
     def _told_to_stop(self) -> tuple[str, str] | None:
         """What takes back what was done, or gives it up. Of controls that can't be read, what was heard last holds for

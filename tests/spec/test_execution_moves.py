@@ -823,11 +823,25 @@ def test_what_is_concluded_of_an_undo_that_is_refused_says_the_last_refusal_and_
 
 
 def test_what_could_not_be_taken_back_is_tried_again_every_minute_in_the_end() -> None:
-    away = [event for step in range(3, 16) for event in took(step, 1, "never_sent", "undo")]
-    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting(), *away)
+    unsent = [event for step in range(3, 16) for event in took(step, 1, "never_sent", "undo")]
+    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting(), *unsent)
     last_ms = claim.steps[-1].taken_at_ms
-    assert next_move(claim, Seen(controls=LIVE), last_ms + 59_999, RULES) == Rest(last_ms + 60_000)
-    assert isinstance(next_move(claim, Seen(controls=LIVE), last_ms + 60_000, RULES), Send)
+    away = Seen(controls=LIVE, no_facts=("pd_unreachable", "t"), looked_at_ms=last_ms + 59_000)
+    assert next_move(claim, away, last_ms + 59_999, RULES) == Rest(last_ms + 60_000)
+    assert isinstance(next_move(claim, away, last_ms + 60_000, RULES), Send)
+    for seen in (Seen(controls=LIVE), replace(away, looked_at_ms=last_ms + 53_999)):
+        assert next_move(claim, seen, last_ms + 60_000, RULES) == Look(), "it may be back, and show something else"
+
+
+@pytest.mark.parametrize(("answer", "waits"), [("never_sent", True), ("refused", False)])
+def test_a_pd_that_was_away_settles_before_what_was_not_sent_is_sent_again(answer: str, waits: bool) -> None:
+    """Of the second change PD can't tell: somebody may have set it otherwise. It is waited for two minutes."""
+    claim = of_two(*took(1, 0, "accepted"), *took(2, 1, "accepted"), aborting(), *took(3, 1, answer, "undo"))
+    until_ms = claim.steps[-1].taken_at_ms + 120_000
+    for at_ms, waited in ((until_ms, waits), (until_ms + 1, False)):
+        move = next_move(claim, seeing(at_ms), at_ms, RULES)
+        assert isinstance(move, Rest) == waited
+        assert isinstance(move, Send) != waited
 
 
 def aborting() -> e.ExecutionAborting:

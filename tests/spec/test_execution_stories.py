@@ -282,10 +282,10 @@ STORIES = {
             "60.056 StepTaken step=2 answer=refused",
             "65.057 StepIntended step=3 kind=undo call=remove_evict_leader",
             "65.058 StepTaken step=3 answer=refused",
-            "75.059 StepIntended step=4 kind=undo call=remove_evict_leader",
-            "75.060 StepTaken step=4 answer=refused",
+            "75.109 StepIntended step=4 kind=undo call=remove_evict_leader",
+            "75.110 StepTaken step=4 answer=refused",
             (
-                "75.061 Concluded outcome=unknown code=undo_refused text=PD"
+                "75.111 Concluded outcome=unknown code=undo_refused text=PD"
                 " before=@0.001 after=@4.104* samples=3 errors=3 owed=1"
             ),
         ),
@@ -299,11 +299,11 @@ STORIES = {
             "60.056 StepTaken step=2 answer=never_sent",
             "65.057 StepIntended step=3 kind=undo call=remove_evict_leader",
             "65.058 StepTaken step=3 answer=never_sent",
-            "75.059 StepIntended step=4 kind=undo call=remove_evict_leader",
-            "75.060 StepTaken step=4 answer=accepted",
-            "75.161 ChangeUndone settled=False pd_leader=pd-0 looked_at_ms=@75.110",
-            "85.161 ChangeUndone settled=True",
-            "85.162 Concluded outcome=succeeded code=succeeded text= before=@0.001 after=@4.104* samples=3 errors=2",
+            "75.109 StepIntended step=4 kind=undo call=remove_evict_leader",
+            "75.110 StepTaken step=4 answer=accepted",
+            "75.211 ChangeUndone settled=False pd_leader=pd-0 looked_at_ms=@75.160",
+            "85.211 ChangeUndone settled=True",
+            "85.212 Concluded outcome=succeeded code=succeeded text= before=@0.001 after=@4.104* samples=3 errors=2",
         ),
         sends=("well", "no answer", "no answer"),
     ),
