@@ -44,7 +44,7 @@ def _entities(value: Any) -> list[str]:
     """What a call, parameters or a snapshot of stores name: `store:4`, `region:180`. Nothing in what can't be read."""
     try:
         named = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if isinstance(named, list):  # a snapshot: the stores that will be forgotten
         named = {"store_ids": [s.get("id") for s in named if isinstance(s, dict)]}
