@@ -381,13 +381,15 @@ class _Reading:
             self.causes += 1
         elif found is not None:
             self._break("cause", c.cluster_id, by, c.seq, f"its input {place} is not what it was when it was answered")
+        elif _forgets(c.cited[0]) and not held and not c.recorded_ms:
+            self.inputs_expired += 1  # the log has let all of them go; the table lets none go
         elif c.cited_offset > held.last:
             if c.recorded_ms and self.recorded_ms - c.recorded_ms <= AHEAD_MS_MAX:
                 self.inputs_ahead += 1  # the sink reads topics side by side
             else:
                 text = f"its input {place} is not on record, where that topic ends at offset {held.last}"
                 self._break("cut", c.cluster_id, by, c.seq, text)
-        elif c.cited[0] in BY_NAME and not BY_NAME[c.cited[0]].keeps_all and c.cited_offset < held.first:
+        elif _forgets(c.cited[0]) and c.cited_offset < held.first:
             self.inputs_expired += 1
         else:
             self._break("missing", c.cluster_id, by, c.seq, f"its input {place} is not on record")
@@ -458,10 +460,10 @@ class _Reading:
         held = self.held.get((topic, partition), Held())
         for offset, mark in sorted(ends.items()):
             said = f"checkpoint n {mark.n} of {mark.when} has offset {offset}"
-            forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
+            forgets = _forgets(topic)
             if offset > held.last:
                 end = Raw(topic, partition, held.last, 0, None, None)
-                if not (forgets and held.last < 0):  # its owner may have let all of it go
+                if not (forgets and not held):  # its owner may have let all of it go
                     self._break("cut", "", end, 0, f"it ends at offset {held.last}; {said}")
             elif held.get(offset) is None and not (forgets and offset < held.first):
                 self._break("missing", "", Raw(topic, partition, offset, 0, None, None), 0, f"not on record; {said}")
@@ -486,6 +488,10 @@ class _Reading:
 
 def _broken(kind: Kind, cluster_id: str, raw: Raw, seq: int, text: str) -> Break:
     return Break(kind, cluster_id, raw.topic, raw.partition, raw.offset, seq, text)
+
+
+def _forgets(topic: str) -> bool:
+    return topic in BY_NAME and not BY_NAME[topic].keeps_all
 
 
 def _stands_well(topic: str, event: Event) -> bool:
@@ -554,8 +560,9 @@ def compare(a: Verdict, b: Verdict, *, live: bool = False) -> Verdict:
 def _difference(a: Verdict, b: Verdict, topic: str, partition: int, live: bool) -> tuple[Break | None, int]:
     """The first one, and how many records `a` has beyond the end of `b`."""
     left, right = a.held.get((topic, partition), Held()), b.held.get((topic, partition), Held())
-    forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
-    begin = max(left.first, right.first, 0) if forgets and left and right else 0
+    if _forgets(topic) and live and not left:
+        return None, 0  # the log has let all of them go
+    begin = max(left.first, right.first, 0) if _forgets(topic) and left and right else 0
     beyond = left.after(right.last) if live else 0
     found = left.differs(right, begin, right.last if live else max(left.last, right.last))
     if found is None:

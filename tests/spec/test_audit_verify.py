@@ -357,6 +357,22 @@ def test_an_answer_whose_input_is_not_there_yet_is_a_cut_once_the_sink_has_had_t
     assert first(verify(map(Kept, raws)), "remediations").kind == "cut"
 
 
+def test_alerts_of_which_the_log_has_let_all_go_break_nothing() -> None:
+    kept = the_main_story().kept()
+    table = verify(kept, source="clickhouse")
+    kafka = verify([Kept(k.raw) for k in kept if k.raw.topic != "alerts"], source="kafka")
+    assert kafka.ok
+    assert kafka.counts["inputs_expired"] == sum(k.raw.topic == "signals" for k in kept)
+    assert compare(kafka, table, live=True).ok
+
+
+def test_alerts_that_are_gone_from_the_table_are_a_cut() -> None:
+    """It keeps them for good, whatever the log lets go."""
+    kept = [k for k in the_main_story().kept() if k.raw.topic != "alerts"]
+    later = row_of(junk(the_main_story(), "tickets"), kept[0].raw.at_ms + 2 * AHEAD_MS_MAX)
+    assert first(verify([*kept, Kept(junk(the_main_story(), "tickets"), later)]), "signals").kind == "cut"
+
+
 def test_one_cluster_alone_can_be_judged() -> None:
     story = the_main_story()
     story.alerted("INC-9", "lab-3")
