@@ -22,8 +22,9 @@ from infra.clickhouse.questions import (
 )
 from infra.clickhouse.rows import row_of
 from infra.clickhouse.store import Store, open_store
-from infra.runners.books import Raw
+from infra.runners.books import Raw, fold_control
 from schemas import events as e
+from schemas.controls import Controls
 from schemas.values import Objection, SignedApproval
 from schemas.wire import decode
 from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, keep, plan_of, the_main_story
@@ -383,6 +384,34 @@ def test_policy_history(store: Store) -> None:
         (2, "ben", "calmer", 0, "{}"),
     ]
     assert (rows[0]["until"], rows[1]["until"]) == (rows[1]["adopted_at"], None)
+
+
+def two_at_once() -> Story:
+    """Version 2 twice, and version 1 again: the first 2 alone is in force, for schemas.controls.evolve too."""
+    story = the_main_story()
+    for by, version, mode in (("bob", 2, "observe"), ("eve", 2, "on"), ("eve", 1, "on")):
+        policy = json.dumps({"actions": {"evict_store_leaders": {"mode": mode}}})
+        story.says(
+            "controls", e.PolicyAdopted(cluster_id="*", by=by, reason="at once", version=version, policy_json=policy)
+        )
+    held = Controls()
+    for raw in story.records["controls", 0]:
+        held = fold_control(held, raw)
+    assert (held.policy.version, held.policy_by) == (2, "bob")
+    return story
+
+
+def test_a_policy_that_came_too_late_was_never_in_force(store: Store) -> None:
+    tell(store, two_at_once())
+    rows = answer(store, "policy-history")
+    assert values(rows, "version", "adopted_by") == [(1, "anna"), (2, "bob")]
+    assert (rows[0]["until"], rows[1]["until"]) == (rows[1]["adopted_at"], None)
+
+
+def test_a_policy_that_came_too_late_grants_nothing(store: Store) -> None:
+    tell(store, two_at_once())
+    asked = {"days": "0", "at": "2027-01-16", "granted": "evict_store_leaders/add_evict_leader"}
+    assert answer(store, "unused-grants", **asked) == []
 
 
 def test_what_the_model_said(store: Store) -> None:
