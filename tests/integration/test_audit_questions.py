@@ -25,7 +25,7 @@ from infra.clickhouse.store import Store, open_store
 from infra.runners.books import Raw, fold_control
 from schemas import events as e
 from schemas.controls import Controls
-from schemas.values import Objection, SignedApproval
+from schemas.values import Call, Change, Objection, SignedApproval
 from schemas.wire import decode
 from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, keep, plan_of, the_main_story
 from tests.servers import ClickhouseDatabase
@@ -342,6 +342,25 @@ def test_owed_undos(store: Store) -> None:
     assert (due - since).total_seconds() == 900
 
 
+@pytest.mark.parametrize("outcome", ["unknown", "succeeded"])
+def test_what_was_meant_to_stay_is_owed_once_a_person_has_it(store: Store, outcome: e.Outcome) -> None:
+    story = the_main_story()
+    do = Call(name="set_store_weight", args={"store_id": "4", "leader": "0"})
+    back = Call(name="set_store_weight", args={"store_id": "4", "leader": "1"})
+    story.step("R-9", 1, "do", do, undo=back, keep_s=0)
+    ended = e.Concluded(
+        cluster_id=CLUSTER, remediation_id="R-9", attempt=1, incident_id="INC-1", outcome=outcome, code="cant_undo",
+        text="", owed=(Change(do=do, undo=back, keep_s=0),) if outcome == "unknown" else (),
+    )  # fmt: skip
+    at = story.says("outcomes", ended)
+    tell(store, story)
+    rows = answer(store, "owed-undos", at="2027-01-16")
+    handed = [("R-9", 0, "set_store_weight", "handed to a person", True)]
+    assert values(rows, "remediation", "change", "call", "state", "late") == (handed if outcome == "unknown" else [])
+    due = datetime.fromtimestamp(decode(at.value).head.at_ms / 1000, UTC)
+    assert [r["due_at"] for r in rows] == [due] * len(rows)
+
+
 def test_owed_undos_of_a_claim_that_ended_without_them(store: Store) -> None:
     story = the_main_story()
     story.repaired("R-2", "INC-1", undone=False)
@@ -472,6 +491,15 @@ def test_lead_times(store: Store) -> None:
         "alert -> verified": 78.96,
     }
     assert answer(store, "lead-times", since="2027-02-01 00:00:00") == []
+
+
+def test_an_incident_with_two_remediations_was_opened_once(store: Store) -> None:
+    story = the_main_story()
+    story.repaired("R-2", "INC-1")
+    tell(store, story)
+    found = {r["stretch"]: r["n"] for r in answer(store, "lead-times")}
+    once = {"alert -> incident", "incident -> diagnosis"}
+    assert found == {stretch: 1 if stretch in once else 2 for stretch in found}
 
 
 def test_incident_story(store: Store) -> None:
