@@ -142,7 +142,11 @@ def row_of(raw: Raw, recorded_ms: int) -> Row:
     try:
         return row_of_event(raw, decode(raw.value), recorded_ms)
     except Unreadable as error:
-        return _row(raw, recorded_ms, _unreadable(raw, error))
+        return row_of_unreadable(raw, error, recorded_ms)
+
+
+def row_of_unreadable(raw: Raw, error: Unreadable, recorded_ms: int) -> Row:
+    return _row(raw, recorded_ms, _unreadable(raw, error))
 
 
 def row_of_event(raw: Raw, decoded: Decoded, recorded_ms: int) -> Row:

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from infra.clickhouse.checkpoints import Known, Mark
 from infra.clickhouse.closings import Fold, Ledger, Wrong
 from infra.clickhouse.held import Citation, Citations, Held, Partition
-from infra.clickhouse.rows import AT, COLUMNS, FOREIGN, ROW_VERSION, UNREADABLE, Row, row_of, row_of_event
+from infra.clickhouse.rows import AT, COLUMNS, FOREIGN, ROW_VERSION, UNREADABLE, Row, row_of, row_of_event, row_of_unreadable
 from infra.clickhouse.sink import Positions, RecordsLost, TopicReader
 from infra.clickhouse.store import Store
 from infra.publisher import Unreachable
@@ -179,6 +179,7 @@ class _Reading:
     records: int = 0
     repeated_rows: int = 0
     unreadable: int = 0
+    kept_as_unreadable: int = 0  # rows of an older build
     foreign: int = 0
     foreigners: list[Foreign] = field(default_factory=list)
     strays: dict[Chain, list[Link]] = field(default_factory=dict)  # as an owner that starts anew counts foreign records
@@ -305,7 +306,11 @@ class _Reading:
         if stored[AT["row_version"]] != ROW_VERSION:
             self.other_versions += 1
             return ""
-        expected = row_of_event(raw, decoded, 0) if decoded else row_of(raw, 0)
+        if decoded and stored[AT["kind"]] == UNREADABLE:
+            self.kept_as_unreadable += 1
+            expected, decoded = _as_unreadable(stored, raw, decoded), None
+        else:
+            expected = row_of_event(raw, decoded, 0) if decoded else row_of(raw, 0)
         if stored[AT["hash"]] != expected[AT["hash"]]:
             return "its bytes are not those that were recorded: the hash kept beside them is another one"
         wrong = [
@@ -424,6 +429,7 @@ class _Reading:
             "chains": len(self.chains),
             "causes": self.causes,
             "unreadable": self.unreadable,
+            "kept_as_unreadable": self.kept_as_unreadable,
             "foreign": self.foreign,
             "repeated_rows": self.repeated_rows,
             "inputs_ahead": self.inputs_ahead,
@@ -441,6 +447,11 @@ class _Reading:
     def _not_judged(self, tails_known: bool) -> Iterator[str]:
         if self.cluster is not None:
             yield "not judged: what is said of a whole partition; it takes every cluster"
+        if self.kept_as_unreadable:
+            yield (
+                f"kept as unreadable by an older build: {self.kept_as_unreadable} rows; their bytes are judged, their "
+                "columns say nothing, and questions don't find them"
+            )
         if not (self.known.where or tails_known):
             yield "not judged: whether tails were cut off; there are no checkpoints"
 
@@ -488,6 +499,13 @@ class _Reading:
 
 def _broken(kind: Kind, cluster_id: str, raw: Raw, seq: int, text: str) -> Break:
     return Break(kind, cluster_id, raw.topic, raw.partition, raw.offset, seq, text)
+
+
+def _as_unreadable(stored: Row, raw: Raw, decoded: Decoded) -> Row:
+    """The row that an older audit made of an event which it could not read yet: it can't be told why, and all else can."""
+    key = decoded.event.cluster_id.encode() if raw.topic in OWNED else raw.key
+    said = Unreadable(stored[AT["reason_code"]], stored[AT["text"]])
+    return row_of_unreadable(Raw(raw.topic, raw.partition, raw.offset, raw.at_ms, key, raw.value), said, 0)
 
 
 def _forgets(topic: str) -> bool:
