@@ -20,15 +20,21 @@ from infra.clickhouse.questions import (
     questions,
     script,
 )
-from infra.clickhouse.rows import row_of
+from infra.clickhouse.rows import row_of, row_of_unreadable
 from infra.clickhouse.store import Store, open_store
-from infra.runners.books import Raw, fold_control
+from infra.clickhouse.verify import verify
+from infra.runners.books import Books, Raw, fold_control
 from schemas import events as e
 from schemas.controls import Controls
+from schemas.topics import partition_of
 from schemas.values import Call, Change, Objection, SignedApproval
 from schemas.wire import decode
-from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, keep, plan_of, the_main_story
+from streams.pipeline import OWNED
+from tests.integration.audit_fixtures import CLUSTER, PARTITIONS, START_MS, Story, keep, plan_of, the_main_story
 from tests.servers import ClickhouseDatabase
+from tests.spec.test_audit_verify import Folding, junk, noted
+
+JUNK = "topic = 'incidents' AND startsWith(raw, 'junk')"
 
 
 @pytest.fixture
@@ -530,3 +536,50 @@ def test_chain_breaks(store: Store, clickhouse: ClickhouseDatabase) -> None:
     client.command(f"ALTER TABLE events UPDATE raw = concat(raw, 'x') WHERE {second}")
     rows = answer(store, "chain-breaks", cluster=CLUSTER)
     assert values(rows, "seq", "why") == [(2, "its bytes are not those that were hashed"), (5, "follows seq 3")]
+
+
+@pytest.mark.parametrize("before_the_restart", [0, 1])
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_a_chain_that_goes_on_behind_a_foreign_record_is_whole_in_sql_too(
+    store: Store, clickhouse: ClickhouseDatabase, strangers: int, before_the_restart: int
+) -> None:
+    """What an owner that starts anew writes next is taken from infra.runners.books itself."""
+    story = the_main_story()
+    for n in range(strangers):
+        junk(story, "incidents", value=b"junk, as somebody else writes it: %d" % n)
+    for n in range(before_the_restart):
+        story.says("incidents", noted(n))
+    restarted = Books("incidents", "incidents", partition_of(CLUSTER, PARTITIONS), PARTITIONS, Folding())
+    for raw in story.records["incidents", restarted.partition]:
+        restarted.restore(raw)
+    story.links["incidents", CLUSTER] = restarted.links[CLUSTER]
+    for n in range(2):
+        story.says("incidents", noted(10 + n))
+    assert verify(story.kept()).ok
+    tell(store, story)
+    assert answer(store, "chain-breaks") == []
+    assert answer(store, "chain-breaks", cluster=CLUSTER) == []
+
+    client = clickhouse.client()
+    client.command(f"ALTER TABLE events UPDATE raw = concat(raw, 'x') WHERE {JUNK} SETTINGS mutations_sync = 2")
+    edited = values(answer(store, "chain-breaks"), "seq", "why")
+    assert edited[:strangers] == [(0, "its bytes are not those that were hashed")] * strangers
+    assert len(edited) == strangers + (not before_the_restart)  # it was counted, so now it is missed
+    client.command(f"ALTER TABLE events DELETE WHERE {JUNK} SETTINGS mutations_sync = 2")
+    assert bool(answer(store, "chain-breaks")) == (not before_the_restart)
+
+
+def test_all_topics_whose_events_are_chained_are_looked_through_for_what_is_of_no_chain() -> None:
+    named = ", ".join(f"'{topic}'" for topic in sorted(OWNED))
+    assert f"topic IN ({named})" in question("chain-breaks").sql
+
+
+def test_a_chain_with_rows_that_an_older_audit_could_not_read_yet_is_whole_in_sql_too(store: Store) -> None:
+    story = the_main_story()
+    unread = [r for r in story.all() if r.topic == "outcomes"][1:3]
+    unknown = e.Unreadable("unknown_fingerprint", "no schema of ours has it")
+    rows = [
+        row_of_unreadable(r, unknown, story.now_ms) if r in unread else row_of(r, story.now_ms) for r in story.all()
+    ]
+    keep(store, rows)
+    assert answer(store, "chain-breaks") == []
