@@ -19,7 +19,17 @@ from typing import Any, Literal, Protocol
 from infra.clickhouse.checkpoints import Known, Mark
 from infra.clickhouse.closings import Fold, Ledger, Wrong
 from infra.clickhouse.held import Citation, Citations, Held, Partition
-from infra.clickhouse.rows import AT, COLUMNS, FOREIGN, ROW_VERSION, UNREADABLE, Row, row_of, row_of_event, row_of_unreadable
+from infra.clickhouse.rows import (
+    AT,
+    COLUMNS,
+    FOREIGN,
+    ROW_VERSION,
+    UNREADABLE,
+    Row,
+    row_of,
+    row_of_event,
+    row_of_unreadable,
+)
 from infra.clickhouse.sink import Positions, RecordsLost, TopicReader
 from infra.clickhouse.store import Store
 from infra.publisher import Unreachable
@@ -502,7 +512,7 @@ def _broken(kind: Kind, cluster_id: str, raw: Raw, seq: int, text: str) -> Break
 
 
 def _as_unreadable(stored: Row, raw: Raw, decoded: Decoded) -> Row:
-    """The row that an older audit made of an event which it could not read yet: it can't be told why, and all else can."""
+    """The row that an older audit made of an event that it could not read yet. Why not is its word alone."""
     key = decoded.event.cluster_id.encode() if raw.topic in OWNED else raw.key
     said = Unreadable(stored[AT["reason_code"]], stored[AT["text"]])
     return row_of_unreadable(Raw(raw.topic, raw.partition, raw.offset, raw.at_ms, key, raw.value), said, 0)
