@@ -44,7 +44,7 @@ def _entities(value: Any) -> list[str]:
     """What a call, parameters or a snapshot of stores name: `store:4`, `region:180`. Nothing in what can't be read."""
     try:
         named = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if isinstance(named, list):  # a snapshot: the stores that will be forgotten
         named = {"store_ids": [s.get("id") for s in named if isinstance(s, dict)]}
@@ -142,7 +142,11 @@ def row_of(raw: Raw, recorded_ms: int) -> Row:
     try:
         return row_of_event(raw, decode(raw.value), recorded_ms)
     except Unreadable as error:
-        return _row(raw, recorded_ms, _unreadable(raw, error))
+        return row_of_unreadable(raw, error, recorded_ms)
+
+
+def row_of_unreadable(raw: Raw, error: Unreadable, recorded_ms: int) -> Row:
+    return _row(raw, recorded_ms, _unreadable(raw, error))
 
 
 def row_of_event(raw: Raw, decoded: Decoded, recorded_ms: int) -> Row:

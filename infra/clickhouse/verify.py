@@ -19,7 +19,17 @@ from typing import Any, Literal, Protocol
 from infra.clickhouse.checkpoints import Known, Mark
 from infra.clickhouse.closings import Fold, Ledger, Wrong
 from infra.clickhouse.held import Citation, Citations, Held, Partition
-from infra.clickhouse.rows import AT, COLUMNS, FOREIGN, ROW_VERSION, UNREADABLE, Row, row_of, row_of_event
+from infra.clickhouse.rows import (
+    AT,
+    COLUMNS,
+    FOREIGN,
+    ROW_VERSION,
+    UNREADABLE,
+    Row,
+    row_of,
+    row_of_event,
+    row_of_unreadable,
+)
 from infra.clickhouse.sink import Positions, RecordsLost, TopicReader
 from infra.clickhouse.store import Store
 from infra.publisher import Unreachable
@@ -179,6 +189,7 @@ class _Reading:
     records: int = 0
     repeated_rows: int = 0
     unreadable: int = 0
+    kept_as_unreadable: int = 0  # rows of an older build
     foreign: int = 0
     foreigners: list[Foreign] = field(default_factory=list)
     strays: dict[Chain, list[Link]] = field(default_factory=dict)  # as an owner that starts anew counts foreign records
@@ -305,7 +316,11 @@ class _Reading:
         if stored[AT["row_version"]] != ROW_VERSION:
             self.other_versions += 1
             return ""
-        expected = row_of_event(raw, decoded, 0) if decoded else row_of(raw, 0)
+        if decoded and stored[AT["kind"]] == UNREADABLE:
+            self.kept_as_unreadable += 1
+            expected, decoded = _as_unreadable(stored, raw, decoded), None
+        else:
+            expected = row_of_event(raw, decoded, 0) if decoded else row_of(raw, 0)
         if stored[AT["hash"]] != expected[AT["hash"]]:
             return "its bytes are not those that were recorded: the hash kept beside them is another one"
         wrong = [
@@ -381,13 +396,15 @@ class _Reading:
             self.causes += 1
         elif found is not None:
             self._break("cause", c.cluster_id, by, c.seq, f"its input {place} is not what it was when it was answered")
+        elif _forgets(c.cited[0]) and not held and not c.recorded_ms:
+            self.inputs_expired += 1  # the log has let all of them go; the table lets none go
         elif c.cited_offset > held.last:
             if c.recorded_ms and self.recorded_ms - c.recorded_ms <= AHEAD_MS_MAX:
                 self.inputs_ahead += 1  # the sink reads topics side by side
             else:
                 text = f"its input {place} is not on record, where that topic ends at offset {held.last}"
                 self._break("cut", c.cluster_id, by, c.seq, text)
-        elif c.cited[0] in BY_NAME and not BY_NAME[c.cited[0]].keeps_all and c.cited_offset < held.first:
+        elif _forgets(c.cited[0]) and c.cited_offset < held.first:
             self.inputs_expired += 1
         else:
             self._break("missing", c.cluster_id, by, c.seq, f"its input {place} is not on record")
@@ -422,6 +439,7 @@ class _Reading:
             "chains": len(self.chains),
             "causes": self.causes,
             "unreadable": self.unreadable,
+            "kept_as_unreadable": self.kept_as_unreadable,
             "foreign": self.foreign,
             "repeated_rows": self.repeated_rows,
             "inputs_ahead": self.inputs_ahead,
@@ -439,6 +457,11 @@ class _Reading:
     def _not_judged(self, tails_known: bool) -> Iterator[str]:
         if self.cluster is not None:
             yield "not judged: what is said of a whole partition; it takes every cluster"
+        if self.kept_as_unreadable:
+            yield (
+                f"kept as unreadable by an older build: {self.kept_as_unreadable} rows; their bytes are judged, their "
+                "columns say nothing, and questions don't find them"
+            )
         if not (self.known.where or tails_known):
             yield "not judged: whether tails were cut off; there are no checkpoints"
 
@@ -458,10 +481,10 @@ class _Reading:
         held = self.held.get((topic, partition), Held())
         for offset, mark in sorted(ends.items()):
             said = f"checkpoint n {mark.n} of {mark.when} has offset {offset}"
-            forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
+            forgets = _forgets(topic)
             if offset > held.last:
                 end = Raw(topic, partition, held.last, 0, None, None)
-                if not (forgets and held.last < 0):  # its owner may have let all of it go
+                if not (forgets and not held):  # its owner may have let all of it go
                     self._break("cut", "", end, 0, f"it ends at offset {held.last}; {said}")
             elif held.get(offset) is None and not (forgets and offset < held.first):
                 self._break("missing", "", Raw(topic, partition, offset, 0, None, None), 0, f"not on record; {said}")
@@ -486,6 +509,17 @@ class _Reading:
 
 def _broken(kind: Kind, cluster_id: str, raw: Raw, seq: int, text: str) -> Break:
     return Break(kind, cluster_id, raw.topic, raw.partition, raw.offset, seq, text)
+
+
+def _as_unreadable(stored: Row, raw: Raw, decoded: Decoded) -> Row:
+    """The row that an older audit made of an event that it could not read yet. Why not is its word alone."""
+    key = decoded.event.cluster_id.encode() if raw.topic in OWNED else raw.key
+    said = Unreadable(stored[AT["reason_code"]], stored[AT["text"]])
+    return row_of_unreadable(Raw(raw.topic, raw.partition, raw.offset, raw.at_ms, key, raw.value), said, 0)
+
+
+def _forgets(topic: str) -> bool:
+    return topic in BY_NAME and not BY_NAME[topic].keeps_all
 
 
 def _stands_well(topic: str, event: Event) -> bool:
@@ -554,8 +588,9 @@ def compare(a: Verdict, b: Verdict, *, live: bool = False) -> Verdict:
 def _difference(a: Verdict, b: Verdict, topic: str, partition: int, live: bool) -> tuple[Break | None, int]:
     """The first one, and how many records `a` has beyond the end of `b`."""
     left, right = a.held.get((topic, partition), Held()), b.held.get((topic, partition), Held())
-    forgets = topic in BY_NAME and not BY_NAME[topic].keeps_all
-    begin = max(left.first, right.first, 0) if forgets and left and right else 0
+    if _forgets(topic) and live and not left:
+        return None, 0  # the log has let all of them go
+    begin = max(left.first, right.first, 0) if _forgets(topic) and left and right else 0
     beyond = left.after(right.last) if live else 0
     found = left.differs(right, begin, right.last if live else max(left.last, right.last))
     if found is None:

@@ -20,14 +20,21 @@ from infra.clickhouse.questions import (
     questions,
     script,
 )
-from infra.clickhouse.rows import row_of
+from infra.clickhouse.rows import row_of, row_of_unreadable
 from infra.clickhouse.store import Store, open_store
-from infra.runners.books import Raw
+from infra.clickhouse.verify import verify
+from infra.runners.books import Books, Raw, fold_control
 from schemas import events as e
-from schemas.values import Objection, SignedApproval
+from schemas.controls import Controls
+from schemas.topics import partition_of
+from schemas.values import Call, Change, Objection, SignedApproval
 from schemas.wire import decode
-from tests.integration.audit_fixtures import CLUSTER, START_MS, Story, keep, plan_of, the_main_story
+from streams.pipeline import OWNED
+from tests.integration.audit_fixtures import CLUSTER, PARTITIONS, START_MS, Story, keep, plan_of, the_main_story
 from tests.servers import ClickhouseDatabase
+from tests.spec.test_audit_verify import Folding, junk, noted
+
+JUNK = "topic = 'incidents' AND startsWith(raw, 'junk')"
 
 
 @pytest.fixture
@@ -341,6 +348,25 @@ def test_owed_undos(store: Store) -> None:
     assert (due - since).total_seconds() == 900
 
 
+@pytest.mark.parametrize("outcome", ["unknown", "succeeded"])
+def test_what_was_meant_to_stay_is_owed_once_a_person_has_it(store: Store, outcome: e.Outcome) -> None:
+    story = the_main_story()
+    do = Call(name="set_store_weight", args={"store_id": "4", "leader": "0"})
+    back = Call(name="set_store_weight", args={"store_id": "4", "leader": "1"})
+    story.step("R-9", 1, "do", do, undo=back, keep_s=0)
+    ended = e.Concluded(
+        cluster_id=CLUSTER, remediation_id="R-9", attempt=1, incident_id="INC-1", outcome=outcome, code="cant_undo",
+        text="", owed=(Change(do=do, undo=back, keep_s=0),) if outcome == "unknown" else (),
+    )  # fmt: skip
+    at = story.says("outcomes", ended)
+    tell(store, story)
+    rows = answer(store, "owed-undos", at="2027-01-16")
+    handed = [("R-9", 0, "set_store_weight", "handed to a person", True)]
+    assert values(rows, "remediation", "change", "call", "state", "late") == (handed if outcome == "unknown" else [])
+    due = datetime.fromtimestamp(decode(at.value).head.at_ms / 1000, UTC)
+    assert [r["due_at"] for r in rows] == [due] * len(rows)
+
+
 def test_owed_undos_of_a_claim_that_ended_without_them(store: Store) -> None:
     story = the_main_story()
     story.repaired("R-2", "INC-1", undone=False)
@@ -383,6 +409,34 @@ def test_policy_history(store: Store) -> None:
         (2, "ben", "calmer", 0, "{}"),
     ]
     assert (rows[0]["until"], rows[1]["until"]) == (rows[1]["adopted_at"], None)
+
+
+def two_at_once() -> Story:
+    """Version 2 twice, and version 1 again: the first 2 alone is in force, for schemas.controls.evolve too."""
+    story = the_main_story()
+    for by, version, mode in (("bob", 2, "observe"), ("eve", 2, "on"), ("eve", 1, "on")):
+        policy = json.dumps({"actions": {"evict_store_leaders": {"mode": mode}}})
+        story.says(
+            "controls", e.PolicyAdopted(cluster_id="*", by=by, reason="at once", version=version, policy_json=policy)
+        )
+    held = Controls()
+    for raw in story.records["controls", 0]:
+        held = fold_control(held, raw)
+    assert (held.policy.version, held.policy_by) == (2, "bob")
+    return story
+
+
+def test_a_policy_that_came_too_late_was_never_in_force(store: Store) -> None:
+    tell(store, two_at_once())
+    rows = answer(store, "policy-history")
+    assert values(rows, "version", "adopted_by") == [(1, "anna"), (2, "bob")]
+    assert (rows[0]["until"], rows[1]["until"]) == (rows[1]["adopted_at"], None)
+
+
+def test_a_policy_that_came_too_late_grants_nothing(store: Store) -> None:
+    tell(store, two_at_once())
+    asked = {"days": "0", "at": "2027-01-16", "granted": "evict_store_leaders/add_evict_leader"}
+    assert answer(store, "unused-grants", **asked) == []
 
 
 def test_what_the_model_said(store: Store) -> None:
@@ -445,6 +499,15 @@ def test_lead_times(store: Store) -> None:
     assert answer(store, "lead-times", since="2027-02-01 00:00:00") == []
 
 
+def test_an_incident_with_two_remediations_was_opened_once(store: Store) -> None:
+    story = the_main_story()
+    story.repaired("R-2", "INC-1")
+    tell(store, story)
+    found = {r["stretch"]: r["n"] for r in answer(store, "lead-times")}
+    once = {"alert -> incident", "incident -> diagnosis"}
+    assert found == {stretch: 1 if stretch in once else 2 for stretch in found}
+
+
 def test_incident_story(store: Store) -> None:
     story = the_main_story()
     story.alerted("INC-2", "lab-3")
@@ -473,3 +536,50 @@ def test_chain_breaks(store: Store, clickhouse: ClickhouseDatabase) -> None:
     client.command(f"ALTER TABLE events UPDATE raw = concat(raw, 'x') WHERE {second}")
     rows = answer(store, "chain-breaks", cluster=CLUSTER)
     assert values(rows, "seq", "why") == [(2, "its bytes are not those that were hashed"), (5, "follows seq 3")]
+
+
+@pytest.mark.parametrize("before_the_restart", [0, 1])
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_a_chain_that_goes_on_behind_a_foreign_record_is_whole_in_sql_too(
+    store: Store, clickhouse: ClickhouseDatabase, strangers: int, before_the_restart: int
+) -> None:
+    """What an owner that starts anew writes next is taken from infra.runners.books itself."""
+    story = the_main_story()
+    for n in range(strangers):
+        junk(story, "incidents", value=b"junk, as somebody else writes it: %d" % n)
+    for n in range(before_the_restart):
+        story.says("incidents", noted(n))
+    restarted = Books("incidents", "incidents", partition_of(CLUSTER, PARTITIONS), PARTITIONS, Folding())
+    for raw in story.records["incidents", restarted.partition]:
+        restarted.restore(raw)
+    story.links["incidents", CLUSTER] = restarted.links[CLUSTER]
+    for n in range(2):
+        story.says("incidents", noted(10 + n))
+    assert verify(story.kept()).ok
+    tell(store, story)
+    assert answer(store, "chain-breaks") == []
+    assert answer(store, "chain-breaks", cluster=CLUSTER) == []
+
+    client = clickhouse.client()
+    client.command(f"ALTER TABLE events UPDATE raw = concat(raw, 'x') WHERE {JUNK} SETTINGS mutations_sync = 2")
+    edited = values(answer(store, "chain-breaks"), "seq", "why")
+    assert edited[:strangers] == [(0, "its bytes are not those that were hashed")] * strangers
+    assert len(edited) == strangers + (not before_the_restart)  # it was counted, so now it is missed
+    client.command(f"ALTER TABLE events DELETE WHERE {JUNK} SETTINGS mutations_sync = 2")
+    assert bool(answer(store, "chain-breaks")) == (not before_the_restart)
+
+
+def test_all_topics_whose_events_are_chained_are_looked_through_for_what_is_of_no_chain() -> None:
+    named = ", ".join(f"'{topic}'" for topic in sorted(OWNED))
+    assert f"topic IN ({named})" in question("chain-breaks").sql
+
+
+def test_a_chain_with_rows_that_an_older_audit_could_not_read_yet_is_whole_in_sql_too(store: Store) -> None:
+    story = the_main_story()
+    unread = [r for r in story.all() if r.topic == "outcomes"][1:3]
+    unknown = e.Unreadable("unknown_fingerprint", "no schema of ours has it")
+    rows = [
+        row_of_unreadable(r, unknown, story.now_ms) if r in unread else row_of(r, story.now_ms) for r in story.all()
+    ]
+    keep(store, rows)
+    assert answer(store, "chain-breaks") == []

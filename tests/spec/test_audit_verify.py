@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.clickhouse.rows import AT, row_of
+from infra.clickhouse.rows import AT, row_of, row_of_unreadable
 from infra.clickhouse.verify import AHEAD_MS_MAX, Break, Kept, Verdict, compare, verify, verify_topics
 from infra.runners.books import Books, Raw
 from schemas import events as e
@@ -357,6 +357,22 @@ def test_an_answer_whose_input_is_not_there_yet_is_a_cut_once_the_sink_has_had_t
     assert first(verify(map(Kept, raws)), "remediations").kind == "cut"
 
 
+def test_alerts_of_which_the_log_has_let_all_go_break_nothing() -> None:
+    kept = the_main_story().kept()
+    table = verify(kept, source="clickhouse")
+    kafka = verify([Kept(k.raw) for k in kept if k.raw.topic != "alerts"], source="kafka")
+    assert kafka.ok
+    assert kafka.counts["inputs_expired"] == sum(k.raw.topic == "signals" for k in kept)
+    assert compare(kafka, table, live=True).ok
+
+
+def test_alerts_that_are_gone_from_the_table_are_a_cut() -> None:
+    """It keeps them for good, whatever the log lets go."""
+    kept = [k for k in the_main_story().kept() if k.raw.topic != "alerts"]
+    later = row_of(junk(the_main_story(), "tickets"), kept[0].raw.at_ms + 2 * AHEAD_MS_MAX)
+    assert first(verify([*kept, Kept(junk(the_main_story(), "tickets"), later)]), "signals").kind == "cut"
+
+
 def test_one_cluster_alone_can_be_judged() -> None:
     story = the_main_story()
     story.alerted("INC-9", "lab-3")
@@ -395,6 +411,36 @@ def test_a_payload_of_a_build_that_knew_fewer_fields_is_no_edit() -> None:
     assert verify(kept).ok
     kept[at] = with_column(kept[at], "payload", json.dumps({k: v for k, v in payload.items() if k != "name"}))
     assert first(verify(kept), "signals").kind == "edited"
+
+
+def kept_as_unreadable(kept: Kept) -> Kept:
+    """As by an audit that knew the schema of no such event yet."""
+    print_ = (kept.raw.value or b"")[2:10].hex()
+    unknown = e.Unreadable("unknown_fingerprint", f"no schema of ours has the fingerprint {print_}")
+    return Kept(kept.raw, row_of_unreadable(kept.raw, unknown, START_MS))
+
+
+def test_what_an_older_audit_could_not_read_yet_is_judged_by_its_bytes() -> None:
+    kept = the_main_story().kept()
+    some = [outcomes(kept)[1], outcomes(kept)[2], next(n for n, k in enumerate(kept) if k.raw.topic == "signals")]
+    for n in some:
+        kept[n] = kept_as_unreadable(kept[n])
+    verdict = verify(kept)
+    assert verdict.ok, verdict.to_text()
+    assert verdict.counts["kept_as_unreadable"] == len(some)
+    assert "kept as unreadable by an older build: 3 rows" in verdict.to_text()
+    assert not verdict.counts["foreign"]
+
+
+@pytest.mark.parametrize("name", ["hash", "cluster_id", "seq", "fingerprint", "payload", "approvers"])
+def test_a_row_that_was_made_unreadable_can_say_nothing_else(name: str) -> None:
+    kept = the_main_story().kept()
+    at = outcomes(kept)[2]
+    other = {"payload": '{"a":1}', "seq": 77, "approvers": ["mallory"]}
+    kept[at] = with_column(kept_as_unreadable(kept[at]), name, other.get(name, "mallory"))
+    found = first(verify(kept))
+    assert (found.kind, found.offset) == ("edited", kept[at].raw.offset)
+    assert name in found.text
 
 
 def test_the_answer_is_text_and_json() -> None:

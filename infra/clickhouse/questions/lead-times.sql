@@ -3,6 +3,7 @@
 -- param since DateTime64(3, 'UTC') = 1970-01-02 00:00:00: incidents opened from then on
 -- rows: any
 -- columns: stretch, n, p50_s, p90_s, p99_s, max_s
+-- note: An incident counts once in the first two stretches, and once for each of its remediations in the others.
 -- example: steward audit query lead-times --param since='2027-01-01 00:00:00'
 WITH
 opened AS (
@@ -38,7 +39,9 @@ steps AS (
     GROUP BY remediation
 ),
 stretches AS (
-    SELECT
+    SELECT DISTINCT
+        incident,
+        if(between.1 <= 2, '', remediation) AS of_remediation,
         arrayJoin([
             (1, 'alert -> incident', alerted_at, opened_at),
             (2, 'incident -> diagnosis', opened_at, diagnosed_at),

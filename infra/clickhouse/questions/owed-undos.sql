@@ -1,8 +1,9 @@
--- purpose: Temporary changes that may be in force and are not shown to be gone: what we owe, since when, and who has it.
+-- purpose: Changes that may be in force, are temporary or were handed to a person, and are not shown to be gone: what we owe, since when, and who has it.
 -- param cluster String = : one cluster; empty: all
 -- param at DateTime64(3, 'UTC') = @now: whether it is late is judged by then
 -- rows: any
 -- columns: cluster, remediation, change, call, undo_call, since, due_at, late, state
+-- note: What was meant to stay is owed where an execution ended as UNKNOWN and handed it to a person: due from then on.
 -- example: steward audit query owed-undos --param cluster=prod-eu-7
 WITH
 last_steps AS (
@@ -32,10 +33,11 @@ made AS (
         any(called) AS call,
         any(undo) AS undo_call,
         max(intended_at) AS since,
-        max(addSeconds(intended_at, kept_s)) AS due_at
+        max(kept_s) AS for_s,
+        max(addSeconds(intended_at, kept_s)) AS kept_until
     FROM last_steps
     WHERE
-        way = 'do' AND undo != '' AND kept_s > 0
+        way = 'do' AND undo != ''
         AND answer NOT IN ('refused', 'never_sent', 'rehearsed') AND finding != 'not_started'
     GROUP BY cluster, remediation, changed
 ),
@@ -63,12 +65,12 @@ SELECT
     call,
     undo_call,
     since,
-    due_at,
+    if(for_s > 0, kept_until, concluded_at) AS due_at,
     due_at < {at:DateTime64(3, 'UTC')} AS late,
     multiIf(handed_over > 0, 'handed to a person', toUnixTimestamp64Milli(concluded_at) > 0, 'concluded without it', 'under way')
         AS state
 FROM made
 LEFT JOIN gone USING (cluster, remediation, changed)
 LEFT JOIN ended USING (cluster, remediation)
-WHERE toUnixTimestamp64Milli(gone_at) = 0 AND resolved = 0
+WHERE toUnixTimestamp64Milli(gone_at) = 0 AND resolved = 0 AND (for_s > 0 OR handed_over > 0)
 ORDER BY due_at

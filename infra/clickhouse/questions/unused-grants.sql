@@ -5,6 +5,7 @@
 -- rows: any
 -- columns: action, call, granted_since, policy_version, adopted_by, canary, uses, last_used_at
 -- note: Allowed: the policy in force says `on` for the action. Used: a step intended under a claim of mode `on`, its undo included.
+-- note: A policy is in force from its adoption on if no version as high was adopted before it.
 -- note: `granted_since`: from then on every policy has said `on`. `canary`: the clusters that it is limited to; empty: all.
 -- example: steward audit query unused-grants --param days=90
 WITH
@@ -13,9 +14,19 @@ allowed AS (
 ),
 history AS (
     SELECT
-        arraySort(p -> p.1, groupArray((offset, occurred_at, policy_version, actor, JSONExtractString(payload, 'policy_json')))) AS policies
-    FROM events_read
-    WHERE topic = 'controls' AND kind = 'PolicyAdopted' AND occurred_at <= {at:DateTime64(3, 'UTC')}
+        arraySort(p -> p.1, groupArray((at_offset, adopted_at, version, adopter, policy))) AS policies
+    FROM (
+        SELECT
+            offset AS at_offset,
+            occurred_at AS adopted_at,
+            policy_version AS version,
+            actor AS adopter,
+            JSONExtractString(payload, 'policy_json') AS policy,
+            max(policy_version) OVER (ORDER BY offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS latest_before
+        FROM events_read
+        WHERE topic = 'controls' AND kind = 'PolicyAdopted' AND occurred_at <= {at:DateTime64(3, 'UTC')}
+    )
+    WHERE version > latest_before
 ),
 grants AS (
     SELECT
