@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from actions.action import Limits
 from actions.preflight import not_now
@@ -74,6 +74,7 @@ class Remediation:
 class Acting:
     """One cluster. `closed`: how earlier ones ended, so that a late word finds its answer."""
 
+    FOLD: ClassVar[int] = 2  # approvals that have run out are dropped; what is asked waits no more
     cluster_id: str
     open: Mapping[str, Remediation] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
@@ -158,16 +159,20 @@ def _evolve(state: Acting, event: e.Event, at: int) -> Acting:
         case e.ProposalAskedAgain():
             r = replace(r, attempt=event.attempt, ask=None, approvals=(), blocked="")
         case e.ApprovalAsked():
-            r = replace(r, ask=event, step=0, expires_at_ms=event.expires_at_ms)
+            r = replace(r, ask=event, step=0, expires_at_ms=event.expires_at_ms, gives_up_ms=0)  # it waits no more
         case e.ApprovalEscalated():
             r = replace(r, step=event.step, expires_at_ms=event.expires_at_ms)
         case e.ApprovalCounted():
-            r = replace(r, approvals=(*r.approvals, event.approval))
+            r = replace(r, approvals=(*_living(r.approvals, at), event.approval))
         case e.ExecutionBlocked():
             r = replace(r, blocked=event.code, blocked_until_ms=event.until_ms)
         case e.RemediationFlagged():
             r = replace(r, flagged=r.flagged | {event.code})
     return replace(state, open={**state.open, r.id: r})
+
+
+def _living(approvals: Sequence[SignedApproval], at: int) -> tuple[SignedApproval, ...]:
+    return tuple(a for a in approvals if a.expires_at_ms >= at)
 
 
 def _kept(closed: Mapping[str, str], event: e.RemediationClosed) -> dict[str, str]:
@@ -360,9 +365,10 @@ class _Here:
     def _approve(self, event: e.Approved, r: Remediation) -> Sequence[e.Event]:
         if r.state != "asked" or r.ask is None:
             return (self._reject(event, "not_asked", f"it is {r.state}: nobody is asked to approve it now"),)
-        if event.approval.person in {a.person for a in r.approvals}:
+        living = _living(r.approvals, self.now_ms)  # one that has run out counts no more, and may be given again
+        if event.approval.person in {a.person for a in living}:
             return (self._reject(event, "already_counted", f"{event.approval.person} has approved it already"),)
-        agreed = replace(r, approvals=(*r.approvals, event.approval))
+        agreed = replace(r, approvals=(*living, event.approval))
         count = counted(agreed.approvals)
         heard = e.ApprovalCounted(
             cluster_id=event.cluster_id,
@@ -455,9 +461,9 @@ class _Here:
         return self.settings.tiers.get(self.state.cluster_id, CLUSTER_TIER_DEAREST)
 
     def _patience_ends(self, r: Remediation) -> int:
-        """A plan agreed to without people has no expiry of its own: it gets that of the ask."""
+        """A plan agreed to without people has no expiry of its own: it gets that of the ask, of whoever was asked last."""
         assert r.ask is not None
-        return r.ask.expires_at_ms + GIVES_UP_S * 1000
+        return max(r.ask.expires_at_ms, r.expires_at_ms) + GIVES_UP_S * 1000
 
     def executed(self, event: e.Claimed | e.ClaimRefused | e.Concluded | e.QuarantineLifted) -> Sequence[e.Event]:
         r = self.state.open.get(event.remediation_id)

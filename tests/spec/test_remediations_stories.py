@@ -33,6 +33,7 @@ UNDER = {
     "quick where it is cheap": cooling({"tier": {"2": {"cooldown_s": 60}}}),
     "quick where it is dear": cooling({"tier": {"1": {"cooldown_s": 60}}}),
     "veto": ruled(low="veto:10s"),
+    "long": ruled(ask_s=3600, escalation=("a", "b")),
     "short": ruled(ask_s=30, escalation=("a", "b", "c")),
 }
 
@@ -481,8 +482,27 @@ LIVES = {
         approve -> ApprovalCounted approval=anna counted=1 needed=2
         +480 -> ApprovalEscalated step=1 asked=leads expires_at_ms=@960.000
         +120.001
-        R bo: approve -> ApprovalCounted approval=bo counted=2 needed=2
-            -> RemediationClosed code=expired text='blocked for too long: approvals ran out'
+        R bo: approve -> ApprovalCounted approval=bo counted=1 needed=2
+        approve -> ApprovalCounted approval=anna counted=2 needed=2
+            -> ExecutionAuthorized approvals=(bo,anna) expires_at_ms=@1200.001
+        """,
+    "whoever is asked last answers in time": """
+        proposed -> RemediationOpened
+        medium/long -> ApprovalAsked rule=one needed=1 expires_at_ms=@3600.000
+        +3600 -> ApprovalEscalated step=1 asked=b expires_at_ms=@7200.000
+        +3599
+        approve -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ExecutionAuthorized approvals=(anna) expires_at_ms=@7799.000
+        """,
+    "a wait that is over does not count against the next": """
+        proposed -> RemediationOpened
+        soon -> ProposalDeferred until_ms=@10.000 gives_up_ms=@1800.000 objections=(wait0)
+        +10 -> ProposalAskedAgain attempt=2
+        medium2/long -> ApprovalAsked rule=one needed=1 expires_at_ms=@3610.000
+        +3000
+        approve/new policy -> ApprovalCounted approval=anna counted=1 needed=1
+            -> ProposalAskedAgain attempt=3
+        soon3 -> ProposalDeferred attempt=3 until_ms=@3050.000 gives_up_ms=@4810.000 objections=(wait0)
         """,
     "a policy that comes after it has escalated": """
         proposed -> RemediationOpened
