@@ -461,7 +461,7 @@ class _Here:
         return self.settings.tiers.get(self.state.cluster_id, CLUSTER_TIER_DEAREST)
 
     def _patience_ends(self, r: Remediation) -> int:
-        """A plan agreed to without people has no expiry of its own: it gets that of the ask, of whoever was asked last."""
+        """A plan agreed to without people has no expiry of its own: it gets that of whoever was asked last."""
         assert r.ask is not None
         return max(r.ask.expires_at_ms, r.expires_at_ms) + GIVES_UP_S * 1000
 

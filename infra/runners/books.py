@@ -146,7 +146,7 @@ def poison_of(event: Event, head: Head) -> Poison | None:
         return None
     if event.code not in ("impossible", "ledger_lost_events") and cause.topic not in STOPS_EXECUTION:
         return None
-    offset = head.at_ms if cause.topic == "tick" else cause.offset  # time has no offsets: a tick is named by its moment
+    offset = cause.offset if cause.offset >= 0 else head.at_ms  # time has no offsets: a tick is named by its moment
     place = f"{cause.topic}/{cause.partition}@{offset}"
     return Poison(
         place=place,
@@ -222,13 +222,16 @@ class Draft(Generic[S]):
     def _adopt(self, record: Record) -> None:
         """What stops the acting of whoever orders stops that of whoever obeys: once a place, under the same name."""
         poison = poison_of(record.event, record.head) if self.books.role in OBEYS else None
-        if poison is None or poison.place in self.books.poisoned.get(poison.stops, {}) | self.poisoned.get(
-            poison.stops, {}
-        ):
+        if poison is None or self.controls.has_lifted(poison):  # before it was heard of here
+            return
+        if poison.place in self.books.poisoned.get(poison.stops, {}) | self.poisoned.get(poison.stops, {}):
             return
         said = record.event
         assert isinstance(said, InputRejected)
-        self._add((InputRejected(cluster_id=said.cluster_id, code=said.code, text=said.text),), record.head.cause)
+        cause = record.head.cause
+        if cause is not None and cause.offset < 0:  # a tick keeps the name that it has where it was found
+            cause = cause.model_copy(update={"offset": record.head.at_ms})
+        self._add((InputRejected(cluster_id=said.cluster_id, code=said.code, text=said.text),), cause)
 
     def _took(self, raw: Raw) -> None:
         self.now_ms = max(self.now_ms, self.books.heard_ms(raw))

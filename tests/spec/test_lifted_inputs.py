@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.runners.books import Raw, fold_control
+from bootstrap.roles import rules
+from executors.protocol import Cluster, claim_or_refuse
+from infra.runners.books import Books, Raw, fold_control
 from schemas import events as e
-from schemas.chain import edge
+from schemas.chain import Link, edge, stamp
 from schemas.controls import Controls
-from schemas.wire import digest_of, frame
+from schemas.values import Cause
+from schemas.wire import frame
+from streams.pipeline import processor
 from tests.spec.test_execution_recovery import EVICT, nothing_is_left_behind
 from tests.spec.world import CLUSTER, SMALL, World, live
 
@@ -54,6 +60,43 @@ def test_it_stays_lifted_after_a_restart(topic: str) -> None:
         assert (await world.closed()).code == "succeeded"
 
     live(spec, **SMALL)
+
+
+def test_what_was_lifted_before_the_executor_heard_of_it_is_lifted() -> None:
+    async def spec(world: World) -> None:
+        ask = await world.asks("evict_store_leaders", **EVICT)
+        await world.kill("execute")
+        raw = world.log.append("approvals", CLUSTER, b"junk")
+        await world.passes(10)
+        world.lift_input(f"approvals/{raw.partition}@{raw.offset}")
+        await world.passes(10)
+        world.start("execute")
+        await world.passes(10)
+        world.approve(ask)
+        assert (await world.closed()).code == "succeeded"
+        nothing_is_left_behind(world)
+
+    live(spec, **SMALL)
+
+
+def test_a_tick_that_stops_who_orders_stops_who_obeys_under_the_same_name() -> None:
+    """One lift has to free both."""
+
+    async def spec(world: World) -> None:
+        line = processor("execute")
+        books: Books[Any] = Books("execute", "outcomes", 0, 1, rules(line, world.settings, world.hands()))
+        said = e.InputRejected(cluster_id=CLUSTER, code="impossible", text="KeyError: x")
+        stamped, _ = stamp("remediations", Link(), said, Cause(topic="tick"), 1_000_000, 0)
+        raw = Raw("remediations", 0, 7, 1_000_000, CLUSTER.encode(), frame(type(said), stamped.body))
+        draft = books.draft(Controls(live=True, read_once=True), 1_005_000)
+        draft.take(raw)
+        assert list(draft.poisoned[CLUSTER]) == ["tick/0@1000000"]
+        (adopted,) = draft.stamped
+        again: Books[Any] = Books("execute", "outcomes", 0, 1, rules(line, world.settings, world.hands()))
+        again.restore(Raw("outcomes", 0, 0, 1_005_000, CLUSTER.encode(), frame(type(adopted.event), adopted.body)))
+        assert list(again.poisoned[CLUSTER]) == ["tick/0@1000000"]
+
+    live(spec, off_record=True, **SMALL)
 
 
 @pytest.mark.parametrize("topics", [("approvals", "approvals"), ("controls", "controls"), ("controls", "approvals")])
@@ -128,7 +171,16 @@ def test_the_lift_of_an_input_leaves_every_stop() -> None:
     assert set(held.stops) == {("halt", "*"), ("freeze", "c")}
 
 
-def test_execute_claims_again_once_the_order_that_it_choked_on_is_lifted() -> None:
+def test_execute_claims_again_once_the_order_that_it_choked_on_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = claim_or_refuse
+
+    def choking(state: Cluster, order: e.ExecutionAuthorized, *args: Any) -> Any:
+        if order.remediation_id == "R-7":
+            raise KeyError("a bug of ours")
+        return judge(state, order, *args)
+
+    monkeypatch.setattr("executors.execute.claim_or_refuse", choking)
+
     async def spec(world: World) -> None:
         ask = await world.asks("evict_store_leaders", **EVICT)
         world.approve(ask)
@@ -136,15 +188,13 @@ def test_execute_claims_again_once_the_order_that_it_choked_on_is_lifted() -> No
         await world.closed()
         await world.kill("remediations")  # from here on the spec writes in its place
 
-        def orders(remediation_id: str, **changed: object) -> Raw:
-            plan = order.plan.model_copy(update=changed)
-            digest, until_ms = digest_of(plan), world.now_ms() + 600_000
-            about = ask.model_copy(update={"remediation_id": remediation_id, "digest": digest})
-            named = {"remediation_id": remediation_id, "digest": digest, "approvals": (world.signed(about, "anna"),)}
-            made = order.model_copy(update={**named, "plan": plan, "expires_at_ms": until_ms, **changed})
+        def orders(remediation_id: str) -> Raw:
+            about = ask.model_copy(update={"remediation_id": remediation_id})
+            named = {"remediation_id": remediation_id, "approvals": (world.signed(about, "anna"),)}
+            made = order.model_copy(update={**named, "expires_at_ms": world.now_ms() + 600_000})
             return world.log.write("remediations", edge(made, f"o-{remediation_id}", world.now_ms()))
 
-        bad = orders("R-7", action="no_such_action")
+        bad = orders("R-7")
         rejected = await world.until(lambda: world.one(e.InputRejected))
         assert rejected.code == "impossible"
 
