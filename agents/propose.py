@@ -1,4 +1,5 @@
-"""The `propose` role: one proposal, or nothing and why, for each final diagnosis; the same again when asked again.
+"""The `propose` role: one proposal, or nothing and why, for each final diagnosis; the same again when asked again; and
+nothing any more once its incident has ended.
 
 Whether it is allowed is not judged here. With a model it is asked a question of its own, and only where it also stands
 behind the diagnosis; a bad reply leaves the playbook's rule.
@@ -24,6 +25,7 @@ from schemas.events import (
     By,
     DiagnosisAdopted,
     Event,
+    IncidentClosed,
     NothingProposed,
     ProposalAskedAgain,
     ProposalStarted,
@@ -68,6 +70,9 @@ class Propose:
                 started = started_for(diagnosis)
             case ProposalAskedAgain() as again:
                 started = started_again(again)
+            case IncidentClosed(incident_id=closed, text=text):  # what is still thought about is not needed any more
+                why_not = Nothing("incident_closed", f"the incident has ended: {text}")
+                return tuple(nothing(p, why_not) for p in state.open if p.incident_id == closed)
             case _:
                 return ()
         if _key(started) in state.started:
@@ -95,7 +100,10 @@ class Propose:
 
     async def work(self, lane: Lane[Proposing], resumed: bool) -> None:
         """Answer the oldest. A resumed one is thought about again: nothing but reading has happened."""
-        await lane.commit(await self._answer(lane, lane.state.open[0]))
+        started = lane.state.open[0]
+        answer = await self._answer(lane, started)
+        if started in lane.state.open:  # its incident may have ended meanwhile
+            await lane.commit(answer)
 
     async def _answer(self, lane: Lane[Proposing], started: ProposalStarted) -> ActionProposed | NothingProposed:
         diagnosis = started.diagnosis

@@ -12,7 +12,7 @@ from typing import Any
 
 from infra.replay.record import HEARD, NEVER_HEARD, NOT_HEARD, Chosen, Heard, Hearing, Recorded, as_heard, cited
 from infra.replay.report import NOTHING, Difference, Report, compare
-from infra.runners.books import OBEYS, Books, Draft, Raw
+from infra.runners.books import OBEYS, Books, Draft, Raw, poison_of
 from schemas.controls import Controls
 from schemas.events import BookClosed, Event, InputIgnored, InputRejected, OwnerStarted
 from schemas.processors import Decides, Record
@@ -177,18 +177,20 @@ class Ledger:
     def _adopted(self, run: Sequence[Record]) -> None:
         """What has stopped whoever orders stops whoever obeys, under the same name: the cause is theirs."""
         said, about = run[0].event, None
+        poison = poison_of(said, run[0].head)
         for topic in self.line.reads:
             for raw in self.recorded.of(topic, self.partition):
                 record = self.recorded.record(raw)
-                if record is not None and (record.event, record.head.cause) == (said, run[0].head.cause):
+                found = record and poison_of(record.event, record.head)
+                if record and found and poison and (record.event, found.place) == (said, poison.place):
                     about = about or raw
         if not any(map(self.chosen.about, run)):
             return
         if about is None:
             self.report.judged(self.line.role, run[0], (Difference("event", type(said).__name__, NOTHING),))
             return
-        found = about
-        self._compare(run, lambda draft: draft.take(found))
+        theirs = about
+        self._compare(run, lambda draft: draft.take(theirs))
 
     def _is_chosen(self, run: Sequence[Record], given: Raw) -> bool:
         about = self.recorded.record(given)
