@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs do not re-export
 
 from infra.publisher import Unreachable
@@ -89,14 +89,21 @@ def topics(settings: KafkaSettings, differences: Sequence[Difference]) -> Iterat
 
 def unread(settings: KafkaSettings, missing: set[str]) -> Iterator[Line]:
     """What was dead-lettered in the last day, by role and reason; alerts of clusters nobody configured among it. To be
-    known, and not wrong: one junk record would be a failed check for a day."""
-    found = Counter(
-        (letter.role, letter.code, letter.reason if letter.code == "unknown_cluster" else "")
-        for line in PROCESSORS
-        if dead_letters(line.role) not in missing
-        for letter in _letters(settings, dead_letters(line.role))
-    )
-    if not found:
+    known, and not wrong: one junk record would be a failed check for a day. What could not be read is wrong."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    unknown: dict[str, str] = {}
+    for topic, role in ((dead_letters(line.role), line.role) for line in PROCESSORS):
+        if topic in missing:
+            continue
+        try:
+            for letter in _letters(settings, topic):
+                found[letter.role, letter.code, letter.reason if letter.code == "unknown_cluster" else ""] += 1
+        except KafkaException as failure:
+            unknown[role] = failure.args[0].str()
+    if unknown:
+        role, why = min(unknown.items())
+        yield "dead letters", False, f"not known of {len(unknown)} roles; {role}: {why}", "may this user read them?"
+    elif not found:
         yield "dead letters", True, "none in the last day", ""
     for (role, code, reason), count in sorted(found.items()):
         text = f"{count} x {code} by {role} in the last day{': ' + reason if reason else ''}"
@@ -105,6 +112,7 @@ def unread(settings: KafkaSettings, missing: set[str]) -> Iterator[Line]:
 
 
 def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
+    """The latest. Raises KafkaException where they can't be read to their end."""
     consumer = settings.consumer()
     place = TopicPartition(settings.topic(topic), 0)
     since_ms = time.time() * 1000 - A_DAY_MS
@@ -116,7 +124,10 @@ def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
         consumer.assign([place])
         give_up_s = time.monotonic() + CALL_TIMEOUT_S
         reached = place.offset
-        while reached < high and time.monotonic() < give_up_s:
+        while reached < high:
+            if time.monotonic() > give_up_s:
+                text = f"{place.topic}: read to {reached} of {high} within {CALL_TIMEOUT_S:g} s"
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
             messages = consumer.consume(LATEST, 0.5)
             for raw in records_of(messages, settings):
                 reached = raw.offset + 1
@@ -126,8 +137,10 @@ def _letters(settings: KafkaSettings, topic: str) -> Iterator[DeadLetter]:
                     continue
                 if isinstance(event, DeadLetter) and raw.at_ms >= since_ms:
                     yield event
-            if any(m.error() for m in messages):  # the end, where transaction markers are left
-                return
+            for error in filter(None, (m.error() for m in messages)):
+                if error.code() == KafkaError._PARTITION_EOF:  # where transaction markers are left
+                    return
+                raise KafkaException(error)
     finally:
         consumer.close()
 

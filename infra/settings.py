@@ -177,13 +177,16 @@ def _split(value: Any) -> Any:
 
 def _url(value: str, schemes: tuple[str, ...] = ("http", "https"), path: bool = False) -> str:
     parts = urlsplit(value)
+    try:
+        parts.port  # noqa: B018
+    except ValueError:  # which repeats it: a password may stand there
+        raise ValueError("expected a number from 0 to 65535 as the port of a URL") from None
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"expected a URL of {' or '.join(schemes)} with a host")
     if parts.username or parts.password:
         raise ValueError("a URL here holds no credentials: name them as a secret")
     if not path and (parts.path not in ("", "/") or parts.query or parts.fragment):
         raise ValueError("expected a URL without a path")
-    parts.port  # noqa: B018  (raises ValueError where it is no number)
     return value.rstrip("/")
 
 

@@ -95,7 +95,12 @@ class Supervisor:
         if child.process is None:
             if now_s >= child.not_before_s:
                 command = [*self._command, *self._arguments, "run", *child.roles]
-                child.process = subprocess.Popen(command, env=self._environment, stdin=subprocess.DEVNULL)
+                try:
+                    child.process = subprocess.Popen(command, env=self._environment, stdin=subprocess.DEVNULL)
+                except OSError as error:  # no room for one more process: the others go on
+                    child.failures += 1
+                    self._again_later(child, now_s, str(error))
+                    return
                 child.started_s = now_s
                 _log.info("started", child=child.name, pid=child.process.pid, roles=list(child.roles))
             return
@@ -113,9 +118,13 @@ class Supervisor:
             child.not_before_s = float("inf")
             return
         child.failures = 1 if now_s - child.started_s > self._quiet_s else child.failures + 1
+        self._again_later(child, now_s, f"exit code {code}")
+
+    @staticmethod
+    def _again_later(child: Child, now_s: float, why: str) -> None:
         wait_s = min(BACKOFF_S_MAX, 0.5 * 2 ** min(child.failures, 10))
         child.not_before_s = now_s + wait_s
-        _log.warning("ended; starting it again", child=child.name, code=code, in_s=round(wait_s, 1))
+        _log.warning("ended; starting it again", child=child.name, why=why, in_s=round(wait_s, 1))
 
     def _stop_all(self) -> None:
         """The acting ones first, by their own pid; those that do not leave in time are killed."""

@@ -106,8 +106,15 @@ def _compared(topic: Wanted, found: Found | None, replication: int) -> Iterator[
     if found.replication < replication:
         yield Difference(topic.name, "replication", f"at least {replication}", str(found.replication))
     for key, value in topic.config.items():
-        if found.config.get(key) != value:
+        if not _is_kept(key, value, found.config.get(key)):
             yield Difference(topic.name, key, value, found.config.get(key, "unknown"))
+
+
+def _is_kept(key: str, value: str, there: str | None) -> bool:
+    """More replicas in sync than are wanted is stricter, and well."""
+    if key == "min.insync.replicas" and there is not None and there.isdecimal():
+        return int(there) >= int(value)
+    return there == value
 
 
 # on a broker

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import structlog
 from pydantic import Field, ValidationError
@@ -32,6 +32,7 @@ LOOK_S = 5.0
 CLOSE_WITHIN_S = 5.0
 TAIL_BYTES = 1 << 16  # a line is far shorter
 Key = tuple[str, str, int]  # cluster (empty: a topic without chains), topic, partition
+Moment = Annotated[int, Field(ge=0, le=253_402_300_799_999)]  # up to the end of the year 9999: ms since 1970 UTC
 _log = structlog.get_logger()
 
 
@@ -39,14 +40,14 @@ class Checkpoint(Model):
     """One line. Of a topic that nobody chains there is one a partition: `cluster` empty, `seq` 0."""
 
     n: int = Field(ge=1)  # 1, 2, 3... over all files
-    at_ms: int  # when it was written
+    at_ms: Moment  # when it was written
     cluster: str
     topic: str
     partition: int
     offset: int
     seq: int = Field(ge=0)
     hash: str = Field(pattern=r"^[0-9a-f]{64}$")  # as the column `hash`: SHA-256 of the event's body
-    appended_at_ms: int
+    appended_at_ms: Moment
     prev_hash: str = Field(pattern=r"^([0-9a-f]{64})?$")  # SHA-256 of the line before, without its line end
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from bootstrap.commands import doctor
 from infra import health
@@ -20,7 +23,7 @@ from pdsim.model import Cluster
 from schemas.chain import edge
 from schemas.events import DeadLetter
 from schemas.wire import frame
-from streams.pipeline import dead_letters
+from streams.pipeline import PROCESSORS, dead_letters
 from tests.agents.messages_api import fails, messages_api, raw
 from tests.integration.audit_fixtures import the_main_story
 
@@ -190,6 +193,44 @@ def test_topics_that_are_missing_are_one_line_and_those_that_differ_a_line_each(
     assert len(many) == health.NAMED_MAX + 1
     assert many[-1][2] == "and 5 more differences"
     assert list(health.topics(settings, [])) == [("topics", True, "all there, as they should be", "")]
+
+
+class Letters:
+    """A consumer of dead letters: 40 are there, and these messages come."""
+
+    def __init__(self, *messages: Any) -> None:
+        self._messages = list(messages)
+
+    def get_watermark_offsets(self, place: Any, timeout: float) -> tuple[int, int]:
+        return 0, 40
+
+    def assign(self, places: Any) -> None: ...
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        return self._messages
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied"), (None, "read to 0 of 40 within 0.2 s")],
+    ids=["denied", "late"],
+)
+def test_dead_letters_that_could_not_be_read_are_not_none(
+    code: int | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "CALL_TIMEOUT_S", 0.2)
+    denied = SimpleNamespace(error=lambda: KafkaError(code or 0, "denied"), topic=lambda: "t", partition=lambda: 0)
+    consumer = Letters(*([denied] if code else []))
+    settings: Any = SimpleNamespace(consumer=lambda: consumer, topic=str, name_of=str, prefix="")
+    missing = {dead_letters(line.role) for line in PROCESSORS} - {dead_letters("intake")}
+
+    ((what, ok, text, do),) = health.unread(settings, missing)
+
+    assert (what, ok, do) == ("dead letters", False, "may this user read them?")
+    assert text.startswith("not known of 1 roles; intake: ")
+    assert says in text
 
 
 def test_what_could_not_be_read_lately_is_to_be_noted_and_fails_nothing() -> None:

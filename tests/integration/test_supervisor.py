@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,3 +102,22 @@ def test_a_child_that_fails_is_started_again_and_its_neighbours_are_let_be(tmp_p
 
     assert len(told.started_s["lives"]) == 1
     assert told.started_s["fails"][1] - told.started_s["fails"][0] > 0.5
+
+
+def test_a_child_that_can_not_be_started_is_tried_again_and_its_neighbours_are_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for one more process, for a moment."""
+    start, tried_s = subprocess.Popen, list[float]()
+
+    def popen(command: Sequence[str], **how: Any) -> Any:
+        if command[-1] == "fails" and not tried_s:
+            tried_s.append(time.monotonic())
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return start(command, **how)
+
+    monkeypatch.setattr("infra.supervisor.subprocess.Popen", popen)
+    told = supervised(tmp_path, {"observe": ["lives"], "act": ["fails"]}, until={"lives": 1, "fails": 1})
+
+    assert len(told.started_s["lives"]) == 1
+    assert told.started_s["fails"][0] - tried_s[0] > 0.5

@@ -60,6 +60,15 @@ def test_every_difference_is_named_not_only_the_first() -> None:
     assert str(said[0]) == "alerts: partitions is 8, and should be 4"
 
 
+@pytest.mark.parametrize(
+    ("in_sync", "wrong"), [("3", []), ("2", []), ("1", ["min.insync.replicas"]), ("", ["min.insync.replicas"])]
+)
+def test_more_replicas_in_sync_than_are_wanted_are_well(in_sync: str, wrong: list[str]) -> None:
+    (alerts, *_) = wanted("", 4, 3)
+    found = {alerts.name: Found(4, 5, {**alerts.config, "min.insync.replicas": in_sync})}
+    assert [d.what for d in differences([alerts], found, 3)] == wrong
+
+
 # Who may do what
 
 

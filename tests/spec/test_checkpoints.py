@@ -240,9 +240,15 @@ def in_a_line(text: list[bytes]) -> list[bytes]:
     return [*text[:-1], text[-1][:20]]
 
 
+def in_no_year(text: list[bytes]) -> list[bytes]:
+    line = json.loads(text[3]) | {"at_ms": 10**17}
+    return [*text[:3], json.dumps(line).encode() + b"\n", *text[4:]]
+
+
 @pytest.mark.parametrize(
     ("harm", "kind", "line"),
     [
+        (in_no_year, "edited", 4),
         (one_line_out, "missing", 4),
         (one_line_twice, "repeated", 5),
         (a_hash_changed, "edited", 5),  # seen by the one behind it
