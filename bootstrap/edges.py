@@ -95,6 +95,7 @@ class Edges:
 
         async def follow() -> None:
             await reader.seek({})
+            unread = ""
             while True:
                 try:
                     raws = await reader.poll(2000, 0.2)
@@ -106,7 +107,13 @@ class Edges:
                     journal.take(raw)
                 for (role, code), count in journal.dead_by.items():
                     self.metrics.dead.labels(role, code).set(count)
-                journal.caught_up = journal.caught_up or not sum((await reader.lag()).values())
+                behind = sum((await reader.lag()).values())
+                if reader.trouble:
+                    self.troubles["console"] = reader.trouble
+                elif self.troubles.get("console") == unread:
+                    del self.troubles["console"]
+                unread = reader.trouble
+                journal.caught_up = journal.caught_up or not (behind or unread)
 
         self.process.background.append(follow)
         desk = Desk(

@@ -51,7 +51,11 @@ class KafkaReader:
         self._wanted: dict[tuple[str, int], int] = {}
         self._next: dict[tuple[str, int], int] = {}  # of what is assigned: the next offset to be handed out
         self._refreshed_s = 0.0
-        self._lag: dict[str, int] = {}
+        self._behind: dict[tuple[str, int], int] = {}  # as it was last known
+        self._unlisted = "nothing has been read yet"  # why it is not known which topics there are; empty: it is
+        self._unread: dict[tuple[str, int], str] = {}  # what is there and is not read, and why
+        self._unmeasured: dict[tuple[str, int], str] = {}
+        self._asked_s: dict[tuple[str, int], float] = {}  # when the end of what could not be measured was asked for
         self._aside: set[tuple[str, int]] = set()  # lost: not read on
         self._wrong: list[Exception] = []  # to be raised once what came with it has been handed out
 
@@ -69,6 +73,17 @@ class KafkaReader:
 
     async def lag(self) -> Mapping[str, int]:
         return await asyncio.to_thread(self._measure)
+
+    @property
+    def trouble(self) -> str:
+        if self._unlisted:
+            return self._unlisted
+        if not self._next and not self._unread:
+            return "no topic of ours is there, or none that may be described"
+        if unknown := self._unread | self._unmeasured:
+            (topic, partition), why = min(unknown.items())
+            return f"{len(unknown)} partitions can't be read to their end; {topic}/{partition}: {why}"
+        return ""
 
     async def close(self) -> None:
         await asyncio.to_thread(self._consumer.close)
@@ -98,6 +113,8 @@ class KafkaReader:
             elif error.code() == KafkaError._PARTITION_EOF:  # behind the markers of the last transaction
                 self._next[place] = max(self._next.get(place, 0), message.offset() or 0)
             elif error.code() in _GONE:
+                if self._goes_on(place):
+                    continue
                 if place not in self._aside:
                     self._aside.add(place)
                     self._wrong.append(self._lost(place, error))
@@ -105,6 +122,27 @@ class KafkaReader:
             elif error.fatal() or error.code() in _NO_USE_WAITING:
                 self._wrong.append(KafkaException(error))
         return found
+
+    def _goes_on(self, place: tuple[str, int]) -> bool:
+        """At its new head, where that is allowed to move: what has gone was another's to keep."""
+        if not may_lose_its_head(place[0]):
+            return False
+        try:
+            low, _ = self._ends(place)
+        except KafkaException:
+            return False
+        if low <= (at := self._next.get(place, 0)):
+            return False
+        self._warn_of_a_gap(place, low - at)
+        where = TopicPartition(self._settings.topic(place[0]), place[1], low)
+        self._consumer.incremental_unassign([where])
+        self._consumer.incremental_assign([where])
+        self._next[place] = low
+        return True
+
+    @staticmethod
+    def _warn_of_a_gap(place: tuple[str, int], lost: int) -> None:
+        _log.warning("alerts have gone before they were read", topic=place[0], partition=place[1], lost=lost)
 
     def _lost(self, place: tuple[str, int], error: KafkaError) -> RecordsLost:
         topic, partition = place
@@ -122,21 +160,32 @@ class KafkaReader:
         self._refreshed_s = time.monotonic()
         try:
             topics = self._consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
-            fresh = {}
-            for full, topic in topics.items():
-                name = self._settings.name_of(full)
-                if not full.startswith(self._settings.prefix) or not is_ours(name) or topic.error is not None:
-                    continue
-                for partition in topic.partitions:
-                    if (place := (name, partition)) not in self._next:
-                        fresh[place] = self._start(place)
-            if fresh:
-                self._consumer.incremental_assign(
-                    [TopicPartition(self._settings.topic(t), p, offset) for (t, p), offset in fresh.items()]
-                )
-                self._next.update(fresh)
         except KafkaException as failure:
+            self._unlisted = f"the topics can't be listed: {failure.args[0].str()}"
             _log.warning("the topics can't be listed", error=failure.args[0].str())
+            return
+        self._unlisted, fresh, unread = "", dict[tuple[str, int], int](), dict[tuple[str, int], str]()
+        for full, topic in topics.items():
+            name = self._settings.name_of(full)
+            if not full.startswith(self._settings.prefix) or not is_ours(name):
+                continue
+            if topic.error is not None:
+                unread[name, -1] = topic.error.str()
+                continue
+            for place in ((name, partition) for partition in topic.partitions):
+                if place not in self._next:
+                    try:
+                        fresh[place] = self._start(place)
+                    except KafkaException as failure:  # the others are read all the same
+                        unread[place] = failure.args[0].str()
+        if unread != self._unread and unread:
+            _log.warning("not everything is read", unread={f"{t}/{p}": why for (t, p), why in unread.items()})
+        self._unread = unread
+        if fresh:
+            self._consumer.incremental_assign(
+                [TopicPartition(self._settings.topic(t), p, offset) for (t, p), offset in fresh.items()]
+            )
+            self._next.update(fresh)
 
     def _start(self, place: tuple[str, int]) -> int:
         start = self._wanted.get(place, 0)
@@ -144,7 +193,7 @@ class KafkaReader:
             return start
         low, _ = self._ends(place)
         if low > start:
-            _log.warning("alerts have gone before they were read", topic=place[0], partition=place[1], lost=low - start)
+            self._warn_of_a_gap(place, low - start)
         return max(start, low)
 
     def _ends(self, place: tuple[str, int], cached: bool = False) -> tuple[int, int]:
@@ -153,17 +202,28 @@ class KafkaReader:
         return found if found else (-1, -1)
 
     def _measure(self) -> dict[str, int]:
-        lag: Counter[str] = Counter({topic: 0 for topic, _ in self._next})
-        try:
-            for place, at in self._next.items():
+        now_s = time.monotonic()
+        for place, at in self._next.items():
+            try:
                 _, high = self._ends(place, cached=True)
+                if high < 0 and now_s < self._asked_s.get(place, 0.0) + self._refresh_s:
+                    continue  # who asks a broker that does not answer waits for long
                 if high < 0:  # nothing was fetched from it yet
                     _, high = self._ends(place)
-                lag[place[0]] += max(0, high - at)
-        except KafkaException:
-            return self._lag  # as it was when it was last known
-        self._lag = dict(lag)
-        return self._lag
+                why = "" if high >= 0 else "no answer in time"
+            except KafkaException as failure:
+                high, why = -1, failure.args[0].str()
+            if why:  # how far behind it is, is as it was last known
+                self._unmeasured[place], self._asked_s[place] = why, time.monotonic()
+            else:
+                self._behind[place] = max(0, high - at)
+                self._unmeasured.pop(place, None)
+                self._asked_s.pop(place, None)
+        lag: Counter[str] = Counter({topic: 0 for topic, _ in self._next})
+        for (topic, partition), behind in self._behind.items():
+            if (topic, partition) in self._next:
+                lag[topic] += behind
+        return dict(lag)
 
 
 class WholeTopics(KafkaReader):

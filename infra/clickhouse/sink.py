@@ -49,7 +49,13 @@ class TopicReader(Protocol):
         ...
 
     async def lag(self) -> Mapping[str, int]:
-        """By topic, how many offsets lie between what was handed out and the live end. Never raises."""
+        """By topic, how many offsets lie between what was handed out and the live end, as far as that is known. Never
+        raises."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """What is not read, or not known, and why: then `lag` does not say how far behind it is. Empty: all is."""
         ...
 
 
@@ -126,6 +132,7 @@ class Sink:
         self.lag: dict[str, int] = {}
         self.trouble = ""  # why nothing is being written now; empty: all is well
         self.lost: list[str] = []  # partitions that are recorded no further, and why
+        self._unread = ""  # what the log can't hand out, or does not know
         self._told = ""
         self.rows = 0
         self.ready = asyncio.Event()  # positions are known, reading has begun
@@ -222,7 +229,7 @@ class Sink:
 
     def _tell(self, trouble: str) -> None:
         self.trouble = trouble
-        if (all_of_it := "; ".join([*([trouble] if trouble else []), *self.lost])) != self._told:
+        if (all_of_it := "; ".join([*filter(None, (trouble, self._unread)), *self.lost])) != self._told:
             self._told = all_of_it
             self._on_trouble(all_of_it)
 
@@ -230,6 +237,8 @@ class Sink:
         unread = await log.lag()
         self.lag = {topic: unread.get(topic, 0) + self._unkept[topic] for topic in {*unread, *self._unkept}}
         self._on_lag(self.lag)
+        self._unread = log.trouble
+        self._tell(self.trouble)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

@@ -351,6 +351,8 @@ class StoryReader:
     async def close(self) -> None:
         return None
 
+    trouble = ""
+
     async def lag(self) -> Mapping[str, int]:
         lag: dict[str, int] = {}
         for place, held in self._held.items():

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from bootstrap.edges import Edges
 from infra.clickhouse.kafka_reader import KafkaReader, WholeTopics, is_ours
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.sink import RecordsLost, Sink
@@ -16,6 +19,7 @@ from infra.clickhouse.verify import Verdict, compare, verify_store, verify_topic
 from infra.embedded import EmbeddedBroker
 from infra.runners.books import Raw
 from infra.runners.kafka import KafkaSettings
+from infra.settings import parse
 from infra.topics import wanted
 from tests.integration.audit_fixtures import PARTITIONS, Story, contents, the_main_story
 from tests.servers import ClickhouseDatabase
@@ -237,7 +241,115 @@ async def test_a_broker_that_is_away_is_waited_for() -> None:
     asked = asyncio.ensure_future(reader.poll(10, 0.1))
     assert await asyncio.wait_for(asked, 30) == []
     assert await reader.lag() == {}
+    assert reader.trouble.startswith("the topics can't be listed: ")
     await reader.close()
+
+
+class Broker:
+    """As a consumer sees one on which some partitions have no leader: `away`. Every other one ends at 500."""
+
+    def __init__(self, *away: tuple[str, int]) -> None:
+        self.away, self.assigned, self.asked = set(away), dict[tuple[str, int], int](), 0
+        self.low, self.messages, self.topics = 0, list[Any](), ["alerts", "outcomes", "signals"]
+        self.error: KafkaError | None = None
+
+    def list_topics(self, timeout: float) -> Any:
+        if self.error:
+            raise KafkaException(self.error)
+        partitions = {0: None, 1: None}
+        there = {f"p.{t}": SimpleNamespace(error=None, partitions=partitions) for t in self.topics}
+        broken = KafkaError(KafkaError.LEADER_NOT_AVAILABLE, "just made")
+        return SimpleNamespace(topics={**there, "p.controls": SimpleNamespace(error=broken, partitions={})})
+
+    def get_watermark_offsets(self, at: TopicPartition, timeout: float, cached: bool = False) -> tuple[int, int]:
+        place = (at.topic.removeprefix("p."), at.partition)
+        if cached:
+            return -1001, -1001
+        self.asked += 1
+        if place in self.away:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no leader"))
+        return self.low, 500
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        self.assigned |= {(place.topic.removeprefix("p."), place.partition): place.offset for place in places}
+
+    def incremental_unassign(self, places: list[TopicPartition]) -> None:
+        for place in places:
+            self.assigned.pop((place.topic.removeprefix("p."), place.partition))
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        found, self.messages = self.messages, []
+        return found
+
+
+def reading(broker: Broker) -> KafkaReader:
+    settings: Any = SimpleNamespace(
+        consumer=lambda **_: broker, prefix="p.", name_of=lambda t: t.removeprefix("p."), topic=lambda t: f"p.{t}"
+    )
+    return KafkaReader(settings, refresh_s=3600)
+
+
+async def test_a_partition_without_a_leader_keeps_no_other_from_being_read_and_is_named() -> None:
+    broker = Broker(("alerts", 1), ("outcomes", 0))
+    reader = reading(broker)
+    assert reader.trouble == "nothing has been read yet"
+    await reader.seek({("outcomes", 1): 7})
+    assert await reader.poll(100, 0.01) == []
+    assert broker.assigned == {
+        ("alerts", 0): 0, ("outcomes", 0): 0, ("outcomes", 1): 7, ("signals", 0): 0, ("signals", 1): 0,
+    }  # fmt: skip
+    lag = await reader.lag()
+    assert lag == {"alerts": 500, "outcomes": 493, "signals": 1000}  # as far as it is known
+    text = "3 partitions can't be read to their end; alerts/1: no leader"
+    assert reader.trouble == text
+    asked = broker.asked
+    await reader.lag()
+    assert broker.asked == asked + 4, "what did not answer is not asked again at once"
+    broker.away.clear()
+    reader._refreshed_s = reader._refresh_s = 0.0
+    await reader.poll(100, 0.01)
+    assert await reader.lag() == {"alerts": 1000, "outcomes": 993, "signals": 1000}
+    assert reader.trouble == "1 partitions can't be read to their end; controls/-1: just made"
+
+
+async def test_a_reader_to_whom_no_topic_is_shown_has_not_read_everything() -> None:
+    broker = Broker()
+    broker.topics = []
+    reader = reading(broker)
+    broker.list_topics = lambda timeout: SimpleNamespace(topics={})  # type: ignore[method-assign]
+    await reader.seek({})
+    await reader.poll(100, 0.01)
+    assert (await reader.lag(), reader.trouble) == ({}, "no topic of ours is there, or none that may be described")
+
+
+@pytest.mark.parametrize(
+    ("topic", "low", "away", "goes_on"),
+    [
+        ("alerts", 40, False, True),
+        ("alerts", 0, False, False),  # it ends before what was read: records were lost
+        ("alerts", 40, True, False),
+        ("outcomes", 40, False, False),  # nobody may take its head off
+    ],
+)
+async def test_alerts_that_have_gone_while_clickhouse_was_away_are_passed_over(
+    topic: str, low: int, away: bool, goes_on: bool
+) -> None:
+    broker = Broker()
+    reader = reading(broker)
+    await reader.seek({(topic, 0): 7})
+    await reader.poll(100, 0.01)
+    broker.low = low
+    broker.away = {(topic, 0)} if away else set()
+    gone = KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range")
+    broker.messages = [SimpleNamespace(error=lambda: gone, topic=lambda: f"p.{topic}", partition=lambda: 0)]
+    assert await reader.poll(1, 0.01) == []
+    if goes_on:
+        assert broker.assigned[topic, 0] == low
+        assert await reader.poll(1, 0.01) == []
+    else:
+        assert (topic, 0) not in broker.assigned
+        with pytest.raises(RecordsLost):
+            await reader.poll(1, 0.01)
 
 
 async def test_verified_from_real_kafka_alone_up_to_its_stable_end_and_from_where_it_begins(
@@ -268,3 +380,44 @@ async def test_verified_from_real_kafka_alone_up_to_its_stable_end_and_from_wher
     found = [b for b in (await whole(real)).breaks if b.topic == "outcomes"]
     assert [(b.kind, b.offset, b.seq) for b in found] == [("missing", 3, 4)]
     assert "seq 1 to 3 not on record before it" in found[0].text
+
+
+async def test_the_sink_tells_what_the_log_does_not_hand_out() -> None:
+    said: list[str] = []
+    sink = Sink(Kept(), owner_wait_s=0, on_trouble=said.append)
+    running = asyncio.ensure_future(sink.run(reading(Broker(("alerts", 1)))))
+    await until(lambda: bool(said), lambda: asyncio.sleep(0.05))
+    running.cancel()
+    assert said == ["2 partitions can't be read to their end; alerts/1: no leader"]
+
+
+class Kept:
+    insert_ends_within_s = 0.0
+
+    def check_settings(self) -> None: ...
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        return {}
+
+    def insert(self, block: object) -> None: ...
+
+
+@pytest.mark.parametrize("away", [("alerts", 1), ("alerts", 0), ("signals", 0)])
+async def test_a_console_that_does_not_read_everything_is_not_caught_up_and_says_so(
+    away: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, desks = Broker(away), list[Any]()
+    monkeypatch.setattr("infra.clickhouse.kafka_reader.KafkaReader", lambda settings: reading(broker))
+    monkeypatch.setattr("console.web.app", lambda desk, *_, **__: desks.append(desk))
+    monkeypatch.setattr("infra.http.http_role", lambda *_: None)
+    process: Any = SimpleNamespace(background=[], closing=[], roles=[])
+    kafka: Any = {"console": None}
+    unused: Any = SimpleNamespace()
+    edges = Edges(parse({"environment": "t"}), kafka, lambda role: unused, unused, process)
+    await edges._console()
+    following = asyncio.ensure_future(process.background[0]())
+    await until(lambda: bool(edges.troubles), lambda: asyncio.sleep(0.05))
+    following.cancel()
+    said = desks[0].status()
+    assert not said["caught_up"]
+    assert said["troubles"]["console"].startswith("2 partitions can't be read to their end; ")

@@ -149,6 +149,8 @@ class ModelTopics:
     async def lag(self) -> Mapping[str, int]:
         return {}
 
+    trouble = ""
+
 
 class Auditor:
     """The sink's process. Lives from its making until `die`, or until it falls with the table: then `ended` is told."""
