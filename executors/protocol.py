@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from actions.action import Action, Limits, least_tier
 from actions.calls import CALLS
@@ -78,6 +79,8 @@ class Rules:
 @dataclass(frozen=True)
 class Cluster:
     """All that `outcomes` says of one cluster."""
+
+    FOLD: ClassVar[int] = 2  # of answers only the latest are kept
 
     cluster_id: str
     claim: Claim | None = None
@@ -195,19 +198,24 @@ def evolve(cluster: Cluster, event: Event, head: Head) -> Cluster:
     at = head.at_ms
     match event:
         case Claimed():
-            answered = dict(list(cluster.answered.items())[-ANSWERED_KEPT:]) | {event.remediation_id: "claimed"}
+            answered = _answered(cluster, event.remediation_id, "claimed")
             return replace(cluster, claim=Claim(event, event.attempt, head.seq, at), answered=answered)
         case ClaimRefused():
-            return replace(cluster, answered={**cluster.answered, event.remediation_id: event.code})
+            return replace(cluster, answered=_answered(cluster, event.remediation_id, event.code))
         case QuarantineLifted():
             return replace(cluster, quarantine="")
         case Concluded():
-            answered = {**cluster.answered, event.remediation_id: event.outcome}
+            answered = _answered(cluster, event.remediation_id, event.outcome)
             unknown = event.remediation_id if event.outcome == "unknown" else cluster.quarantine
             return replace(cluster, claim=None, quarantine=unknown, answered=answered)
     if cluster.claim is None:
         return cluster
     return replace(cluster, claim=_further(cluster.claim, event, at))
+
+
+def _answered(cluster: Cluster, remediation_id: str, said: str) -> dict[str, str]:
+    """The latest answers, so that an order that comes again is not answered again."""
+    return dict(list(cluster.answered.items())[-ANSWERED_KEPT:]) | {remediation_id: said}
 
 
 def _further(claim: Claim, event: Event, at: int) -> Claim:

@@ -36,6 +36,11 @@ class KafkaSettings:
     partitions: int = 1
     isolated: bool = True  # False: librdkafka's broker, which has no isolation, fencing or append time
 
+    def __post_init__(self) -> None:
+        """No client of ours makes a topic by asking for it, whatever the broker allows: an administrator's would, with
+        the broker's defaults for retention and time."""
+        object.__setattr__(self, "client", {**self.client, "allow.auto.create.topics": False})
+
     @property
     def where(self) -> str:
         """For messages: what can't be reached, and at which address."""
@@ -63,7 +68,6 @@ class KafkaSettings:
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "topic.metadata.refresh.interval.ms": 10_000,
-                "allow.auto.create.topics": False,
                 **more,
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from executors import changes, protocol
 from executors.changes import Claim, Step
-from executors.protocol import Cluster, evolve
+from executors.protocol import ANSWERED_KEPT, Cluster, evolve
 from schemas import events as e
 from schemas.values import Head, Sample
 from tests.actions.clusters import NOW, healthy
@@ -159,3 +160,21 @@ def test_how_a_thousand_orders_were_answered_is_kept_beside_the_one_that_is_clai
     answered = {f"R{n}": "expired" for n in range(1002)}
     found = after(claimed(EVICT, healthy(), "on"), cluster=Cluster("prod", answered=answered))
     assert list(found.answered) == [*list(answered)[2:], "R"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda rid: e.ClaimRefused(cluster_id="prod", remediation_id=rid, code="mode", text="t"),
+        lambda rid: e.Concluded(
+            cluster_id="prod", incident_id="I", remediation_id=rid, attempt=1, outcome="succeeded", code="c", text="t"
+        ),
+    ],
+    ids=["refusals", "conclusions"],
+)
+def test_of_answers_the_latest_are_kept(said: Callable[[str], e.Event]) -> None:
+    cluster = Cluster("prod")
+    for n in range(ANSWERED_KEPT + 5):
+        cluster = evolve(cluster, said(f"R-{n}"), Head(event_id="x", at_ms=1))
+    assert list(cluster.answered)[:1] == ["R-4"]
+    assert len(cluster.answered) == ANSWERED_KEPT + 1
