@@ -46,6 +46,7 @@ ALL_EXPLAINED = ("executors/changes.py", "executors/protocol.py", "streams/remed
 KILLED_LEAST = 0.9
 TEST_CPU_S_MAX = 30  # a mutant may loop for ever: that is seen too
 TRIED_FIRST = 40  # most are caught by these, so that the modules of the others need not be imported
+FEW = 2  # tests of a line
 PACKAGES = ("schemas", "actions", "streams", "agents", "executors", "infra", "console", "bootstrap", "pdsim", "tests")
 
 
@@ -94,13 +95,18 @@ class Tests:
 
     def of(self, mutant: Mutant) -> list[str]:
         """Tables, defaults and class-level limits are run at import, whoever asks for it: whatever stands beside what
-        runs the file may see it, also a test that runs no line of it."""
+        runs the file may see it, also a test that runs no line of it. So is a function that a table calls: where a line
+        is known of a few tests alone, one of them may have been the first to import it."""
         found = set[str]().union(*(self._at.get(line, set()) for line in mutant.lines if line in self._called))
-        beside = set[str]()
-        if not found:
-            found = set[str]().union(*self._at.values())
-            beside = {test.split("::")[0] for test in found}
-        return [*sorted(found, key=lambda test: (-self._caught[test], self._reach[test], test)), *sorted(beside)]
+        first = self._in_order(found)
+        if len(found) > FEW:
+            return first
+        every = set[str]().union(*self._at.values())
+        beside = [] if found else sorted({test.split("::")[0] for test in every})
+        return [*first, *self._in_order(every - found), *beside]
+
+    def _in_order(self, tests: set[str]) -> list[str]:
+        return sorted(tests, key=lambda test: (-self._caught[test], self._reach[test], test))
 
     def has_caught(self, test: str) -> bool:
         return self._caught[test] > 0
