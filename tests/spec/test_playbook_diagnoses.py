@@ -292,144 +292,208 @@ NAMES_2 = alert("TiKV_raft_append_log_duration_secs", instance="10.0.4.2:20180")
 HOT_LOAD = store(4, written_bytes_per_s=20e6)
 
 
+CONCLUDED: list[tuple[tuple[AlertRef, ...], str, Facts, str, float, str | None]] = [
+    ((SLOW,), "slow_store", facts(store(4, slow_score=80)), "slow_store", 0.86, "slow store 4"),
+    (
+        (NAMES_2,),
+        "slow_store",
+        facts(store(4, slow_score=84, written_bytes_per_s=20e6)),
+        "slow_store",
+        0.6,
+        "slow store 4",
+    ),
+    (
+        (SLOW,),
+        "slow_store",
+        facts(*(store(i, slow_score=84) for i in (3, 4))),
+        "several_slow_stores",
+        0.6,
+        "several stores slow at once: 3, 4",
+    ),
+    (
+        (alert("HotRegion", region_id="180"),),
+        "write_pressure",
+        facts(
+            HOT_LOAD,
+            regions=(region(180, 4, 1, written_bytes=10**9), region(181, 4, 1, written_bytes=10**9 + 1)),
+        ),
+        "hot_region",
+        0.7,
+        "hot region 181 on store 4",
+    ),
+    (
+        (SLOW,),
+        "write_pressure",
+        facts(HOT_LOAD),
+        "uneven_load",
+        0.55,
+        "store 4 is written to far more than the others",
+    ),
+    (
+        (alert("TiKV_write_stall", instance="10.0.4.4:20180"),),
+        "write_pressure",
+        facts(HOT_LOAD),
+        "uneven_load",
+        0.55,
+        "store 4 is written to far more than the others",
+    ),
+    (
+        (STORE_DOWN,),
+        "store_down",
+        facts(store(2, state="Disconnected"), store(4, state="Down"), store(5, state="Down")),
+        "store_down",
+        0.9,
+        "store down: store 4, 5",
+    ),
+    (
+        (STORE_DOWN,),
+        "store_down",
+        facts(store(2, state="Disconnected"), store(3, state="Disconnected")),
+        "store_disconnected",
+        0.8,
+        None,
+    ),
+    (
+        (STORE_DOWN,),
+        "store_down",
+        facts().model_copy(update={"stores": (store(4, state="Down"),)}),
+        "store_down",
+        0.9,
+        "store down: store 4",
+    ),
+    (
+        (alert("TiKV_server_report_failure_msg_total", store_id="2"),),
+        "store_down",
+        WELL,
+        "store_unreachable",
+        0.6,
+        "store unreachable for its peers: store 2",
+    ),
+    ((STORE_DOWN,), "store_down", facts(troubled=(region(7, 1, 2),)), "replicas_missing", 0.6, "replicas missing"),
+    (
+        (STORE_DOWN,),
+        "store_down",
+        facts(*(store(i, state="Tombstone") for i in range(11, 18))),
+        "tombstones_left",
+        0.6,
+        "tombstones left behind: store 11, 12, 13, 14, 15, 16",
+    ),
+    (
+        (alert("PD_pending_peer_region_count"),),
+        "replicas_lagging",
+        facts(troubled=(region(7, 1, 2, 3, pending_store_ids=(2,)),)),
+        "replica_lags",
+        0.55,
+        "replicas lag on store 2",
+    ),
+    (
+        (alert("PD_cluster_low_space"),),
+        "low_space",
+        facts(*(store(i, available_bytes=190 * GIB) for i in range(1, 6))),
+        "cluster_nearly_full",
+        0.9,
+        "cluster nearly full: 81 % used",
+    ),
+    (
+        (alert("PD_cluster_low_space"),),
+        "low_space",
+        facts(*(store(i, available_bytes=200 * GIB) for i in (1, 2, 3)), store(4, available_bytes=199 * GIB)),
+        "store_nearly_full",
+        0.85,
+        "store nearly full: store 4",
+    ),
+    (
+        (alert("PD_leader_change"),),
+        "pd_leader",
+        facts(members=5, members_healthy=3),
+        "pd_member_down",
+        0.85,
+        "PD member down: 2 of 5",
+    ),
+    (
+        (alert("PD_tidb_handle_requests_duration"), alert("PD_etcd_write_disk_latency")),
+        "pd_slow",
+        WELL,
+        "pd_disk_slow",  # the graver
+        0.65,
+        "slow disk under PD",
+    ),
+    (
+        (alert("PD_tidb_handle_requests_duration"), alert("PD_etcd_network_peer_latency")),
+        "pd_slow",
+        WELL,
+        "pd_network_slow",  # as grave, and the first in the table
+        0.65,
+        None,
+    ),
+]
+GROUNDS = {  # how what is cited for it begins
+    "slow_store": ("slow_score 80 on store 4", "store 4 leads 40 of 200 regions", "alert PD_cluster_slow"),
+    "several_slow_stores": ("slow_score 84 on store 3", "slow_score 84 on store 4", "alert PD_cluster_slow"),
+    "hot_region": ("store 4 takes 20.0 MB/s", "region 181 is led by store 4", "alert HotRegion"),
+    "uneven_load": ("store 4 takes 20.0 MB/s", "alert PD_cluster_slow"),
+    "store_down": ("store 4 (10.0.4.4", "store 5 (10.0.4.5", "no region has a down", "alert PD_cluster_down"),
+    "store_disconnected": ("store 2 (10.0.4.2", "store 3 (10.0.4.3", "no region has a down", "alert PD_cluster_down"),
+    "store_unreachable": ("all 5 stores are Up", "alert TiKV_server_report"),
+    "replicas_missing": ("all 5 stores are Up", "1 regions in trouble", "alert PD_cluster_down"),
+    "tombstones_left": ("all 5 stores are Up", "7 tombstones are left", "alert PD_cluster_down"),
+    "replica_lags": ("1 regions in trouble", "alert PD_pending"),
+    "cluster_nearly_full": (*(f"store {n} (10.0.4.{n}" for n in range(1, 6)), "the cluster uses 81 %", "alert PD_"),
+    "store_nearly_full": ("store 4 (10.0.4.4", "the cluster uses 72 %", "alert PD_cluster_low"),
+    "pd_member_down": ("PD v8.5.7: 3 of 5", "alert PD_leader_change"),
+    "pd_disk_slow": ("PD v8.5.7: 3 of 3", "alert PD_tidb_handle", "alert PD_etcd_write"),
+    "pd_network_slow": ("PD v8.5.7: 3 of 3", "alert PD_tidb_handle", "alert PD_etcd_network"),
+}
+
+
+@pytest.mark.parametrize("cause", GROUNDS)
+def test_what_it_is_concluded_from_is_cited_and_nothing_else(cause: str) -> None:
+    alerts, family, seen = next(case[:3] for case in CONCLUDED if case[3] == cause)
+    texts = cited_texts(answer(*alerts, family=family, seen=seen))
+    assert [text for text, begins in zip(texts, GROUNDS[cause], strict=True) if not text.startswith(begins)] == []
+
+
+def test_of_two_slow_stores_and_two_lagging_ones_only_what_is_about_the_one_is_cited() -> None:
+    down = region(9, 1, 2, 3, down_store_ids=(3,))
+    of_2, of_3 = region(7, 1, 2, 3, pending_store_ids=(2,)), region(8, 1, 2, 3, pending_store_ids=(3,))
+    lag = alert("PD_pending_peer_region_count")
+    made = answer(lag, family="replicas_lagging", seen=facts(troubled=(of_2, of_2, of_2, of_3, down, down, down)))
+    assert made.summary == "replicas lag on store 2", "down ones do not lag"
+    single = answer(lag, family="replicas_lagging", seen=facts(troubled=(of_3, of_2, of_2, of_2)))
+    assert single.summary == "replicas lag on store 2"
+
+
 @pytest.mark.parametrize(
-    ("alerts", "family", "seen", "cause", "confidence", "summary"),
+    ("alerts", "family", "seen", "cause", "without"),
     [
-        ((SLOW,), "slow_store", facts(store(4, slow_score=80)), "slow_store", 0.86, "slow store 4"),
-        (
-            (NAMES_2,),
-            "slow_store",
-            facts(store(4, slow_score=84, written_bytes_per_s=20e6)),
-            "slow_store",
-            0.6,
-            "slow store 4",
-        ),
-        (
-            (SLOW,),
-            "slow_store",
-            facts(*(store(i, slow_score=84) for i in (3, 4))),
-            "several_slow_stores",
-            0.6,
-            "several stores slow at once: 3, 4",
-        ),
         (
             (alert("HotRegion", region_id="180"),),
             "write_pressure",
             facts(
-                HOT_LOAD,
-                regions=(region(180, 4, 1, written_bytes=10**9), region(181, 4, 1, written_bytes=10**9 + 1)),
+                *(store(i, written_bytes_per_s=20e6 * (i == 4)) for i in range(1, 6)),
+                regions=(region(180, 4, 1, written_bytes=10**9),),
             ),
             "hot_region",
-            0.7,
-            "hot region 181 on store 4",
-        ),
-        (
-            (SLOW,),
-            "write_pressure",
-            facts(HOT_LOAD),
-            "uneven_load",
-            0.55,
-            "store 4 is written to far more than the others",
-        ),
-        (
-            (alert("TiKV_write_stall", instance="10.0.4.4:20180"),),
-            "write_pressure",
-            facts(HOT_LOAD),
-            "uneven_load",
-            0.55,
-            "store 4 is written to far more than the others",
-        ),
-        (
-            (STORE_DOWN,),
-            "store_down",
-            facts(store(2, state="Disconnected"), store(4, state="Down"), store(5, state="Down")),
-            "store_down",
-            0.9,
-            "store down: store 4, 5",
-        ),
-        (
-            (STORE_DOWN,),
-            "store_down",
-            facts(store(2, state="Disconnected"), store(3, state="Disconnected")),
-            "store_disconnected",
-            0.8,
-            None,
-        ),
-        (
-            (STORE_DOWN,),
-            "store_down",
-            facts().model_copy(update={"stores": (store(4, state="Down"),)}),
-            "store_down",
-            0.9,
-            "store down: store 4",
-        ),
-        (
-            (alert("TiKV_server_report_failure_msg_total", store_id="2"),),
-            "store_down",
-            WELL,
-            "store_unreachable",
-            0.6,
-            "store unreachable for its peers: store 2",
-        ),
-        ((STORE_DOWN,), "store_down", facts(troubled=(region(7, 1, 2),)), "replicas_missing", 0.6, "replicas missing"),
-        (
-            (STORE_DOWN,),
-            "store_down",
-            facts(*(store(i, state="Tombstone") for i in range(11, 18))),
-            "tombstones_left",
-            0.6,
-            "tombstones left behind: store 11, 12, 13, 14, 15, 16",
-        ),
-        (
-            (alert("PD_pending_peer_region_count"),),
-            "replicas_lagging",
-            facts(troubled=(region(7, 1, 2, 3, pending_store_ids=(2,)),)),
-            "replica_lags",
-            0.55,
-            "replicas lag on store 2",
+            "uneven load",
         ),
         (
             (alert("PD_cluster_low_space"),),
             "low_space",
-            facts(*(store(i, available_bytes=190 * GIB) for i in range(1, 6))),
+            facts(*(store(i, available_bytes=190 * GIB) for i in range(1, 6)), low_space_ratio=0.9),
             "cluster_nearly_full",
-            0.9,
-            "cluster nearly full: 81 % used",
-        ),
-        (
-            (alert("PD_cluster_low_space"),),
-            "low_space",
-            facts(*(store(i, available_bytes=200 * GIB) for i in (1, 2, 3)), store(4, available_bytes=199 * GIB)),
-            "store_nearly_full",
-            0.85,
-            "store nearly full: store 4",
-        ),
-        (
-            (alert("PD_leader_change"),),
-            "pd_leader",
-            facts(members=5, members_healthy=3),
-            "pd_member_down",
-            0.85,
-            "PD member down: 2 of 5",
-        ),
-        (
-            (alert("PD_tidb_handle_requests_duration"), alert("PD_etcd_write_disk_latency")),
-            "pd_slow",
-            WELL,
-            "pd_disk_slow",  # the graver
-            0.65,
-            "slow disk under PD",
-        ),
-        (
-            (alert("PD_tidb_handle_requests_duration"), alert("PD_etcd_network_peer_latency")),
-            "pd_slow",
-            WELL,
-            "pd_network_slow",  # as grave, and the first in the table
-            0.65,
-            None,
+            "low space",
         ),
     ],
 )
+def test_what_is_as_good_as_the_cause_is_not_ruled_out_beside_it(
+    alerts: tuple[AlertRef, ...], family: str, seen: Facts, cause: str, without: str
+) -> None:
+    made = answer(*alerts, family=family, seen=seen)
+    assert made.cause == cause
+    assert without not in {r.what for r in made.ruled_out}
+
+
+@pytest.mark.parametrize(("alerts", "family", "seen", "cause", "confidence", "summary"), CONCLUDED)
 def test_what_is_concluded_and_how_sure_it_is(
     alerts: tuple[AlertRef, ...], family: str, seen: Facts, cause: str, confidence: float, summary: str | None
 ) -> None:
