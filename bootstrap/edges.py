@@ -95,25 +95,24 @@ class Edges:
 
         async def follow() -> None:
             await reader.seek({})
-            unread = ""
+            lost: dict[str, None] = {}  # said once by the reader, and true until a person has looked
             while True:
                 try:
                     raws = await reader.poll(2000, 0.2)
                 except (RecordsLost, KafkaException) as error:  # the rest is shown, with this beside it
                     log.error("the console does not see everything", reason=str(error))
-                    self.troubles["console"] = str(error)
-                    continue
+                    lost[str(error)] = None
+                    raws = []
                 for raw in raws:
                     journal.take(raw)
                 for (role, code), count in journal.dead_by.items():
                     self.metrics.dead.labels(role, code).set(count)
                 behind = sum((await reader.lag()).values())
-                if reader.trouble:
-                    self.troubles["console"] = reader.trouble
-                elif self.troubles.get("console") == unread:
-                    del self.troubles["console"]
-                unread = reader.trouble
-                journal.caught_up = journal.caught_up or not (behind or unread)
+                journal.caught_up = journal.caught_up or not (behind or reader.trouble)
+                if trouble := "; ".join([*lost, *filter(None, (reader.trouble,))]):
+                    self.troubles["console"] = trouble
+                else:
+                    self.troubles.pop("console", None)
 
         self.process.background.append(follow)
         desk = Desk(

@@ -176,11 +176,11 @@ def _split(value: Any) -> Any:
 
 
 def _url(value: str, schemes: tuple[str, ...] = ("http", "https"), path: bool = False) -> str:
-    parts = urlsplit(value)
     try:
+        parts = urlsplit(value)
         parts.port  # noqa: B018
-    except ValueError:  # which repeats it: a password may stand there
-        raise ValueError("expected a number from 0 to 65535 as the port of a URL") from None
+    except ValueError:  # which repeats what stands there: it may be a password
+        raise ValueError("expected a URL whose host is one, with a number from 0 to 65535 as its port") from None
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"expected a URL of {' or '.join(schemes)} with a host")
     if parts.username or parts.password:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
@@ -127,17 +128,22 @@ class KafkaReader:
         """At its new head, where that is allowed to move: what has gone was another's to keep."""
         if not may_lose_its_head(place[0]):
             return False
+        where, at = TopicPartition(self._settings.topic(place[0]), place[1]), self._next.get(place, 0)
         try:
             low, _ = self._ends(place)
-        except KafkaException:
+            why = "no answer in time"
+        except KafkaException as failure:
+            low, why = -1, failure.args[0].str()
+        if 0 <= low <= at:
             return False
-        if low <= (at := self._next.get(place, 0)):
-            return False
-        self._warn_of_a_gap(place, low - at)
-        where = TopicPartition(self._settings.topic(place[0]), place[1], low)
         self._consumer.incremental_unassign([where])
+        if low < 0:  # taken up again with what appears
+            self._wanted[place], self._unread[place] = at, why
+            del self._next[place]
+            return True
+        self._warn_of_a_gap(place, low - at)
+        where.offset = self._next[place] = low
         self._consumer.incremental_assign([where])
-        self._next[place] = low
         return True
 
     @staticmethod
@@ -206,7 +212,7 @@ class KafkaReader:
         for place, at in self._next.items():
             try:
                 _, high = self._ends(place, cached=True)
-                if high < 0 and now_s < self._asked_s.get(place, 0.0) + self._refresh_s:
+                if high < 0 and now_s < self._asked_s.get(place, -inf) + self._refresh_s:
                     continue  # who asks a broker that does not answer waits for long
                 if high < 0:  # nothing was fetched from it yet
                     _, high = self._ends(place)

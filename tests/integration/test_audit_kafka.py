@@ -323,23 +323,21 @@ async def test_a_reader_to_whom_no_topic_is_shown_has_not_read_everything() -> N
 
 
 @pytest.mark.parametrize(
-    ("topic", "low", "away", "goes_on"),
+    ("topic", "low", "goes_on"),
     [
-        ("alerts", 40, False, True),
-        ("alerts", 0, False, False),  # it ends before what was read: records were lost
-        ("alerts", 40, True, False),
-        ("outcomes", 40, False, False),  # nobody may take its head off
+        ("alerts", 40, True),
+        ("alerts", 0, False),  # it ends before what was read: records were lost
+        ("outcomes", 40, False),  # nobody may take its head off
     ],
 )
 async def test_alerts_that_have_gone_while_clickhouse_was_away_are_passed_over(
-    topic: str, low: int, away: bool, goes_on: bool
+    topic: str, low: int, goes_on: bool
 ) -> None:
     broker = Broker()
     reader = reading(broker)
     await reader.seek({(topic, 0): 7})
     await reader.poll(100, 0.01)
     broker.low = low
-    broker.away = {(topic, 0)} if away else set()
     gone = KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range")
     broker.messages = [SimpleNamespace(error=lambda: gone, topic=lambda: f"p.{topic}", partition=lambda: 0)]
     assert await reader.poll(1, 0.01) == []
@@ -380,6 +378,23 @@ async def test_verified_from_real_kafka_alone_up_to_its_stable_end_and_from_wher
     found = [b for b in (await whole(real)).breaks if b.topic == "outcomes"]
     assert [(b.kind, b.offset, b.seq) for b in found] == [("missing", 3, 4)]
     assert "seq 1 to 3 not on record before it" in found[0].text
+
+
+async def test_alerts_whose_new_head_is_not_known_yet_are_taken_up_again_once_it_is() -> None:
+    broker = Broker()
+    reader = reading(broker)
+    await reader.seek({("alerts", 0): 7})
+    await reader.poll(100, 0.01)
+    broker.away = {("alerts", 0)}
+    gone = KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range")
+    broker.messages = [SimpleNamespace(error=lambda: gone, topic=lambda: "p.alerts", partition=lambda: 0)]
+    assert await reader.poll(1, 0.01) == []
+    assert ("alerts", 0) not in broker.assigned
+    assert "alerts/0: no leader" in reader.trouble
+    broker.away, broker.low = set(), 40
+    reader._refreshed_s = reader._refresh_s = 0.0
+    assert await reader.poll(1, 0.01) == []
+    assert broker.assigned["alerts", 0] == 40
 
 
 async def test_the_sink_tells_what_the_log_does_not_hand_out() -> None:

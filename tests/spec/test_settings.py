@@ -252,12 +252,19 @@ def test_a_window_is_about_clusters_tiers_and_actions_that_there_are() -> None:
     assert set(parse(given).policy.windows_of("prod-eu", 1)) == {"nights"}
 
 
-@pytest.mark.parametrize("url", ["https://me:swordfish/x@clickhouse:8443/db", "https://clickhouse:99999/db"])
-def test_what_is_wrong_with_a_port_is_said_without_what_stands_there(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:swordfish/x@clickhouse:8443/db",
+        "https://clickhouse:99999/db",
+        "https://me:swordfish\u2100@clickhouse/x",
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_without_what_stands_there(url: str) -> None:
     """It may be a password that should have been escaped."""
     error = refused(clickhouse={"url": url})
     assert error.field == "clickhouse.url"
-    assert "expected a number from 0 to 65535 as the port" in error.reason
+    assert "expected a URL whose host is one, with a number from 0 to 65535 as its port" in error.reason
     assert "swordfish" not in str(error)
 
 
