@@ -30,11 +30,16 @@ LIMIT: dict[str, Any] = {"store_id": 4, "limit_type": "remove-peer", "per_minute
 # -- an action of another build, in a rolling upgrade or after one that was rolled back ------------------------------
 
 
-@pytest.mark.parametrize(
-    ("older", "code"), [("unknown", "unknown_action"), ("other parameters", "bad_parameters")], ids=["type", "params"]
+OLDER = pytest.mark.parametrize(
+    ("older", "code", "names"),
+    [("unknown", "unknown_action", "evict_store_leaders"), ("other parameters", "bad_parameters", "store_ids")],
+    ids=["type", "params"],
 )
+
+
+@OLDER
 def test_an_action_that_this_executor_does_not_know_is_refused_with_a_code(
-    monkeypatch: pytest.MonkeyPatch, older: str, code: str
+    monkeypatch: pytest.MonkeyPatch, older: str, code: str, names: str
 ) -> None:
     async def spec(world: World) -> None:
         ask = await world.asks("evict_store_leaders", **EVICT)
@@ -45,18 +50,16 @@ def test_an_action_that_this_executor_does_not_know_is_refused_with_a_code(
             _older(build, older)
             world.start("execute")
             refused = await world.until(lambda: world.one(e.ClaimRefused))
-            assert refused.code == code
+            assert (refused.code, names in refused.text) == (code, True)
             closed = await world.closed()
         assert (closed.code, world.applied()) == (f"claim_{code}", [])
 
     live(spec, off_record=True, **SMALL)
 
 
-@pytest.mark.parametrize(
-    ("older", "code"), [("unknown", "unknown_action"), ("other parameters", "bad_parameters")], ids=["type", "params"]
-)
+@OLDER
 def test_what_has_begun_and_is_not_known_to_this_executor_is_handed_to_a_person_with_what_is_owed(
-    monkeypatch: pytest.MonkeyPatch, older: str, code: str
+    monkeypatch: pytest.MonkeyPatch, older: str, code: str, names: str
 ) -> None:
     async def spec(world: World) -> None:
         ask = await world.asks("evict_store_leaders", **EVICT)
@@ -68,6 +71,8 @@ def test_what_has_begun_and_is_not_known_to_this_executor_is_handed_to_a_person_
             world.start("execute")
             concluded = await world.concluded()
         assert (concluded.outcome, concluded.code, concluded.attempt) == ("unknown", code, 2)
+        assert concluded.text.startswith("this build of the executor can't go on with it: ")
+        assert names in concluded.text
         assert [change.undo and change.undo.name for change in concluded.owed] == ["remove_evict_leader"]
         assert (taken.answer, len(world.applied())) == ("accepted", 1)
 
@@ -159,6 +164,7 @@ def test_nothing_is_begun_on_facts_that_no_broker_would_take() -> None:
         world.approve(ask)
         concluded = await world.concluded()
         assert (concluded.outcome, concluded.code, concluded.facts) == ("not_started", "pd_too_large", None)
+        assert concluded.text.startswith("Looked has 1")
         assert world.applied() == []
 
     live(spec, OddReader, **SMALL)
