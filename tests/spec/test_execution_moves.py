@@ -480,6 +480,31 @@ def test_a_late_effect_that_can_not_be_told_is_unknown_after_two_minutes_more() 
     )
 
 
+@pytest.mark.parametrize("undo", [TransferRegionLeader(region_id=180, to_store_id=2).plan(healthy())[0].undo, None])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_late_effect_is_looked_for_where_it_would_have_to_be_taken_back(undo: Any, again: bool) -> None:
+    """Not of a change that was made after all, nor of one that can't be taken back."""
+    one = claimed(TRANSFER, healthy(), "on")
+    do = one.plan.changes[0].do
+    events: list[e.Event] = [
+        e.Looked(**ABOUT, attempt=1, facts=healthy(), before=Sample(at_ms=NOW, figures=TRANSFER.figures(healthy()))),
+    ]
+    for step, answer in ((1, "may_have_run"), (2, "accepted" if again else "never_sent")):
+        said: dict[str, Any] = {"step": step, "change": 0, "kind": "do", "call": do, "undo": undo, "window_s": 15}
+        events += [
+            e.StepIntended(**ABOUT, attempt=1, **said),
+            e.StepTaken(**ABOUT, attempt=1, step=step, answer=answer),
+        ]
+        if step == 1:
+            events.append(e.StepProbed(**ABOUT, attempt=1, step=1, finding="not_started"))
+    events += [aborting(), e.ChangeUndone(**ABOUT, attempt=1, change=0, settled=True)]
+    claim = after(one, *events).claim
+    assert claim is not None
+    move = next_move(claim, Seen(controls=LIVE), claim.steps[-1].taken_at_ms, RULES)
+    assert isinstance(move, Rest) == (undo is not None and not again)
+    assert isinstance(move, Say) != isinstance(move, Rest)
+
+
 @pytest.mark.parametrize(("tier", "settling_ms"), [(1, 50_000), (2, 10_000)])
 def test_when_a_late_effect_would_have_shown_is_said_for_the_clusters_tier(tier: int, settling_ms: int) -> None:
     run = after_the(1, e.StepProbed, fate="lost before")
