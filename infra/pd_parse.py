@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, NamedTuple, get_args
 
 from actions.schedule_keys import KEYS
@@ -216,7 +216,8 @@ def facts(said: Mapping[str, Said], look: Look, given: Pass) -> Facts:
 def bytes_of(size: str) -> int | None:
     """`931.5GiB` in bytes: Go's units.BytesSize, base 1024, four significant digits. None: no such size."""
     found = _SIZE.fullmatch(size)
-    return int(float(found[1]) * _UNITS[found[2]]) if found else None
+    bytes_ = float(found[1]) * _UNITS[found[2]] if found else inf
+    return int(bytes_) if bytes_ < inf else None
 
 
 def seconds_of(duration: str) -> float | None:

@@ -773,6 +773,7 @@ def test_times_are_gos(time: str, expected: int | None) -> None:
         ("-1GiB", None),
         ("", None),
         ("1e999TiB", None),
+        ("1e+400B", None),
     ],
 )
 def test_sizes_are_base_1024(size: str, expected: int | None) -> None:
