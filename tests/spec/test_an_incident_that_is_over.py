@@ -10,6 +10,16 @@ from tests.spec.world import SMALL, World, live
 ALERT = "PD_cluster_slow_tikv_nums"
 
 
+async def diagnosed(world: World) -> None:
+    """By everybody but `propose`, who is not there."""
+    world.adopt()
+    world.start(*(p.role for p in PROCESSORS if p.role != "propose"))
+    world.pd.set_slow(4, 90)
+    await world.passes(15)
+    world.alert(ALERT, instance="127.0.0.1:2379")
+    await world.until(lambda: [d for d in world.found(e.DiagnosisAdopted) if d.final], 300)
+
+
 async def over(world: World) -> e.IncidentClosed:
     world.alert(ALERT, instance="127.0.0.1:2379", status="resolved")
     closed = await world.until(lambda: world.one(e.IncidentClosed), 3600)
@@ -19,12 +29,7 @@ async def over(world: World) -> e.IncidentClosed:
 
 def test_what_propose_had_not_begun_when_it_ended_is_not_proposed() -> None:
     async def spec(world: World) -> None:
-        world.adopt()
-        world.start(*(p.role for p in PROCESSORS if p.role != "propose"))
-        world.pd.set_slow(4, 90)
-        await world.passes(15)
-        world.alert(ALERT, instance="127.0.0.1:2379")
-        await world.until(lambda: [d for d in world.found(e.DiagnosisAdopted) if d.final], 300)
+        await diagnosed(world)
         ended = await over(world)
         world.start("propose")
         nothing = await world.until(lambda: world.one(e.NothingProposed))
@@ -43,12 +48,7 @@ def test_what_propose_had_not_begun_when_it_ended_is_not_proposed() -> None:
 
 def test_what_propose_was_still_thinking_about_when_it_ended_is_not_proposed() -> None:
     async def spec(world: World) -> None:
-        world.adopt()
-        world.start(*(p.role for p in PROCESSORS if p.role != "propose"))
-        world.pd.set_slow(4, 90)
-        await world.passes(15)
-        world.alert(ALERT, instance="127.0.0.1:2379")
-        await world.until(lambda: [d for d in world.found(e.DiagnosisAdopted) if d.final], 300)
+        await diagnosed(world)
         world.alert(ALERT, instance="127.0.0.1:2379", status="resolved")
         await world.passes(290)
         world.faults.add(ConnectionRefused(), times=None)  # it waits for PD
